@@ -1,0 +1,1 @@
+"""Runs a traced cell over a sequence. Every engine does the same; `operator` is how PyTorch sees them."""

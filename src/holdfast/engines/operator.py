@@ -1,0 +1,336 @@
+"""A whole sequence as one operator of PyTorch's, forward and backward, whatever the engine.
+
+The operator is what torch.compile and torch.export see; its program travels as text. A functorch transform that
+differentiates, or a forward-mode level, cannot go through such an operator (a tangent would silently be zero): such a
+call goes to the differentiable reference run instead. A plain vmap runs the operator once per member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType
+
+from holdfast.language import Program, parse
+
+from . import reference
+from .inputs import Inputs, check_lengths
+
+
+class Outcome(NamedTuple):
+    """What a run over a sequence gives.
+
+    Attributes:
+        output: (T, B, P); 0 past a length.
+        final: the final state, one tensor a state.
+        states: in a trace, the states after the first at every step, each (T, B, H); 0 past a length.
+        shown: in a trace, the program's shown values at every step, each (T, B, H); 0 past a length.
+    """
+
+    output: Tensor
+    final: list[Tensor]
+    states: list[Tensor]
+    shown: list[Tensor]
+
+
+def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = None) -> Outcome:
+    """Run a program, given as text, over a sequence: by the operator, or differentiably under a transform.
+
+    Args:
+        text: the program.
+        inputs: what it runs on.
+        engine: the engine by name, as `choose` gave it.
+        shown: the names of the program's shown values, if these and the states of every step are wanted.
+    """
+    trace = shown is not None
+    counts = [1, len(inputs.state), len(inputs.state) - 1, len(shown)] if shown is not None else [1, len(inputs.state)]
+    if differentiates():
+        check_lengths(inputs.lengths, inputs.x.shape[0])
+        return _outcome(_reference_outputs(parse(text), inputs, trace), counts)
+    tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    flat = recurrence(
+        inputs.x,
+        list(inputs.state),
+        list(inputs.home),
+        list(inputs.weights),
+        list(inputs.masks),
+        inputs.lengths,
+        inputs.reset,
+        text,
+        engine,
+        inputs.reverse,
+        trace,
+        save,
+    )
+    return _outcome(flat, counts)
+
+
+@torch.compiler.assume_constant_result
+def differentiates() -> bool:
+    """Whether a differentiating transform of torch.func, or a forward-mode level, is at work."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return True
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() in (TransformType.Grad, TransformType.Jvp) for level in stack)
+
+
+def _reference_outputs(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:
+    """The differentiable run, laid out like the operator's results."""
+    traced = [*program.results[1:], *(index for _, index in program.shown)] if trace else []
+    done = reference.run(program, inputs, traced)
+    seen = [series.to(inputs.x.dtype) for series in done.kept]
+    alive = inputs.alive()
+    if alive is not None:
+        seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
+    return [done.output, *done.final, *seen]
+
+
+def _outcome(flat: Sequence[Tensor], counts: Sequence[int]) -> Outcome:
+    [output], final, *traced = _split(flat, counts)[: len(counts)]
+    states, shown = traced or ([], [])
+    return Outcome(output, final, states, shown)
+
+
+def _visible(program: Program, trace: bool) -> int:
+    """How many of the operator's results are for the caller; the saved ones follow."""
+    return 1 + len(program.states) + (len(program.states) - 1 + len(program.shown) if trace else 0)
+
+
+@torch.library.custom_op("holdfast::recurrence", mutates_args=())
+def recurrence(
+    x: Tensor,
+    state: Sequence[Tensor],
+    home: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    program: str,
+    engine: str,
+    reverse: bool,
+    trace: bool,
+    save: bool,
+) -> list[Tensor]:
+    """Run a program over a sequence; the arguments are `Inputs`' and `run`'s.
+
+    Args:
+        save: whether to return, last, what the backward pass needs.
+
+    Returns:
+        output, the final states, in a trace the other states and the shown values, and what is saved.
+    """
+    check_lengths(lengths, x.shape[0])
+    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    with torch.autocast(x.device.type, enabled=False):
+        done, seen, saved = reference.forward(parse(program), inputs, trace, save)
+    return [done.output, *_unaliased(done.final, [done.output, *state]), *seen, *saved]
+
+
+def _unaliased(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, those copied that are one of the others: an operator's results must be its own."""
+    taken = {t.data_ptr() for t in others}
+    return [t.clone() if t.data_ptr() in taken else t for t in tensors]
+
+
+@recurrence.register_fake
+def _(
+    x: Tensor,
+    state: Sequence[Tensor],
+    home: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    program: str,
+    engine: str,
+    reverse: bool,
+    trace: bool,
+    save: bool,
+) -> list[Tensor]:
+    parsed = parse(program)
+    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    steps, batch, hidden = x.shape[0], x.shape[1], weights[0].shape[0] // len(parsed.gates)
+    results = [x.new_empty(steps, batch, state[0].shape[-1])]
+    results += [x.new_empty(s.shape) for s in state]
+    if trace:
+        results += [x.new_empty(steps, batch, hidden) for _ in range(_visible(parsed, True) - len(results))]
+    if save:
+        results += [x.new_empty(s, dtype=dtype) for s, dtype in reference.saved_shapes(parsed, inputs, trace)]
+    return results
+
+
+@torch.library.custom_op("holdfast::recurrence_backward", mutates_args=())
+def recurrence_backward(
+    gradients: Sequence[Tensor],
+    given: Sequence[bool],
+    x: Tensor,
+    state: Sequence[Tensor],
+    home: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    saved: Sequence[Tensor],
+    program: str,
+    engine: str,
+    reverse: bool,
+    trace: bool,
+    need_x: bool,
+) -> list[Tensor]:
+    """The way back through `recurrence`.
+
+    Args:
+        gradients: those of the visible results that are not zero.
+        given: for each visible result, whether there is one.
+        saved: what `recurrence` saved.
+        need_x: whether the gradient of x is wanted; without it there is an empty tensor in its place.
+
+    Returns:
+        The gradients of x, state, home and weights.
+    """
+    parsed = parse(program)
+    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    states = len(parsed.states)
+    arrived = iter(gradients)
+    [output], final, traced = _split([next(arrived) if was else None for was in given], [1, states])
+    with torch.autocast(x.device.type, enabled=False):
+        found = reference.backward(parsed, inputs, saved, output, final, traced, trace, need_x)
+    to_x = x.new_empty(0) if found.x is None else found.x
+    return [to_x, *_unaliased(found.state, gradients), *found.home, *found.weights]
+
+
+@recurrence_backward.register_fake
+def _(
+    gradients: Sequence[Tensor],
+    given: Sequence[bool],
+    x: Tensor,
+    state: Sequence[Tensor],
+    home: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    saved: Sequence[Tensor],
+    program: str,
+    engine: str,
+    reverse: bool,
+    trace: bool,
+    need_x: bool,
+) -> list[Tensor]:
+    to_x = x.new_empty(x.shape) if need_x else x.new_empty(0)
+    return [to_x, *(t.new_empty(t.shape) for t in (*state, *home, *weights))]
+
+
+def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, state, home, weights, masks, lengths, reset, program, engine, reverse, trace, _ = inputs
+    visible = _visible(parse(program), trace)
+    ctx.save_for_backward(x, *state, *home, *weights, *masks, lengths, reset, *output[visible:])
+    ctx.counts = [1, len(state), len(home), len(weights), len(masks), 1, 1]
+    ctx.visible = visible
+    ctx.settings = program, engine, reverse, trace
+    ctx.set_materialize_grads(False)
+
+
+def _split(tensors: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
+    """The tensors in runs of the given lengths, and the rest."""
+    parts, start = [], 0
+    for count in counts:
+        parts.append(list(tensors[start : start + count]))
+        start += count
+    return [*parts, list(tensors[start:])]
+
+
+def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    [x], state, home, weights, masks, [lengths], [reset], saved = _split(ctx.saved_tensors, ctx.counts)
+    program, engine, reverse, trace = ctx.settings
+    need_x = ctx.needs_input_grad[0]
+    visible = gradients[: ctx.visible]
+    found = recurrence_backward(
+        [g for g in visible if g is not None],
+        [g is not None for g in visible],
+        x,
+        state,
+        home,
+        weights,
+        masks,
+        lengths,
+        reset,
+        saved,
+        program,
+        engine,
+        reverse,
+        trace,
+        need_x,
+    )
+    to_x, to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
+    nothing = [None] * len(masks)
+    return to_x[0] if need_x else None, to_state, to_home, to_weights, nothing, *[None] * 7
+
+
+recurrence.register_autograd(_backward_of_forward, setup_context=_setup_forward)
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    gradients, given, x, state, home, weights, masks, lengths, reset, saved, *settings = inputs
+    program, engine, reverse, trace, need_x = settings
+    ctx.save_for_backward(*gradients, x, *state, *home, *weights, *masks, lengths, reset)
+    ctx.counts = [len(gradients), 1, len(state), len(home), len(weights), len(masks), 1]
+    ctx.given = given
+    ctx.saved = len(saved)
+    ctx.settings = program, engine, reverse, trace, need_x
+    ctx.set_materialize_grads(False)
+
+
+def _backward_of_backward(ctx: Any, second: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    """Differentiate the gradients once more, by the differentiable reference run."""
+    arrived, [x], state, home, weights, masks, [lengths], [reset] = _split(ctx.saved_tensors, ctx.counts)
+    program, _, reverse, trace, need_x = ctx.settings
+    again = torch.is_grad_enabled()  # a third derivative is wanted: stay connected to what was given
+
+    def connected(tensor: Tensor) -> Tensor:
+        return tensor if again and tensor.requires_grad else tensor.detach().requires_grad_()
+
+    with torch.enable_grad():
+        arrived = [connected(g) for g in arrived]
+        read = [connected(t) for t in (x, *state, *home, *weights)]
+        [x], state, home, weights, _ = _split(read, [1, len(state), len(home), len(weights)])
+        inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+        outputs = [o for o, was in zip(_reference_outputs(parse(program), inputs, trace), ctx.given) if was]
+        first = torch.autograd.grad(outputs, read, arrived, create_graph=True, materialize_grads=True)
+        pairs = [
+            (f, s) for k, (f, s) in enumerate(zip(first, second)) if s is not None and f.requires_grad and (k or need_x)
+        ]
+        found: Sequence[Tensor | None] = [None] * (len(read) + len(arrived))
+        if pairs:
+            of, along = zip(*pairs)
+            found = torch.autograd.grad(of, [*read, *arrived], along, create_graph=again, allow_unused=True)
+    [to_x], to_state, to_home, to_weights, to_arrived = _split(found, [1, len(state), len(home), len(weights)])
+    nothing = [None] * len(masks)
+    saved = [None] * ctx.saved
+    return to_arrived, None, to_x, to_state, to_home, to_weights, nothing, None, None, saved, *[None] * 5
+
+
+recurrence_backward.register_autograd(_backward_of_backward, setup_context=_setup_backward)
+
+
+def _per_member(function: Any) -> Any:
+    """How plain vmap runs an operator: once per member, on that member's slices."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[list[Tensor], list[int]]:
+        def member(value: Any, dim: Any, k: int) -> Any:
+            if isinstance(value, list | tuple):
+                return [member(v, d, k) for v, d in zip(value, dim)]
+            return value if dim is None or not isinstance(value, Tensor) else value.select(dim, k)
+
+        results = [function(*(member(a, d, k) for a, d in zip(args, in_dims))) for k in range(info.batch_size)]
+        return [torch.stack(column) for column in zip(*results)], [0] * len(results[0])
+
+    return rule
+
+
+recurrence.register_vmap(_per_member(recurrence))
+recurrence_backward.register_vmap(_per_member(recurrence_backward))

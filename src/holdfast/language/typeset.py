@@ -1,0 +1,171 @@
+"""The equations of a program, as text and in LaTeX, derived from its graph."""
+
+from __future__ import annotations
+
+from .operations import OPERATIONS
+from .program import MAIN_WEIGHT, Program
+
+_CLOSED = 9  # binds more tightly than any operator
+
+
+def equations(program: Program) -> list[str]:
+    """The step's equations as text, one a line.
+
+    >>> from holdfast.language import Cell, tanh, trace
+    >>> class Elman(Cell):
+    ...     gates = ("h",)
+    ...     def step(self, gate, state):
+    ...         return tanh(gate.h)
+    >>> equations(trace(Elman()))
+    ['h[t] = tanh(W_h x[t] + U_h h[t-1] + b_h)']
+    """
+    return _Writer(program, latex=False).lines()
+
+
+def latex(program: Program) -> str:
+    r"""The step's equations in LaTeX, as one `aligned` block.
+
+    >>> from holdfast.language import Cell, tanh, trace
+    >>> class Elman(Cell):
+    ...     gates = ("h",)
+    ...     def step(self, gate, state):
+    ...         return tanh(gate.h)
+    >>> print(latex(trace(Elman())))
+    \begin{aligned}
+    h_t &= \tanh(W_{h} x_t + U_{h} h_{t-1} + b_{h})
+    \end{aligned}
+    """
+    lines = _Writer(program, latex=True).lines()
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+class _Writer:
+    """Writes each named node as one equation; what has no name is written where it is used."""
+
+    def __init__(self, program: Program, latex: bool) -> None:
+        self.program = program
+        self.latex = latex
+        self.names = {index: name for name, index in program.names}
+        nodes = program.nodes
+        self.sums = {
+            index
+            for index, node in enumerate(nodes)
+            if node.op == "add" and [nodes[a].op for a in node.args] == ["input", "product"]
+            if nodes[node.args[1]].label == f"{MAIN_WEIGHT} {nodes[node.args[0]].label}"
+        }
+
+    def lines(self) -> list[str]:
+        defined = [i for i in sorted(self.names) if self.program.nodes[i].args or self.program.nodes[i].op == "const"]
+        extra = [r for r in self.program.results if r not in self.names]  # a state that is another value unchanged
+        equals = " &= " if self.latex else " = "
+        lines = [self.now(self.names[i]) + equals + self.written(i, 0, expand=True) for i in defined]
+        for state, result in zip(self.program.states, self.program.results):
+            if result in extra or self.names.get(result) != state:
+                lines.append(self.now(state) + equals + self.written(result, 0))
+        return lines
+
+    def now(self, name: str) -> str:
+        if not self.latex:
+            return f"{name}[t]"
+        return f"{_latex_name(name)}_t"
+
+    def written(self, index: int, binding: int, expand: bool = False) -> str:
+        """A node as text, in brackets if it binds less tightly than its place needs."""
+        if index in self.names and not expand and self.program.nodes[index].args:
+            return self.now(self.names[index])
+        text, own = self.expression(index)
+        return f"({text})" if own < binding else text
+
+    def expression(self, index: int) -> tuple[str, int]:
+        node = self.program.nodes[index]
+        normalised = self.layer_normed(index)
+        if normalised is not None:
+            inner = self.written(normalised, 0)
+            return (rf"\operatorname{{LN}}({inner})" if self.latex else f"LN({inner})"), _CLOSED
+        if index in self.sums:
+            return self.gate_sum(self.program.nodes[node.args[0]].label, node.args[1]), 2
+        if node.op in OPERATIONS:
+            operation = OPERATIONS[node.op]
+            closed = operation.binding == _CLOSED or (self.latex and node.op == "div")
+            right = operation.binding + (node.op in ("sub", "div", "neg"))
+            places = [0 if closed else operation.binding, *([0 if closed else right] * (len(node.args) - 1))]
+            template = operation.latex if self.latex else operation.plain
+            written = [self.written(a, place) for a, place in zip(node.args, places)]
+            return template.format(*written), _CLOSED if closed else operation.binding
+        return self.leaf(index)
+
+    def layer_normed(self, index: int) -> int | None:
+        """What a node normalises, if it is (x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)."""
+        nodes = self.program.nodes
+
+        def args_of(node: int, op: str) -> tuple[int, ...]:
+            return nodes[node].args if nodes[node].op == op else (-1, -1)
+
+        centred, root = args_of(index, "div")
+        if centred < 0 or nodes[root].op != "sqrt" or nodes[centred].op != "sub":
+            return None
+        x, mean = nodes[centred].args
+        variance, _ = args_of(nodes[root].args[0], "add")
+        if variance < 0 or nodes[variance].op != "mean" or nodes[mean] != nodes[variance]._replace(args=(x,)):
+            return None
+        return x if args_of(nodes[variance].args[0], "mul") == (centred, centred) else None
+
+    def leaf(self, index: int) -> tuple[str, int]:
+        node = self.program.nodes[index]
+        if node.op == "const":
+            return _number(float(node.label)), 4 if float(node.label) < 0 else _CLOSED
+        if node.op == "state":
+            name = _latex_name(node.label) if self.latex else node.label
+            return (f"{name}_{{t-1}}" if self.latex else f"{name}[t-1]"), _CLOSED
+        if node.op == "input":
+            return self.input_part(node.label) + self.bias("ih", node.label), 2 if self.program.bias else 3
+        if node.op == "product":
+            weight, gate = node.label.split()
+            bias = self.bias("hh", gate) if weight == MAIN_WEIGHT else ""
+            return self.product_part(index) + bias, 2 if bias else 3
+        if node.op == "mean":
+            inner = self.written(node.args[0], 0)
+            return (rf"\operatorname{{mean}}({inner})" if self.latex else f"mean({inner})"), _CLOSED
+        if node.op == "project":
+            return ("W_{hr} " if self.latex else "W_hr ") + self.written(node.args[0], 3), 3
+        if node.op == "mask":
+            per_step = any(m.name == node.label and m.per == "step" for m in self.program.masks)
+            bare = _latex_name(node.label) if self.latex else node.label
+            return (self.now(node.label) if per_step else bare), _CLOSED
+        return (_latex_name(node.label.replace(".", "_")) if self.latex else node.label), _CLOSED
+
+    def gate_sum(self, gate: str, product: int) -> str:
+        bias = f" + {self.symbol('b', gate)}" if self.program.bias else ""
+        return f"{self.input_part(gate)} + {self.product_part(product)}{bias}"
+
+    def input_part(self, gate: str) -> str:
+        x = "x_t" if self.latex else "x[t]"
+        return self.normalised(f"{self.symbol('W', gate)} {x}", gate)
+
+    def product_part(self, index: int) -> str:
+        node = self.program.nodes[index]
+        weight, gate = node.label.split()
+        letter = "U" if weight == MAIN_WEIGHT else "R"
+        name = gate if weight == MAIN_WEIGHT else f"{gate},{weight.removeprefix('weight_')}"
+        return self.normalised(f"{self.symbol(letter, name)} {self.written(node.args[0], 4)}", gate)
+
+    def normalised(self, product: str, gate: str) -> str:
+        if not self.program.layer_norm:
+            return product
+        return rf"\operatorname{{LN}}({product})" if self.latex else f"LN({product})"
+
+    def bias(self, which: str, gate: str) -> str:
+        return f" + {self.symbol('b', f'{which},{gate}')}" if self.program.bias else ""
+
+    def symbol(self, letter: str, below: str) -> str:
+        return f"{letter}_{{{below}}}" if self.latex else f"{letter}_{below}"
+
+
+def _latex_name(name: str) -> str:
+    if len(name) == 1:
+        return name
+    return rf"\mathit{{{name.replace('_', chr(92) + '_')}}}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6g}"

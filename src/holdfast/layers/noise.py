@@ -1,0 +1,27 @@
+"""All randomness of the layers' forward pass, from PyTorch's generators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bernoulli(probability: float, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Ones with the given probability and zeros, with dtype and device of another tensor.
+
+    >>> bernoulli(1.0, (2,), torch.zeros(1)).tolist()
+    [1.0, 1.0]
+    """
+    return torch.bernoulli(like.new_full(tuple(shape), probability))
+
+
+def dropout(x: Tensor, probability: float) -> Tensor:
+    """PyTorch's dropout, in training.
+
+    >>> dropout(torch.ones(2), 0.0).tolist()
+    [1.0, 1.0]
+    """
+    return F.dropout(x, probability, training=True)

@@ -1,0 +1,528 @@
+"""The layer: any cell over whole sequences, stacked, in one or both directions, with PyTorch's interface."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from holdfast.engines import operator
+from holdfast.engines.choose import choose
+from holdfast.engines.inputs import Inputs
+from holdfast.engines.parameters import Sizes, Spec, names, specs
+from holdfast.language import Cell, Options, Program, parse
+from holdfast.language import trace as trace_cell
+
+from . import checks, noise
+from .weights import ForgetBias, initialise, register
+
+State = Tensor | tuple[Tensor, ...]
+
+
+class RecurrentOptions(TypedDict, total=False):
+    """The options that every cell has; `Recurrent` tells their meaning."""
+
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+    weight_drop: float
+    heads: int
+    grad_clip: float | None
+    learn_state: bool
+    engine: str
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one layer did in one direction.
+
+    Attributes:
+        name: "l0", "l0_reverse", "l1" …
+        gates: each gate at every step, by name; laid out like the layer's output.
+        states: each state at every step, by name; laid out like the layer's output.
+    """
+
+    name: str
+    gates: dict[str, Tensor]
+    states: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a layer did, differentiable.
+
+    Attributes:
+        output: the output of the call.
+        state: the final state of the call.
+        layers: one record for each layer and direction, in PyTorch's order.
+    """
+
+    output: Tensor
+    state: State
+    layers: list[LayerTrace]
+
+
+def wired(cell: Cell, layer_norm: bool) -> Cell:
+    """A layer's own copy of a cell, which knows whether there is a layer norm."""
+    if not isinstance(cell, Cell):
+        hint = "; pass an object: " + cell.__name__ + "()" if isinstance(cell, type) else ""
+        raise TypeError(f"cell must be a holdfast.Cell, got {type(cell).__name__}{hint}")
+    cell = copy.copy(cell)
+    cell.layer_norm = layer_norm
+    return cell
+
+
+def zoneout_pair(cell: Cell, zoneout: float | tuple[float, float]) -> tuple[float, float]:
+    """The probabilities for h and for the other states."""
+    alone = len(cell.states) == 1
+    if isinstance(zoneout, numbers.Real) and (alone or zoneout == 0):
+        pair = (zoneout, 0.0)
+    elif isinstance(zoneout, tuple | list) and len(zoneout) == 2:
+        pair = tuple(zoneout)
+    else:
+        accepted = "a probability or a pair (p, 0)" if alone else "a pair of probabilities (p_h, p_c)"
+        raise TypeError(f"zoneout must be {accepted}; got {zoneout!r}")
+    for part in pair:
+        checks.probability("zoneout", part, below_one=False)
+    if alone and pair[1]:
+        raise ValueError(f"zoneout: {type(cell).__name__} has no state beside h, so p_c must be 0; got {zoneout!r}")
+    return float(pair[0]), float(pair[1])
+
+
+class Recurrent(nn.Module):
+    """Any cell over a sequence, with the interface of `torch.nn.LSTM`.
+
+    >>> import torch, holdfast
+    >>> layer = holdfast.Recurrent(holdfast.cells.GRU(reset_after=False), 3, 5, num_layers=2)
+    >>> output, h_n = layer(torch.randn(7, 2, 3))
+    >>> output.shape, h_n.shape
+    (torch.Size([7, 2, 5]), torch.Size([2, 2, 5]))
+
+    Args:
+        cell: the cell, as an object.
+        input_size: I, the number of features of the input.
+        hidden_size: H, the number of units.
+        num_layers: how many layers are stacked.
+        bias: whether there are b_ih and b_hh.
+        batch_first: whether the input is (B, T, I) and the output (B, T, H).
+        dropout: the dropout on the output of each layer but the last.
+        bidirectional: whether there is a second direction, from the end to the start.
+        proj_size: if not 0, h is projected to that many entries by W_hr (LSTM and SLSTM).
+        device, dtype: of the learned tensors.
+        layer_norm: pre = LN(W x) + LN(U h) + b, each LN over the whole gate vector with its own gain, and
+            h = o⊙tanh(LN(c)) for cells with a memory c; ε = 1e-5 (Ba 2016).
+        recurrent_dropout: the probability of a zero in the mask, one a sequence, on what feeds the recurrent products
+            (Gal 2016).
+        zoneout: (p_h, p_c), the probabilities of keeping the old value of a unit; in evaluation the expectation
+            (Krueger 2017). p_c holds for all states but h, with one mask for them together.
+        weight_drop: the probability of a zero in the mask, one a call, on the recurrent weights (Merity 2017).
+        heads: into how many blocks the units fall; the recurrent weights, (gates x H, H / heads), connect only units of
+            the same block.
+        grad_clip: a bound on each entry of the gradient that flows back from one step to the one before it.
+        learn_state: whether the initial state is learned, `h_0` …, (layers x directions, H), used where none is passed.
+        engine: which engine runs: "auto" or one by name; see `holdfast.explain`.
+        forget: how the forget gates start; the layers that have one offer it as `forget_bias` and `init`.
+
+    Call:
+        `layer(input, hx=None, *, lengths=None, reset=None)` returns the output and the final state: a tensor for cells
+        with one state, a tuple for others. `lengths`, (B,), gives each sequence's length: the output past it is 0, the
+        final state is the one at the length, and padding is never read. `reset` is a bool tensor, (T, B) or, with
+        batch_first, (B, T): where it is True, the state returns to zero, or to the learned state, before that step; the
+        boundary lies between t-1 and t in both directions.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        weight_drop: float = 0.0,
+        heads: int = 1,
+        grad_clip: float | None = None,
+        learn_state: bool = False,
+        engine: str = "auto",
+        forget: ForgetBias | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            checks.whole(name, size)
+        checks.whole("heads", heads)
+        for name, switch in (
+            ("bias", bias),
+            ("batch_first", batch_first),
+            ("bidirectional", bidirectional),
+            ("layer_norm", layer_norm),
+            ("learn_state", learn_state),
+        ):
+            checks.flag(name, switch)
+        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise ValueError(
+                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed; "
+                f"got {dropout!r}"
+            )
+        if dropout and num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+                stacklevel=2 if type(self) is Recurrent else 3,
+            )
+        if not isinstance(proj_size, int) or proj_size < 0:
+            raise ValueError(
+                f"proj_size should be a positive integer or zero to disable projections; got {proj_size!r}"
+            )
+        if proj_size >= hidden_size:
+            raise ValueError(f"proj_size has to be smaller than hidden_size; got {proj_size} and {hidden_size}")
+        checks.divides(heads, hidden_size=hidden_size, proj_size=proj_size)
+        checks.probability("weight_drop", weight_drop)
+
+        self.cell = wired(cell, layer_norm)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        self.layer_norm = layer_norm
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
+        self.weight_drop = weight_drop
+        self.heads = heads
+        self.grad_clip = grad_clip
+        self.learn_state = learn_state
+        self.engine = engine
+        self._forget = forget
+
+        self._states = self.cell.states
+        self._shown = self.cell.shown
+        self._retrace()
+        self._suffixes = [f"_l{layer}{direction}" for layer in range(num_layers) for direction in self._directions()]
+        self._initial: dict[str, float | None] = {}
+        self._all_weights: list[list[str]] = []
+        for layer in range(num_layers):
+            for direction in self._directions():
+                wanted = specs(self.program, self._sizes(layer))
+                added = register(self, wanted, f"_l{layer}{direction}", device, dtype)
+                self._initial.update(added)
+                self._all_weights.append(list(added))
+        if learn_state:
+            starts = [Spec(f"{state}_0", (len(self._suffixes), width), 0.0) for state, width in self._widths()]
+            self._initial.update(register(self, starts, "", device, dtype))
+        self.reset_parameters()
+
+    def _retrace(self) -> None:
+        """Trace the cell with the options as they are now."""
+        options = Options(
+            bias=self.bias,
+            projection=self.proj_size > 0,
+            heads=self.heads,
+            zoneout=self.zoneout,
+            recurrent_dropout=self.recurrent_dropout,
+            grad_clip=float(self.grad_clip or 0),
+        )
+        training = trace_cell(self.cell, options, training=True)
+        self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}
+        self._masks = [(m.probability, m.per, m.wide) for m in training.masks]
+        self._weight_names = names(training)
+        self._recurrent_weights = {weight.name for weight in training.weights}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("recurrent_dropout", "zoneout", "grad_clip", "engine"):
+            value = self._checked_option(name, value)
+        super().__setattr__(name, value)
+        if name in ("recurrent_dropout", "zoneout", "grad_clip") and "_texts" in self.__dict__:
+            self._retrace()
+
+    def _checked_option(self, name: str, value: Any) -> Any:
+        """The value of an option that may be set at any time."""
+        if name == "engine":
+            choose(value)
+        elif name == "zoneout":
+            return zoneout_pair(self.cell, value)
+        elif name == "recurrent_dropout":
+            checks.probability(name, value)
+        else:
+            checks.positive(name, value)
+        return value
+
+    def _directions(self) -> tuple[str, ...]:
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    def _output_size(self) -> int:
+        return self.proj_size or self.hidden_size
+
+    def _sizes(self, layer: int) -> Sizes:
+        below = self._output_size() * len(self._directions())
+        return Sizes(self.input_size if layer == 0 else below, self.hidden_size, self._output_size())
+
+    def _widths(self) -> list[tuple[str, int]]:
+        """The width of each state, by name."""
+        first, *rest = self._states
+        return [(first, self._output_size()), *((state, self.hidden_size) for state in rest)]
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, as PyTorch does; gains start from 1, a learned state from 0."""
+        initialise(self, self._initial, self.hidden_size)
+        if self._forget is not None:
+            for suffix in self._suffixes:
+                self._forget.apply(self, self.cell.gates, suffix, self.hidden_size)
+
+    @property
+    def program(self) -> Program:
+        """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
+        return parse(self._texts[self.training])
+
+    @property
+    def mode(self) -> str:
+        """The name of the cell: PyTorch's attribute."""
+        return type(self.cell).__name__
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The learned tensors, a list for each layer and direction: PyTorch's attribute."""
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: it is there because code written for PyTorch's layers calls it."""
+
+    def extra_repr(self) -> str:
+        """The sizes, and every option that is not at its default."""
+        shown = [f"{self.input_size}, {self.hidden_size}"]
+        cell = f"{type(self.cell).__name__}()" if type(self) is Recurrent else ""
+        defaults = {
+            "proj_size": 0,
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "layer_norm": False,
+            "recurrent_dropout": 0.0,
+            "zoneout": (0.0, 0.0),
+            "weight_drop": 0.0,
+            "heads": 1,
+            "grad_clip": None,
+            "learn_state": False,
+            "engine": "auto",
+        }
+        shown += [f"{name}={getattr(self, name)!r}" for name in defaults if getattr(self, name) != defaults[name]]
+        own = {k: v for k, v in vars(self.cell).items() if k not in ("layer_norm", "gates", "states")}
+        shown += [f"{k}={v!r}" for k, v in own.items() if v not in (False, None) and type(self) is not Recurrent]
+        return ", ".join(([cell] if cell else []) + shown)
+
+    @overload
+    def __call__(
+        self, input: PackedSequence, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
+    ) -> tuple[PackedSequence, State]: ...
+    @overload
+    def __call__(
+        self, input: Tensor, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, State]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Any = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """Run over a sequence; see the class."""
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, lengths, reset)
+        output, state, _ = self._run(input, hx, lengths, reset, shown=None)
+        return output, state
+
+    def trace(
+        self, input: Tensor, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
+    ) -> Trace:
+        """Run over a sequence and return all gates and states of all layers with the result.
+
+        >>> import torch, holdfast
+        >>> traced = holdfast.LSTM(3, 5).trace(torch.randn(7, 2, 3))
+        >>> [record.name for record in traced.layers], list(traced.layers[0].gates)
+        (['l0'], ['i', 'f', 'g', 'o'])
+        >>> traced.layers[0].states["c"].shape
+        torch.Size([7, 2, 5])
+        """
+        if isinstance(input, PackedSequence):
+            raise TypeError("trace takes a padded tensor with lengths=, not a PackedSequence")
+        output, state, records = self._run(input, hx, lengths, reset, shown=self._shown)
+        return Trace(output, state, records)
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: State | None, lengths: object, reset: object
+    ) -> tuple[PackedSequence, State]:
+        """Run over the sequences of a PackedSequence, in its own (sorted) order."""
+        for name, given in (("lengths", lengths), ("reset", reset)):
+            if given is not None:
+                raise ValueError(f"{name} cannot be given with a PackedSequence, which brings its own lengths")
+        if packed.data.dim() != 2:
+            raise ValueError(f"a PackedSequence must hold 2-D data (steps, features); got {packed.data.dim()}-D")
+        padded, own_lengths = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        state = None if hx is None else checks.state_tensors(hx, self._states)
+        if state is not None:
+            checks.state_shapes(state, self._state_shapes(padded.shape[1]), batched=True)
+            if packed.sorted_indices is not None:
+                state = [s.index_select(1, packed.sorted_indices) for s in state]
+        lengths = own_lengths.to(padded.device)
+        output, final, _ = self._run_batched(padded, state, lengths, None, shown=None)
+        data = pack_padded_sequence(output, own_lengths).data
+        if packed.unsorted_indices is not None:
+            final = [s.index_select(1, packed.unsorted_indices) for s in final]
+        result = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return result, self._state_result(final)
+
+    def _run(
+        self, x: Tensor, hx: State | None, lengths: object, reset: object, shown: tuple[str, ...] | None
+    ) -> tuple[Tensor, State, list[LayerTrace]]:
+        """Check what was given, bring it to (T, B, I), run, and bring the results back to the input's layout."""
+        checks.input_shape(type(self).__name__, x, self._sizes(0), self.batch_first)
+        batched, batch_first = x.dim() == 3, self.batch_first and x.dim() == 3
+        if not batched:
+            x = x.unsqueeze(1)
+        elif batch_first:
+            x = x.transpose(0, 1)
+        state = None
+        if hx is not None:
+            state = checks.state_tensors(hx, self._states)
+            checks.state_shapes(state, self._state_shapes(x.shape[1]), batched)
+            if not batched:
+                state = [s.unsqueeze(1) for s in state]
+        if lengths is not None:
+            if not batched:
+                raise ValueError("lengths needs a batch: unbatched input is one sequence, all of which counts")
+            lengths = checks.lengths(lengths, x.shape[1], x.device)
+        if reset is not None:
+            layout = (x.shape[0],) if not batched else x.shape[1::-1] if batch_first else x.shape[:2]
+            reset = checks.reset(
+                reset, layout, "(T,)" if not batched else "(B, T)" if batch_first else "(T, B)", x.device
+            )
+            reset = reset.unsqueeze(1) if not batched else reset.transpose(0, 1) if batch_first else reset
+
+        def restored(series: Tensor) -> Tensor:
+            return series.squeeze(1) if not batched else series.transpose(0, 1) if batch_first else series
+
+        output, final, records = self._run_batched(x, state, lengths, reset, shown)
+        records = [
+            LayerTrace(
+                record.name,
+                {name: restored(series) for name, series in record.gates.items()},
+                {name: restored(series) for name, series in record.states.items()},
+            )
+            for record in records
+        ]
+        final = final if batched else [s.squeeze(1) for s in final]
+        return restored(output), self._state_result(final), records
+
+    def _state_shapes(self, batch: int) -> list[tuple[int, ...]]:
+        return [(len(self._suffixes), batch, width) for _, width in self._widths()]
+
+    def _state_result(self, final: list[Tensor]) -> State:
+        return final[0] if len(final) == 1 else tuple(final)
+
+    def _run_batched(
+        self,
+        x: Tensor,
+        state: list[Tensor] | None,
+        lengths: Tensor | None,
+        reset: Tensor | None,
+        shown: tuple[str, ...] | None,
+    ) -> tuple[Tensor, list[Tensor], list[LayerTrace]]:
+        """All layers over (T, B, I)."""
+        weights = [[getattr(self, name) for name in suffixed] for suffixed in self._all_weights]
+        autocast = torch.is_autocast_enabled(x.device.type)
+        for name, given in [("input", x), *(("hx", s) for s in state or [])]:
+            checks.dtype(name, given, weights[0][0].dtype, autocast)
+        home = self._learned_state()
+        if state is None:
+            state = self._initial_state(x, weights[0][0].dtype, home)
+        if autocast:
+            x, *state = cast_for_autocast([x, *state])
+            weights = [cast_for_autocast(tensors) for tensors in weights]
+            home = cast_for_autocast(home)
+        finals: list[list[Tensor]] = []
+        records: list[LayerTrace] = []
+        engine = choose(self.engine).engine
+        directions = len(self._directions())
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                k = layer * directions + direction
+                inputs = Inputs(
+                    x,
+                    [s[k] for s in state],
+                    [h[k] for h in home] if reset is not None else [],
+                    self._dropped(weights[k]),
+                    self._drawn_masks(x),
+                    lengths,
+                    reset,
+                    reverse=direction == 1,
+                )
+                done = operator.run(self._texts[self.training], inputs, engine, shown)
+                outputs.append(done.output)
+                finals.append(done.final)
+                if shown is not None:
+                    states = dict(zip(self._states, [done.output, *done.states]))
+                    records.append(LayerTrace(self._suffixes[k][1:], dict(zip(shown, done.shown)), states))
+            x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+            if self.training and self.dropout and layer < self.num_layers - 1:
+                x = noise.dropout(x, self.dropout)
+        return x, [torch.stack(column) for column in zip(*finals)], records
+
+    def _learned_state(self) -> list[Tensor]:
+        return [getattr(self, f"{state}_0") for state in self._states] if self.learn_state else []
+
+    def _initial_state(self, x: Tensor, dtype: torch.dtype, home: list[Tensor]) -> list[Tensor]:
+        """The state of a call that passes none, one (layers x directions, B, H) a state."""
+        if home:
+            return [h.unsqueeze(1).expand(-1, x.shape[1], -1) for h in home]
+        return [x.new_zeros(shape, dtype=dtype) for shape in self._state_shapes(x.shape[1])]
+
+    def _dropped(self, weights: list[Tensor]) -> list[Tensor]:
+        """The learned tensors with weight drop on the recurrent ones."""
+        if not (self.training and self.weight_drop):
+            return weights
+        return [
+            noise.dropout(w, self.weight_drop) if name in self._recurrent_weights else w
+            for name, w in zip(self._weight_names, weights)
+        ]
+
+    def _drawn_masks(self, x: Tensor) -> list[Tensor]:
+        """The masks of one layer in one direction."""
+        if not self.training:
+            return []
+        steps, batch = x.shape[:2]
+        widths = {"units": self.hidden_size, "output": self._output_size()}
+        return [
+            noise.bernoulli(p, (steps, batch, widths[wide]) if per == "step" else (batch, widths[wide]), x)
+            for p, per, wide in self._masks
+        ]
+
+
+def cast_for_autocast(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in autocast's dtype; as everywhere in PyTorch, float64 stays."""
+    wanted = torch.get_autocast_dtype(tensors[0].device.type) if tensors else None
+    return [t.to(wanted) if t.dtype.is_floating_point and t.dtype != torch.float64 else t for t in tensors]

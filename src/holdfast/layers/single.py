@@ -1,0 +1,142 @@
+"""The single step of any cell, with the interface of `torch.nn.LSTMCell`: for decoders and agents."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.engines import operator
+from holdfast.engines.choose import choose
+from holdfast.engines.inputs import Inputs
+from holdfast.engines.parameters import Sizes, names, specs
+from holdfast.language import Cell, Options, Program, parse
+from holdfast.language import trace as trace_cell
+
+from . import checks, noise
+from .recurrent import State, cast_for_autocast, wired, zoneout_pair
+from .weights import ForgetBias, initialise, register
+
+
+class SingleStepOptions(TypedDict, total=False):
+    """The options that every single-step cell has; `Recurrent` tells their meaning."""
+
+    layer_norm: bool
+    zoneout: float | tuple[float, float]
+    heads: int
+    grad_clip: float | None
+    engine: str
+
+
+class RecurrentCell(nn.Module):
+    """One step of any cell.
+
+    >>> import torch, holdfast
+    >>> cell = holdfast.RecurrentCell(holdfast.cells.GRU(reset_after=False), 3, 5)
+    >>> cell(torch.randn(2, 3)).shape
+    torch.Size([2, 5])
+
+    Args:
+        cell: the cell, as an object.
+        input_size: I, the number of features of the input.
+        hidden_size: H, the number of units.
+        bias: whether there are b_ih and b_hh.
+        device, dtype: of the learned tensors.
+        layer_norm, zoneout, heads, grad_clip, engine, forget: as for `Recurrent`.
+
+    Call:
+        `cell(input, hx=None)` with input (B, I) or (I,) returns the new state: a tensor for cells with one state, a
+        tuple for others. Without hx the state starts from zero.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+        heads: int = 1,
+        grad_clip: float | None = None,
+        engine: str = "auto",
+        forget: ForgetBias | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("heads", heads)):
+            checks.whole(name, size)
+        checks.flag("bias", bias)
+        checks.flag("layer_norm", layer_norm)
+        checks.positive("grad_clip", grad_clip)
+        checks.divides(heads, hidden_size=hidden_size)
+        choose(engine)
+        self.cell = wired(cell, layer_norm)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.engine = engine
+        self._forget = forget
+        options = Options(
+            bias=bias, heads=heads, zoneout=zoneout_pair(self.cell, zoneout), grad_clip=float(grad_clip or 0)
+        )
+        training = trace_cell(self.cell, options, training=True)
+        self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}
+        self._masks = [(mask.probability, mask.per) for mask in training.masks]
+        self._weight_names = names(training)
+        self._initial = register(self, specs(training, Sizes(input_size, hidden_size, hidden_size)), "", device, dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, as PyTorch does; gains start from 1."""
+        initialise(self, self._initial, self.hidden_size)
+        if self._forget is not None:
+            self._forget.apply(self, self.cell.gates, "", self.hidden_size)
+
+    @property
+    def program(self) -> Program:
+        """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
+        return parse(self._texts[self.training])
+
+    def extra_repr(self) -> str:
+        """The sizes."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+    def forward(self, input: Tensor, hx: State | None = None) -> State:
+        """One step; see the class."""
+        name, states = type(self).__name__, self.cell.states
+        if not isinstance(input, Tensor):
+            raise TypeError(f"{name}: input must be a tensor, got {type(input).__name__}")
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+        batched = input.dim() == 2
+        x = input if batched else input.unsqueeze(0)
+        weights = [getattr(self, weight) for weight in self._weight_names]
+        if hx is None:
+            state = [x.new_zeros(x.shape[0], self.hidden_size, dtype=weights[0].dtype) for _ in states]
+        else:
+            state = checks.state_tensors(hx, states)
+            checks.step_state_shapes(state, x.shape[0], self.hidden_size, batched)
+            if not batched:
+                state = [s.unsqueeze(0) for s in state]
+        autocast = torch.is_autocast_enabled(x.device.type)
+        for what, given in [("input", x), *(("hx", s) for s in state)]:
+            checks.dtype(what, given, weights[0].dtype, autocast)
+        if autocast:
+            x, *state = cast_for_autocast([x, *state])
+            weights = cast_for_autocast(weights)
+        inputs = Inputs(x.unsqueeze(0), state, [], weights, self._drawn_masks(x), None, None, reverse=False)
+        done = operator.run(self._texts[self.training], inputs, choose(self.engine).engine)
+        final = done.final if batched else [s.squeeze(0) for s in done.final]
+        return final[0] if len(final) == 1 else tuple(final)
+
+    def _drawn_masks(self, x: Tensor) -> list[Tensor]:
+        if not self.training:
+            return []
+        batch = (x.shape[0], self.hidden_size)
+        return [noise.bernoulli(p, (1, *batch) if per == "step" else batch, x) for p, per in self._masks]

@@ -53,6 +53,17 @@ class Cell:
         """The local variables of `step` that a trace shows; the gates unless a cell says otherwise."""
         return self.gates
 
+    def settings(self) -> dict[str, Any]:
+        """The options of the constructor that are attributes too and are not at their defaults."""
+        return {
+            name: getattr(self, name)
+            for name, option in inspect.signature(type(self)).parameters.items()
+            if hasattr(self, name) and getattr(self, name) != option.default
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings().items())})"
+
     def step(self, gate: Gates, state: States) -> Any:
         """The new states, in the order of `states`: one value, or a tuple of as many as there are states."""
         raise CellError(f"{type(self).__name__} has no step method")

@@ -2,25 +2,25 @@
 
 A node is an elementwise operation of `operations.OPERATIONS` or one of these:
 
-| op         | label            | what it is                                                                            |
-|------------|------------------|---------------------------------------------------------------------------------------|
-| const      | `0.5`            | a number                                                                              |
-| input      | gate             | the gate's input part at this step, W x + b_ih                                        |
-| state      | state            | the state before this step                                                            |
-| parameter  | `weight_ch.i`    | a learned number for each unit (one row of a named tensor)                            |
-| mask       | name             | random zeros and ones, drawn outside                                                  |
-| product    | `weight_hh i`    | U_i v + b_hh: a recurrent product of its argument, for one gate                       |
-| project    |                  | W_hr v: from hidden_size to proj_size entries                                         |
-| mean       |                  | the mean over the units, the same number for each unit                                |
+| op         | label            | what it is                                                                           |
+|------------|------------------|--------------------------------------------------------------------------------------|
+| const      | `0.5`            | a number                                                                             |
+| input      | gate             | the gate's input part at this step, W x + b_ih                                       |
+| state      | state            | the state before this step                                                           |
+| parameter  | `weight_ch.i`    | a learned number for each unit (one row of a named tensor)                           |
+| mask       | name             | random zeros and ones, drawn outside                                                 |
+| product    | `weight_hh i`    | U_i v + b_hh: a recurrent product of its argument, for one gate                      |
+| project    |                  | W_hr v: from hidden_size to proj_size entries                                        |
+| mean       |                  | the mean over the units, the same number for each unit                               |
 
 A derivative is a graph too, and has these beside them:
 
-| op         | label            | what it is                                                                            |
-|------------|------------------|---------------------------------------------------------------------------------------|
-| value      | `12`             | node 12 of the step it is the derivative of                                           |
-| adjoint    | `h`, `shown i`   | the gradient that arrives at a new state, or at a value shown in a trace              |
-| transposed | `0`              | the way back of the products of group 0: the sum over its gates of U_gate^T v          |
-| unproject  |                  | W_hr^T v                                                                              |
+| op         | label            | what it is                                                                           |
+|------------|------------------|--------------------------------------------------------------------------------------|
+| value      | `12`             | node 12 of the step it is the derivative of                                          |
+| adjoint    | `h`, `shown i`   | the gradient that arrives at a new state, or at a value shown in a trace             |
+| transposed | `0`              | the way back of the products of group 0: the sum over its gates of U_gate^T v        |
+| unproject  |                  | W_hr^T v                                                                             |
 """
 
 from __future__ import annotations

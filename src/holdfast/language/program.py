@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from .graph import Node
 
-# Raise the number also when the operator's arguments change or what it saves: PyTorch's compile caches on disk are keyed
-# by this text and would otherwise call the new backward as the old one.
+# Raise the number also when the operator's arguments change or what it saves: PyTorch's compile caches on disk are
+# keyed by this text, and would otherwise call the new backward as the old one.
 FORMAT = "holdfast-step 1"
 MAIN_WEIGHT = "weight_hh"  # the recurrent weight of `gate.recurrent`; the only one with a bias
 
@@ -173,8 +173,7 @@ class Program:
             f"heads {self.heads}",
             f"grad_clip {self.grad_clip!r}",
         ]
-        for p in self.parameters:
-            lines.append(f"parameter {p.name} {p.initial!r} {' '.join(p.rows)}".rstrip())
+        lines += [f"parameter {p.name} {p.initial!r} {' '.join(p.rows)}" for p in self.parameters]
         lines += [f"mask {m.name} {m.probability!r} {m.per} {m.wide}" for m in self.masks]
         lines += [f"weight {w.name} {' '.join(w.gates)}" for w in self.weights]
         names = {index: name for name, index in self.names}

@@ -2,10 +2,11 @@
 
 from .gru import GRU, GRUCell
 from .lstm import LSTM, LSTMCell
-from .recurrent import LayerTrace, Recurrent, Trace
+from .recurrent import Recurrent
 from .rnn import RNN, RNNCell
 from .single import RecurrentCell
 from .slstm import SLSTM, SLSTMCell
+from .tracing import LayerTrace, Trace
 
 __all__ = [
     "GRU",

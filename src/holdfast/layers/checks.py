@@ -3,7 +3,6 @@ accepted."""
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -28,7 +27,7 @@ def flag(name: str, value: object) -> None:
 
 def probability(name: str, value: object, below_one: bool = True) -> None:
     """A probability is a number from 0 up to, but as a rule not including, 1."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if not 0 <= value <= 1 or (below_one and value == 1):
         raise ValueError(f"{name} must lie between 0 and 1{' (and under 1)' * below_one}; got {value!r}")
@@ -36,7 +35,7 @@ def probability(name: str, value: object, below_one: bool = True) -> None:
 
 def positive(name: str, value: object) -> None:
     """A bound is a number above 0, or None."""
-    if value is not None and (not isinstance(value, numbers.Real) or not value > 0):
+    if value is not None and (not isinstance(value, int | float) or not value > 0):
         raise ValueError(f"{name} must be a positive number or None; got {value!r}")
 
 

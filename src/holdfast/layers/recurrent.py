@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import numbers
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,79 +18,9 @@ from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
 
 from . import checks, noise
+from .options import cast_for_autocast, shown_settings, wired, zoneout_pair
+from .tracing import LayerTrace, State, Trace
 from .weights import ForgetBias, initialise, register
-
-State = Tensor | tuple[Tensor, ...]
-
-
-class RecurrentOptions(TypedDict, total=False):
-    """The options that every cell has; `Recurrent` tells their meaning."""
-
-    layer_norm: bool
-    recurrent_dropout: float
-    zoneout: float | tuple[float, float]
-    weight_drop: float
-    heads: int
-    grad_clip: float | None
-    learn_state: bool
-    engine: str
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """What one layer did in one direction.
-
-    Attributes:
-        name: "l0", "l0_reverse", "l1" …
-        gates: each gate at every step, by name; laid out like the layer's output.
-        states: each state at every step, by name; laid out like the layer's output.
-    """
-
-    name: str
-    gates: dict[str, Tensor]
-    states: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a layer did, differentiable.
-
-    Attributes:
-        output: the output of the call.
-        state: the final state of the call.
-        layers: one record for each layer and direction, in PyTorch's order.
-    """
-
-    output: Tensor
-    state: State
-    layers: list[LayerTrace]
-
-
-def wired(cell: Cell, layer_norm: bool) -> Cell:
-    """A layer's own copy of a cell, which knows whether there is a layer norm."""
-    if not isinstance(cell, Cell):
-        hint = "; pass an object: " + cell.__name__ + "()" if isinstance(cell, type) else ""
-        raise TypeError(f"cell must be a holdfast.Cell, got {type(cell).__name__}{hint}")
-    cell = copy.copy(cell)
-    cell.layer_norm = layer_norm
-    return cell
-
-
-def zoneout_pair(cell: Cell, zoneout: float | tuple[float, float]) -> tuple[float, float]:
-    """The probabilities for h and for the other states."""
-    alone = len(cell.states) == 1
-    if isinstance(zoneout, numbers.Real) and (alone or zoneout == 0):
-        pair = (zoneout, 0.0)
-    elif isinstance(zoneout, tuple | list) and len(zoneout) == 2:
-        pair = tuple(zoneout)
-    else:
-        accepted = "a probability or a pair (p, 0)" if alone else "a pair of probabilities (p_h, p_c)"
-        raise TypeError(f"zoneout must be {accepted}; got {zoneout!r}")
-    for part in pair:
-        checks.probability("zoneout", part, below_one=False)
-    if alone and pair[1]:
-        raise ValueError(f"zoneout: {type(cell).__name__} has no state beside h, so p_c must be 0; got {zoneout!r}")
-    return float(pair[0]), float(pair[1])
 
 
 class Recurrent(nn.Module):
@@ -137,6 +64,32 @@ class Recurrent(nn.Module):
         batch_first, (B, T): where it is True, the state returns to zero, or to the learned state, before that step; the
         boundary lies between t-1 and t in both directions.
     """
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: tuple[float, float]
+    weight_drop: float
+    heads: int
+    grad_clip: float | None
+    learn_state: bool
+    engine: str
+    _forget: ForgetBias | None
+    _states: tuple[str, ...]
+    _shown: tuple[str, ...]
+    _suffixes: list[str]
+    _texts: dict[bool, str]
+    _masks: list[tuple[float, str, str]]
+    _weight_names: list[str]
+    _recurrent_weights: set[str]
 
     def __init__(
         self,
@@ -205,7 +158,7 @@ class Recurrent(nn.Module):
         self.proj_size = proj_size
         self.layer_norm = layer_norm
         self.recurrent_dropout = recurrent_dropout
-        self.zoneout = zoneout
+        self.zoneout = zoneout_pair(self.cell, zoneout)
         self.weight_drop = weight_drop
         self.heads = heads
         self.grad_clip = grad_clip
@@ -307,8 +260,6 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         """The sizes, and every option that is not at its default."""
-        shown = [f"{self.input_size}, {self.hidden_size}"]
-        cell = f"{type(self.cell).__name__}()" if type(self) is Recurrent else ""
         defaults = {
             "proj_size": 0,
             "num_layers": 1,
@@ -325,10 +276,8 @@ class Recurrent(nn.Module):
             "learn_state": False,
             "engine": "auto",
         }
-        shown += [f"{name}={getattr(self, name)!r}" for name in defaults if getattr(self, name) != defaults[name]]
-        own = {k: v for k, v in vars(self.cell).items() if k not in ("layer_norm", "gates", "states")}
-        shown += [f"{k}={v!r}" for k, v in own.items() if v not in (False, None) and type(self) is not Recurrent]
-        return ", ".join(([cell] if cell else []) + shown)
+        changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
+        return shown_settings(self, Recurrent, changed)
 
     @overload
     def __call__(
@@ -339,6 +288,7 @@ class Recurrent(nn.Module):
         self, input: Tensor, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
     ) -> tuple[Tensor, State]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run over a sequence; see the class."""
         return super().__call__(*args, **kwargs)
 
     def forward(
@@ -520,9 +470,3 @@ class Recurrent(nn.Module):
             noise.bernoulli(p, (steps, batch, widths[wide]) if per == "step" else (batch, widths[wide]), x)
             for p, per, wide in self._masks
         ]
-
-
-def cast_for_autocast(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors in autocast's dtype; as everywhere in PyTorch, float64 stays."""
-    wanted = torch.get_autocast_dtype(tensors[0].device.type) if tensors else None
-    return [t.to(wanted) if t.dtype.is_floating_point and t.dtype != torch.float64 else t for t in tensors]

@@ -7,8 +7,9 @@ from typing import Any, Unpack
 from holdfast import cells
 
 from . import checks
-from .recurrent import Recurrent, RecurrentOptions
-from .single import RecurrentCell, SingleStepOptions
+from .options import RecurrentOptions, SingleStepOptions
+from .recurrent import Recurrent
+from .single import RecurrentCell
 
 
 class RNN(Recurrent):

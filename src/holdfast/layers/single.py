@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,9 @@ from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
 
 from . import checks, noise
-from .recurrent import State, cast_for_autocast, wired, zoneout_pair
+from .options import cast_for_autocast, shown_settings, wired, zoneout_pair
+from .tracing import State
 from .weights import ForgetBias, initialise, register
-
-
-class SingleStepOptions(TypedDict, total=False):
-    """The options that every single-step cell has; `Recurrent` tells their meaning."""
-
-    layer_norm: bool
-    zoneout: float | tuple[float, float]
-    heads: int
-    grad_clip: float | None
-    engine: str
 
 
 class RecurrentCell(nn.Module):
@@ -78,11 +69,13 @@ class RecurrentCell(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
+        self.layer_norm = layer_norm
+        self.zoneout = zoneout_pair(self.cell, zoneout)
+        self.heads = heads
+        self.grad_clip = grad_clip
         self.engine = engine
         self._forget = forget
-        options = Options(
-            bias=bias, heads=heads, zoneout=zoneout_pair(self.cell, zoneout), grad_clip=float(grad_clip or 0)
-        )
+        options = Options(bias=bias, heads=heads, zoneout=self.zoneout, grad_clip=float(grad_clip or 0))
         training = trace_cell(self.cell, options, training=True)
         self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}
         self._masks = [(mask.probability, mask.per) for mask in training.masks]
@@ -102,8 +95,10 @@ class RecurrentCell(nn.Module):
         return parse(self._texts[self.training])
 
     def extra_repr(self) -> str:
-        """The sizes."""
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+        """The sizes, and every option that is not at its default."""
+        defaults = {"bias": True, "layer_norm": False, "zoneout": (0.0, 0.0), "heads": 1, "grad_clip": None}
+        changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
+        return shown_settings(self, RecurrentCell, changed)
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """One step; see the class."""

@@ -6,8 +6,9 @@ from typing import Any, Unpack
 
 from holdfast import cells
 
-from .recurrent import Recurrent, RecurrentOptions
-from .single import RecurrentCell, SingleStepOptions
+from .options import RecurrentOptions, SingleStepOptions
+from .recurrent import Recurrent
+from .single import RecurrentCell
 from .weights import ForgetBias
 
 

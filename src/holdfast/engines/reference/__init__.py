@@ -1,0 +1,80 @@
+"""The reference engine: a program run step by step in PyTorch operations, on any device.
+
+`run` is differentiable to any order and under every transform of torch.func. `forward` and `backward` do the same for
+the registered operator: without recording, and back through the derivative that the language gives. Half-precision
+inputs are multiplied in half precision; states and everything between products are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.language import Program
+
+from ..inputs import Inputs
+from .backward import Backward, Gradients, kept_nodes
+from .forward import Forward, Run, accumulation_dtype
+
+__all__ = ["Gradients", "Run", "backward", "forward", "run", "saved_shapes"]
+
+
+def run(program: Program, inputs: Inputs, keep: Sequence[int] = ()) -> Run:
+    """Run a program over a sequence, differentiably.
+
+    Args:
+        program: the traced cell.
+        inputs: what it runs on.
+        keep: nodes whose values are wanted at every step. In padding they are finite and mean nothing.
+    """
+    return Forward(program, inputs).run(keep)
+
+
+def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
+    """Shape and dtype of each tensor that `forward` saves for `backward`."""
+    steps, batch = inputs.x.shape[:2]
+    hidden = inputs.weights[0].shape[0] // len(program.gates)
+    dtype = accumulation_dtype(inputs.x.dtype)
+    output = inputs.state[0].shape[-1]
+    widths = (output if program.widths[i] == "output" else hidden for i in kept_nodes(program, trace))
+    return [((steps, batch, width), dtype) for width in widths]
+
+
+def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[Run, list[Tensor], list[Tensor]]:
+    """Run without recording; see `operator` for what is returned: the run, the traced values, the saved values."""
+    traced = [*program.results[1:], *(index for _, index in program.shown)] if trace else []
+    saved = kept_nodes(program, trace) if save else []
+    done = Forward(program, inputs).run([*traced, *saved])
+    seen = [series.to(inputs.x.dtype) for series in done.kept[: len(traced)]]
+    alive = inputs.alive()
+    if alive is not None:
+        seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
+    return done, seen, done.kept[len(traced) :]
+
+
+def backward(
+    program: Program,
+    inputs: Inputs,
+    saved: Sequence[Tensor],
+    output: Tensor | None,
+    final: Sequence[Tensor | None],
+    traced: Sequence[Tensor | None],
+    trace: bool,
+    need_x: bool,
+) -> Gradients:
+    """Back through a run, by the derivative of its step.
+
+    Args:
+        program: the traced cell.
+        inputs: what the run was given.
+        saved: what `forward` saved.
+        output: the gradient that arrives at the output, (T, B, P); None for zero, as everywhere here.
+        final: the gradients that arrive at the final state.
+        traced: the gradients that arrive at the traced values.
+        trace: whether values were traced.
+        need_x: whether the gradient of x is wanted.
+    """
+    return Backward(program, inputs, saved, trace).run(output, final, traced, need_x)

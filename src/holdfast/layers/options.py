@@ -1,0 +1,79 @@
+"""What the layer and the single step share: options, and how they are shown and applied."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from holdfast.language import Cell
+
+from . import checks
+
+
+class RecurrentOptions(TypedDict, total=False):
+    """The options that every cell has; `Recurrent` tells their meaning."""
+
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+    weight_drop: float
+    heads: int
+    grad_clip: float | None
+    learn_state: bool
+    engine: str
+
+
+class SingleStepOptions(TypedDict, total=False):
+    """The options that every single-step cell has; `Recurrent` tells their meaning."""
+
+    layer_norm: bool
+    zoneout: float | tuple[float, float]
+    heads: int
+    grad_clip: float | None
+    engine: str
+
+
+def wired(cell: Cell, layer_norm: bool) -> Cell:
+    """A layer's own copy of a cell, which knows whether there is a layer norm."""
+    if not isinstance(cell, Cell):
+        hint = "; pass an object: " + cell.__name__ + "()" if isinstance(cell, type) else ""
+        raise TypeError(f"cell must be a holdfast.Cell, got {type(cell).__name__}{hint}")
+    cell = copy.copy(cell)
+    cell.layer_norm = layer_norm
+    return cell
+
+
+def shown_settings(module: Any, generic: type, changed: Mapping[str, Any]) -> str:
+    """The sizes and changed options of a layer; the generic one names its cell, the others are named after it."""
+    named = type(module) is not generic
+    options = {**(module.cell.settings() if named else {}), **changed}
+    sizes = f"{module.input_size}, {module.hidden_size}"
+    return ", ".join([*([] if named else [repr(module.cell)]), sizes, *(f"{k}={v!r}" for k, v in options.items())])
+
+
+def zoneout_pair(cell: Cell, zoneout: float | tuple[float, float]) -> tuple[float, float]:
+    """The probabilities for h and for the other states."""
+    alone = len(cell.states) == 1
+    if isinstance(zoneout, numbers.Real) and (alone or zoneout == 0):
+        pair = (zoneout, 0.0)
+    elif isinstance(zoneout, tuple | list) and len(zoneout) == 2:
+        pair = tuple(zoneout)
+    else:
+        accepted = "a probability or a pair (p, 0)" if alone else "a pair of probabilities (p_h, p_c)"
+        raise TypeError(f"zoneout must be {accepted}; got {zoneout!r}")
+    for part in pair:
+        checks.probability("zoneout", part, below_one=False)
+    if alone and pair[1]:
+        raise ValueError(f"zoneout: {type(cell).__name__} has no state beside h, so p_c must be 0; got {zoneout!r}")
+    return float(pair[0]), float(pair[1])
+
+
+def cast_for_autocast(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in autocast's dtype; as everywhere in PyTorch, float64 stays."""
+    wanted = torch.get_autocast_dtype(tensors[0].device.type) if tensors else None
+    return [t.to(wanted) if t.dtype.is_floating_point and t.dtype != torch.float64 else t for t in tensors]

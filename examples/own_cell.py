@@ -5,6 +5,9 @@ Run it: it trains, shows its gates, compiles to one graph and exports with dynam
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -56,7 +59,7 @@ def main() -> None:
     gate = layer.trace(x).layers[0].gates["f"]  # (T, B, H)
     print(f"gate f    between {gate.min():.3f} and {gate.max():.3f}")
 
-    compiled: torch.nn.Module = torch.compile(layer, fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(layer, fullgraph=True)
     print(f"compiled  differs by {_difference(compiled(x)[0], layer(x)[0]):.1e}")
 
     steps, batch = torch.export.Dim("steps"), torch.export.Dim("batch")

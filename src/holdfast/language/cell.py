@@ -165,7 +165,7 @@ def parameter(name: str, rows: Iterable[str] = (), initial: float | None = None)
     Returns:
         A value, or an object with one value a row.
     """
-    return _tracing("parameter").parameter(Parameter(name, tuple(rows), initial))
+    return _tracing("parameter").parameter(Parameter(name, tuple(rows), None if initial is None else float(initial)))
 
 
 def mask(name: str, probability: float, per: str = "step") -> Value | float:

@@ -56,11 +56,10 @@ class _Writer:
 
     def lines(self) -> list[str]:
         defined = [i for i in sorted(self.names) if self.program.nodes[i].args or self.program.nodes[i].op == "const"]
-        extra = [r for r in self.program.results if r not in self.names]  # a state that is another value unchanged
         equals = " &= " if self.latex else " = "
         lines = [self.now(self.names[i]) + equals + self.written(i, 0, expand=True) for i in defined]
         for state, result in zip(self.program.states, self.program.results):
-            if result in extra or self.names.get(result) != state:
+            if result not in defined or self.names[result] != state:  # a state that is another value, unchanged
                 lines.append(self.now(state) + equals + self.written(result, 0))
         return lines
 

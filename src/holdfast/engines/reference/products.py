@@ -98,7 +98,7 @@ def layer_norm_backward(gradient: Tensor, x: Tensor, gain: Tensor) -> tuple[Tens
     """The gradients of x and of the gain of a layer norm over the last axis."""
     shape = list(x.shape[-1:])
     _, mean, scale = torch.native_layer_norm(x, shape, gain, None, LAYER_NORM_EPSILON)
-    to_x, to_gain, _ = torch.ops.aten.nativelayer_norm_backward(
+    to_x, to_gain, _ = torch.ops.aten.native_layer_norm_backward(
         gradient.contiguous(), x, shape, mean, scale, gain, None, [True, True, False]
     )
     return to_x, to_gain

@@ -1,0 +1,18 @@
+"""What holds for every test: one thread, a seed, and NaN in every buffer that nobody has written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _surroundings() -> Iterator[None]:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)  # with it torch.empty is filled with NaN
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,38 @@
+"""How the tests compare numbers: one measure, one tolerance a dtype, never loosened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
+NEGLIGIBLE = 1e-9  # an expected tensor below this is zero but for rounding: what is measured is then not relative
+
+
+def error(got: Tensor, expected: Tensor) -> float:
+    """max|a - b| / max|b|; NaN counts as infinitely wrong."""
+    if got.shape != expected.shape:
+        raise AssertionError(f"shape {tuple(got.shape)}, expected {tuple(expected.shape)}")
+    if expected.numel() == 0:
+        return 0.0
+    difference = (got.double() - expected.double()).abs().max().item()
+    scale = expected.double().abs().max().item()
+    result = difference / scale if scale > NEGLIGIBLE else difference
+    return result if result == result else float("inf")
+
+
+def assert_close(got: Tensor, expected: Tensor, what: str = "", dtype: torch.dtype | None = None) -> None:
+    """The two agree within the tolerance of `got`'s dtype (or of the one named)."""
+    limit = TOLERANCE[dtype or got.dtype]
+    found = error(got, expected)
+    assert found <= limit, f"{what}: error {found:.2e} exceeds {limit:.0e}"
+
+
+def assert_all_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """The same for many at once; the message names all that are wrong."""
+    assert set(got) == set(expected), f"{sorted(set(got) ^ set(expected))} on one side only"
+    errors = {name: error(got[name], expected[name]) for name in expected}
+    wrong = {name: f"{found:.2e}" for name, found in errors.items() if found > TOLERANCE[dtype]}
+    assert not wrong, f"errors over {TOLERANCE[dtype]:.0e}: {wrong}"

@@ -12,7 +12,8 @@ from holdfast.language.operations import OPERATIONS
 def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], float]) -> list[float]:
     """The value of every node; `leaves` gives those of the leaves by op and label.
 
-    A leaf that is not given is NaN. A product multiplies by the number that `leaves` holds for its label; with one unit the mean is the value itself.
+    A leaf that is not given is NaN. A product multiplies by the number that `leaves` holds for its label; with one unit
+    the mean is the value itself.
     """
     values: list[float] = []
     for node in nodes:

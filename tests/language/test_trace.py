@@ -274,7 +274,7 @@ def test_functions_of_other_libraries_are_refused_with_the_line() -> None:
     ("step", "expected"),
     [
         (lambda g, s: g.a + "x", "symbolic values and Python numbers, got str"),
-        (lambda g, s: g.a + [1], "symbolic values and Python numbers, got list"),
+        (lambda g, s: g.a + {1}, "symbolic values and Python numbers, got set"),
         (lambda g, s: g.a**0.5, "whole exponent"),
         (lambda g, s: list(g.a), "cannot be iterated"),
         (lambda g, s: g.a[0], "cannot be iterated, indexed"),

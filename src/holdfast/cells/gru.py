@@ -6,7 +6,7 @@ from holdfast.language import Cell, recur
 from holdfast.language.cell import Gates, States
 from holdfast.language.symbols import Value
 
-from .activations import ACTIVATIONS, GATE_ACTIVATIONS, checked
+from .options import ACTIVATIONS, GATE_ACTIVATIONS, checked, flag
 
 
 class GRU(Cell):
@@ -23,7 +23,7 @@ class GRU(Cell):
     states = ("h",)
 
     def __init__(self, reset_after: bool = True, gate_activation: str = "sigmoid", activation: str = "tanh") -> None:
-        self.reset_after = reset_after
+        self.reset_after = flag("reset_after", reset_after)
         self.gate_activation = checked("gate_activation", gate_activation, GATE_ACTIVATIONS)
         self.activation = checked("activation", activation, ACTIVATIONS)
 

@@ -6,7 +6,7 @@ from holdfast.language import Cell, clip, layer_norm, parameter
 from holdfast.language.cell import Gates, States
 from holdfast.language.symbols import Value
 
-from .activations import ACTIVATIONS, GATE_ACTIVATIONS, checked
+from .options import ACTIVATIONS, GATE_ACTIVATIONS, checked, flag
 
 
 class LSTM(Cell):
@@ -32,8 +32,8 @@ class LSTM(Cell):
     ) -> None:
         if cell_clip is not None and not cell_clip > 0:
             raise ValueError(f"cell_clip must be a positive number or None, got {cell_clip!r}")
-        self.peephole = peephole
-        self.coupled = coupled
+        self.peephole = flag("peephole", peephole)
+        self.coupled = flag("coupled", coupled)
         self.cell_clip = cell_clip
         self.gate_activation = checked("gate_activation", gate_activation, GATE_ACTIVATIONS)
         self.activation = checked("activation", activation, ACTIVATIONS)

@@ -6,7 +6,7 @@ from holdfast.language import Cell
 from holdfast.language.cell import Gates, States
 from holdfast.language.symbols import Value
 
-from .activations import ACTIVATIONS, checked
+from .options import ACTIVATIONS, checked
 
 
 class RNN(Cell):

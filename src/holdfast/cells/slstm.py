@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from holdfast.language import Cell, exp, layer_norm, maximum, parameter, softplus, where
+from holdfast.language import Cell, exp, layer_norm, maximum, minimum, parameter, softplus, where
 from holdfast.language.cell import Gates, States
 from holdfast.language.symbols import Value
 
-from .activations import ACTIVATIONS, GATE_ACTIVATIONS, checked
+from .options import ACTIVATIONS, GATE_ACTIVATIONS, checked
+
+# kept - m exceeds 0 only while n = 0, where m follows the input gate alone; there is no past then to be weighted, but
+# its weight must stay finite: exp(80) is, in float32.
+OVERFLOW = 80.0
 
 
 class SLSTM(Cell):
@@ -40,7 +44,7 @@ class SLSTM(Cell):
         kept = log_f + state.m
         m = where(state.n == 0, log_i, maximum(kept, log_i))  # the stabiliser
         i = exp(log_i - m)  # the candidate's weight
-        f = exp(kept - m)  # the past's weight
+        f = exp(minimum(kept - m, OVERFLOW))  # the past's weight
         g = squash(gate.g)  # the candidate
         o = gated(gate.o)  # how much to show
         c = f * state.c + i * g  # the weighted sum

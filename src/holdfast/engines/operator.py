@@ -47,11 +47,13 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     """
     trace = shown is not None
     counts = [1, len(inputs.state), len(inputs.state) - 1, len(shown)] if shown is not None else [1, len(inputs.state)]
-    if differentiates():
+    transforms = _transforms()
+    if transforms.differentiate:
         check_lengths(inputs.lengths, inputs.x.shape[0])
         return _outcome(_reference_outputs(parse(text), inputs, trace), counts)
     tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    # Inside vmap a tensor does not tell whether its members require a gradient.
+    save = torch.is_grad_enabled() and (transforms.any or any(t.requires_grad for t in tensors))
     flat = recurrence(
         inputs.x,
         list(inputs.state),
@@ -69,13 +71,23 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     return _outcome(flat, counts)
 
 
+class _Transforms(NamedTuple):
+    differentiate: bool
+    any: bool
+
+
 @torch.compiler.assume_constant_result
+def _transforms() -> _Transforms:
+    """Which transforms of torch.func are at work."""
+    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
+    forward_mode = torch.autograd.forward_ad._current_level >= 0
+    differentiate = forward_mode or TransformType.Grad in levels or TransformType.Jvp in levels
+    return _Transforms(differentiate, forward_mode or bool(levels))
+
+
 def differentiates() -> bool:
     """Whether a differentiating transform of torch.func, or a forward-mode level, is at work."""
-    if torch.autograd.forward_ad._current_level >= 0:
-        return True
-    stack = torch._C._functorch.get_interpreter_stack() or ()
-    return any(level.key() in (TransformType.Grad, TransformType.Jvp) for level in stack)
+    return _transforms().differentiate
 
 
 def _reference_outputs(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:
@@ -291,12 +303,13 @@ def _backward_of_backward(ctx: Any, second: Sequence[Tensor | None]) -> tuple[An
     program, _, reverse, trace, need_x = ctx.settings
     again = torch.is_grad_enabled()  # a third derivative is wanted: stay connected to what was given
 
-    def connected(tensor: Tensor) -> Tensor:
-        return tensor if again and tensor.requires_grad else tensor.detach().requires_grad_()
+    def own(tensor: Tensor) -> Tensor:
+        """A stand-in to differentiate by: what led to one argument must not count as a path to another."""
+        return tensor.view_as(tensor) if again and tensor.requires_grad else tensor.detach().requires_grad_()
 
     with torch.enable_grad():
-        arrived = [connected(g) for g in arrived]
-        read = [connected(t) for t in (x, *state, *home, *weights)]
+        arrived = [own(g) for g in arrived]
+        read = [own(t) for t in (x, *state, *home, *weights)]
         [x], state, home, weights, _ = _split(read, [1, len(state), len(home), len(weights)])
         inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
         outputs = [o for o, was in zip(_reference_outputs(parse(program), inputs, trace), ctx.given) if was]

@@ -109,11 +109,11 @@ def lengths(given: object, batch: int, device: torch.device) -> Tensor:
 def reset(given: object, shape: tuple[int, ...], names: str, device: torch.device) -> Tensor:
     """The resets on the input's device, laid out like the input."""
     if not isinstance(given, Tensor):
-        raise TypeError(f"reset must be a bool tensor of shape {names} = {shape}; got {type(given).__name__}")
+        raise TypeError(f"reset must be a bool tensor of shape {names} = {tuple(shape)}; got {type(given).__name__}")
     if given.dtype != torch.bool:
         raise TypeError(f"reset must be a bool tensor; got dtype {given.dtype}")
     if tuple(given.shape) != tuple(shape):
-        raise ValueError(f"reset must have shape {names} = {shape}; got {tuple(given.shape)}")
+        raise ValueError(f"reset must have shape {names} = {tuple(shape)}; got {tuple(given.shape)}")
     return given.to(device)
 
 

@@ -73,6 +73,15 @@ def zoneout_pair(cell: Cell, zoneout: float | tuple[float, float]) -> tuple[floa
     return float(pair[0]), float(pair[1])
 
 
+def autocast_is_on(device: torch.device) -> bool:
+    """Whether autocast is at work on a device; some devices, like "meta", have none.
+
+    >>> autocast_is_on(torch.device("meta"))
+    False
+    """
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def cast_for_autocast(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The tensors in autocast's dtype; as everywhere in PyTorch, float64 stays."""
     wanted = torch.get_autocast_dtype(tensors[0].device.type) if tensors else None

@@ -18,7 +18,7 @@ from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
 
 from . import checks, noise
-from .options import cast_for_autocast, shown_settings, wired, zoneout_pair
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
 from .tracing import LayerTrace, State, Trace
 from .weights import ForgetBias, initialise, register
 
@@ -403,7 +403,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, list[Tensor], list[LayerTrace]]:
         """All layers over (T, B, I)."""
         weights = [[getattr(self, name) for name in suffixed] for suffixed in self._all_weights]
-        autocast = torch.is_autocast_enabled(x.device.type)
+        autocast = autocast_is_on(x.device)
         for name, given in [("input", x), *(("hx", s) for s in state or [])]:
             checks.dtype(name, given, weights[0][0].dtype, autocast)
         home = self._learned_state()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from holdfast.engines import operator
@@ -15,7 +14,7 @@ from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
 
 from . import checks, noise
-from .options import cast_for_autocast, shown_settings, wired, zoneout_pair
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
 from .tracing import State
 from .weights import ForgetBias, initialise, register
 
@@ -119,7 +118,7 @@ class RecurrentCell(nn.Module):
             checks.step_state_shapes(state, x.shape[0], self.hidden_size, batched)
             if not batched:
                 state = [s.unsqueeze(0) for s in state]
-        autocast = torch.is_autocast_enabled(x.device.type)
+        autocast = autocast_is_on(x.device)
         for what, given in [("input", x), *(("hx", s) for s in state)]:
             checks.dtype(what, given, weights[0].dtype, autocast)
         if autocast:

@@ -1,4 +1,4 @@
-"""Activations by name, for the cells' `activation` and `gate_activation` options."""
+"""What the cells' options accept: activations by name, and switches."""
 
 from __future__ import annotations
 
@@ -32,4 +32,15 @@ def checked(argument: str, given: object, accepted: Mapping[str, object]) -> str
     """
     if not isinstance(given, str) or given not in accepted:
         raise ValueError(f"{argument} must be one of {', '.join(accepted)}; got {given!r}")
+    return given
+
+
+def flag(argument: str, given: object) -> bool:
+    """A switch, if it is one.
+
+    >>> flag("peephole", True)
+    True
+    """
+    if not isinstance(given, bool):
+        raise TypeError(f"{argument} should be of type bool, got: {type(given).__name__}")
     return given

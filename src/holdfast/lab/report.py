@@ -1,0 +1,262 @@
+"""The report of `holdfast demo`: one page of HTML that needs no network and no script."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import torch
+from torch import Tensor
+
+import holdfast
+from holdfast.layers.explain import explain
+from holdfast.microscope import Series, heat_map, line_chart
+
+from .demo import HELD_OUT, PROBES, Contest, verdict
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --quiet: #59636e; --paper: #ffffff; --rule: #d8dee4; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --quiet: #9aa4af; --paper: #0d1117; --rule: #343b44; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 68rem; padding: 1rem 1rem 3rem; color: var(--ink); background: var(--paper);
+  font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 1rem 0 .75rem; }
+h2 { font-size: 1.2rem; line-height: 1.3; margin: 2rem 0 .5rem; }
+p { max-width: 44rem; margin: .5rem 0; }
+figure { margin: 1rem 0; max-width: 34rem; }
+figcaption { margin-top: .25rem; color: var(--quiet); font-size: .9rem; line-height: 1.45; }
+.pair { display: grid; align-items: start; gap: 0 2.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+table { border-collapse: collapse; width: 100%; max-width: 34rem; margin: .5rem 0 1rem; font-size: .9rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--rule); }
+th { font-weight: 600; }
+th[scope=col] { width: 38%; }
+tbody th { font-weight: 400; color: var(--quiet); }
+td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
+"""
+
+_COLOURS = {"LSTM": 1, "RNN": 2}
+_CURVES_CAPTION = (
+    f"The mean squared error on {HELD_OUT:,} held-out sequences, the same for both models. The dotted line is "
+    "what always answering with the mean sum, 1, scores."
+)
+_USUAL = 0.95  # the share of the memory's values that the colours tell apart
+_FLOOR = 1e-30  # gradients shorter than this are not drawn: below, single precision ends
+
+
+def report(contest: Contest) -> str:
+    """The whole page."""
+    lag = contest.settings.lag
+    title = f"An LSTM and a plain RNN on the adding problem, lag {lag}"
+    introduction = (
+        f"The task: read {lag} numbers one by one, two of them marked, and give the sum of the marked two at the end. "
+        f"An LSTM and a plain tanh RNN, {contest.settings.hidden_size} units each, were trained on the same generated "
+        f"sequences by the same recipe. {_sentence(verdict(contest))}"
+    )
+    return _page(
+        title,
+        [
+            f"<p>{escape(introduction)}</p>",
+            '<div class="pair">',
+            _section("The error", _figure(_curves(contest), _CURVES_CAPTION)),
+            _section("How far back the gradient reaches", _figure(_reach(contest), _reach_caption(contest))),
+            "</div>",
+            "<h2>Inside the LSTM, on one fresh example</h2>",
+            f"<p>{escape(_example_text(contest))}</p>",
+            '<div class="pair">',
+            *_gates(contest),
+            "</div>",
+            "<h2>The settings</h2>",
+            '<div class="pair">',
+            *_tables(contest),
+            "</div>",
+        ],
+    )
+
+
+def _page(title: str, body: Iterable[str]) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _section(heading: str, content: str) -> str:
+    return f"<section>\n<h2>{escape(heading)}</h2>\n{content}\n</section>"
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>\n{svg}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _curves(contest: Contest) -> str:
+    return line_chart(
+        [
+            Series(r.name, [p.sequences for p in r.curve], [p.error for p in r.curve], _COLOURS[r.name])
+            for r in contest.results
+        ],
+        title="The error of the LSTM and of the RNN against the number of training sequences",
+        x_label="training sequences seen",
+        y_label="mean squared error",
+        log_y=True,
+        reference=(contest.problem.baseline, f"guessing the mean: {contest.problem.baseline:.3f}"),
+    )
+
+
+def _reach(contest: Contest) -> str:
+    series = []
+    for result in contest.results:
+        for when, reach in (("before", result.reach_before), ("after", result.reach_after)):
+            back = list(range(len(reach)))
+            lengths = [length if length > _FLOOR else 0.0 for length in reach.flip(0).tolist()]
+            series.append(Series(f"{result.name}, {when}", back, lengths, _COLOURS[result.name], when == "before"))
+    return line_chart(
+        series,
+        title="The length of the gradient of the answer with respect to earlier states, by their distance to the end",
+        x_label="steps before the end",
+        y_label="length of the gradient",
+        log_y=True,
+    )
+
+
+def _reach_caption(contest: Contest) -> str:
+    first = "; ".join(
+        f"{r.name} {r.reach_before[0]:.1g} before training and {r.reach_after[0]:.1g} after" for r in contest.results
+    )
+    return (
+        "The length of the gradient of the final answer with respect to the state after each step (h of the RNN, h and "
+        "c together of the LSTM), along all paths through the later steps; the median of "
+        f"{PROBES} held-out sequences. Training can learn from what lies that far back only through this gradient. "
+        f"At the first step: {first}."
+    )
+
+
+def _example_text(contest: Contest) -> str:
+    x = contest.example
+    first, second = _marked(contest.example)
+    values = x[[first, second], 0, 0]
+    with torch.no_grad():
+        answer = contest.lstm.model(x).item()
+    return (
+        f"The numbers {values[0]:.3f} and {values[1]:.3f} are marked, at steps {first + 1} and {second + 1}. Their sum "
+        f"is {values.sum():.3f}; the LSTM answers {answer:.3f}. Each line below is a unit, each column a step; the "
+        "units are sorted by how far their forget gate is open."
+    )
+
+
+def _marked(example: Tensor) -> list[int]:
+    """The two marked steps of a sequence, counted from 0."""
+    return example[:, 0, 1].nonzero().flatten().tolist()
+
+
+def _gates(contest: Contest) -> list[str]:
+    """The figures of three gates and the memory."""
+    with torch.no_grad():
+        record = contest.lstm.model.layer.trace(contest.example).layers[0]
+    series = {name: record.gates[name][:, 0] for name in "ifo"} | {"c": record.states["c"][:, 0]}
+    order = series["f"].mean(0).argsort(descending=True)
+    marked = _marked(contest.example)
+    # Forget gates differ near 1, so the scale starts as late as it can.
+    least = next((tenths / 10 for tenths in range(9, 0, -1) if series["f"].min() >= tenths / 10), 0.0)
+    usual = series["c"].abs().flatten().quantile(_USUAL).item()  # one unit that counts would pale all the others
+    limits = {"i": (0.0, 1.0), "f": (least, 1.0), "o": (0.0, 1.0)}
+    if usual > 0:
+        limits["c"] = (-usual, usual)
+    captions = {
+        "i": "The input gate i: how much each unit writes. " + _at_marks(series["i"], marked),
+        "f": f"The forget gate f: how much of its memory each unit keeps. {_kept(series['f'])}",
+        "o": "The output gate o: how much of its memory each unit shows. "
+        f"On average {series['o'][:-1].mean():.2f} before the last step and {series['o'][-1].mean():.2f} at it.",
+        "c": f"The memory c: what each unit carries; the {1 - _USUAL:.0%} farthest from 0 have the last colours. "
+        + _moved(series["c"], marked),
+    }
+    return [
+        _figure(
+            heat_map(
+                values[:, order].T.numpy(),
+                title=captions[name].partition(":")[0],
+                x_label="step",
+                y_label="unit",
+                limits=limits.get(name),
+                palette="diverging" if name == "c" else "sequential",
+                marks=dict.fromkeys(marked, "marked"),
+            ),
+            captions[name],
+        )
+        for name, values in series.items()
+    ]
+
+
+def _at_marks(gate: Tensor, marked: list[int]) -> str:
+    there, elsewhere = _split(gate, marked)
+    return f"On average {there.mean():.2f} at the two marked steps and {elsewhere.mean():.2f} at the others."
+
+
+def _kept(gate: Tensor) -> str:
+    keepers = int((gate.mean(0) > 0.95).sum())
+    return f"{keepers} of {gate.shape[1]} keep more than 95% a step on average."
+
+
+def _moved(memory: Tensor, marked: list[int]) -> str:
+    steps = torch.cat([memory[:1], memory.diff(dim=0)]).abs()
+    there, elsewhere = _split(steps, marked)
+    return f"It changes by {there.mean():.3f} on average at a marked step and by {elsewhere.mean():.3f} at another."
+
+
+def _split(series: Tensor, marked: list[int]) -> tuple[Tensor, Tensor]:
+    """The marked steps of a series, and the others."""
+    is_marked = torch.zeros(len(series), dtype=torch.bool)
+    is_marked[marked] = True
+    return series[is_marked], series[~is_marked]
+
+
+def _tables(contest: Contest) -> list[str]:
+    """What is common to both models, and what is not."""
+    settings, recipe = contest.settings, contest.settings.recipe
+    shared = [
+        ("task", f"adding problem, {settings.lag} steps"),
+        ("seed", str(settings.seed)),
+        ("training", f"{recipe.steps:,} steps of {recipe.batch_size} sequences, on one thread"),
+        (
+            "optimiser",
+            f"Adam, learning rate {recipe.learning_rate:g}, falling to 0 in the second half; the gradient's norm is "
+            f"clipped at {recipe.clip_norm:g}",
+        ),
+        (
+            "versions",
+            f"holdfast {holdfast.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
+        ),
+    ]
+    own = [
+        ("layer", [str(r.model.layer) for r in contest.results]),
+        ("initialisation", [r.contestant.start for r in contest.results]),
+        ("engine", [explain(r.model.layer, contest.example).engine for r in contest.results]),
+        ("parameters", [f"{r.parameters:,}" for r in contest.results]),
+        ("error at the end", [f"{r.error:.5f}" for r in contest.results]),
+        ("seconds", [f"{r.seconds:.1f}" for r in contest.results]),
+    ]
+    return [
+        _table([], [(name, [value]) for name, value in shared]),
+        _table([r.name for r in contest.results], own),
+    ]
+
+
+def _table(models: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A table with a name before each row and, if there are several models, one above each column."""
+    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in models)
+    head = f"<thead><tr><td></td>{columns}</tr></thead>\n" if models else ""
+    lines = [
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
+        for name, values in rows
+    ]
+    return f"<table>\n{head}<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -22,11 +23,12 @@ def main(port: str, folder: str, rank: int) -> None:
     """Do this process's half of the batch and save the gradients."""
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port})
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
     layer, x = layer_and_input()
     parallel = nn.parallel.DistributedDataParallel(layer)
     parallel(x[:, 2 * rank : 2 * rank + 2])[0].square().mean().backward()
     torch.save([w.grad for w in layer.parameters()], os.path.join(folder, f"{rank}.pt"))
+    dist.barrier()  # the first process holds the store: it must not leave before the other is done
     dist.destroy_process_group()
 
 

@@ -418,7 +418,11 @@ def test_distributed_data_parallel_averages_its_gradients(tmp_path: Any) -> None
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tests.layers.data_parallel", str(port), str(tmp_path)]
     workers = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    try:
+        assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
     layer, x = data_parallel.layer_and_input()
     layer(x)[0].square().mean().backward()
     for rank in range(2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import torch
@@ -143,7 +143,7 @@ def _reach_caption(contest: Contest) -> str:
 
 def _example_text(contest: Contest) -> str:
     x = contest.example
-    first, second = _marked(contest.example)
+    first, second = _marked(x)
     values = x[[first, second], 0, 0]
     with torch.no_grad():
         answer = contest.lstm.model(x).item()
@@ -160,26 +160,13 @@ def _marked(example: Tensor) -> list[int]:
 
 
 def _gates(contest: Contest) -> list[str]:
-    """The figures of three gates and the memory."""
+    """The figures of three gates and the memory, the units of all in the same order."""
     with torch.no_grad():
         record = contest.lstm.model.layer.trace(contest.example).layers[0]
     series = {name: record.gates[name][:, 0] for name in "ifo"} | {"c": record.states["c"][:, 0]}
     order = series["f"].mean(0).argsort(descending=True)
     marked = _marked(contest.example)
-    # Forget gates differ near 1, so the scale starts as late as it can.
-    least = next((tenths / 10 for tenths in range(9, 0, -1) if series["f"].min() >= tenths / 10), 0.0)
-    usual = series["c"].abs().flatten().quantile(_USUAL).item()  # one unit that counts would pale all the others
-    limits = {"i": (0.0, 1.0), "f": (least, 1.0), "o": (0.0, 1.0)}
-    if usual > 0:
-        limits["c"] = (-usual, usual)
-    captions = {
-        "i": "The input gate i: how much each unit writes. " + _at_marks(series["i"], marked),
-        "f": f"The forget gate f: how much of its memory each unit keeps. {_kept(series['f'])}",
-        "o": "The output gate o: how much of its memory each unit shows. "
-        f"On average {series['o'][:-1].mean():.2f} before the last step and {series['o'][-1].mean():.2f} at it.",
-        "c": f"The memory c: what each unit carries; the {1 - _USUAL:.0%} farthest from 0 have the last colours. "
-        + _moved(series["c"], marked),
-    }
+    captions, limits = _captions(series, marked), _limits(series)
     return [
         _figure(
             heat_map(
@@ -197,6 +184,28 @@ def _gates(contest: Contest) -> list[str]:
     ]
 
 
+def _captions(series: Mapping[str, Tensor], marked: list[int]) -> dict[str, str]:
+    """What each series is, and what can be seen in it."""
+    return {
+        "i": f"The input gate i: how much each unit writes. {_at_marks(series['i'], marked)}",
+        "f": f"The forget gate f: how much of its memory each unit keeps. {_kept(series['f'])}",
+        "o": f"The output gate o: how much of its memory each unit shows. {_shown(series['o'])}",
+        "c": f"The memory c: what each unit carries; the {1 - _USUAL:.0%} farthest from 0 have the last colours. "
+        f"{_moved(series['c'], marked)}",
+    }
+
+
+def _limits(series: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
+    """The ends of the colour scales."""
+    # Forget gates differ near 1, so their scale starts as late as it can.
+    least = next((tenths / 10 for tenths in range(9, 0, -1) if series["f"].min() >= tenths / 10), 0.0)
+    limits = {"i": (0.0, 1.0), "f": (least, 1.0), "o": (0.0, 1.0)}
+    usual = series["c"].abs().flatten().quantile(_USUAL).item()  # one unit that counts would pale all the others
+    if usual > 0:
+        limits["c"] = (-usual, usual)
+    return limits
+
+
 def _at_marks(gate: Tensor, marked: list[int]) -> str:
     there, elsewhere = _split(gate, marked)
     return f"On average {there.mean():.2f} at the two marked steps and {elsewhere.mean():.2f} at the others."
@@ -205,6 +214,10 @@ def _at_marks(gate: Tensor, marked: list[int]) -> str:
 def _kept(gate: Tensor) -> str:
     keepers = int((gate.mean(0) > 0.95).sum())
     return f"{keepers} of {gate.shape[1]} keep more than 95% a step on average."
+
+
+def _shown(gate: Tensor) -> str:
+    return f"On average {gate[:-1].mean():.2f} before the last step and {gate[-1].mean():.2f} at it."
 
 
 def _moved(memory: Tensor, marked: list[int]) -> str:

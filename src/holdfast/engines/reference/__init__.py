@@ -16,8 +16,8 @@ from torch import Tensor
 from holdfast.language import Program
 
 from ..inputs import Inputs
-from .backward import Backward, Gradients, kept_nodes
-from .forward import Forward, Run, accumulation_dtype
+from .backward_run import Backward, Gradients, kept_nodes
+from .forward_run import Forward, Run, accumulation_dtype
 
 __all__ = ["Gradients", "Run", "backward", "forward", "run", "saved_shapes"]
 

@@ -14,7 +14,7 @@ from holdfast.language import Program, derive
 
 from ..inputs import Inputs
 from ..parameters import gain_name
-from .forward import Forward
+from .forward_run import Forward
 from .operations import TORCH
 from .products import layer_norm_backward
 

@@ -1,0 +1,585 @@
+"""A product that is broken on purpose, in one place at a time, must fail the ordinary checks.
+
+Each mutant is patched into the product itself; the checks are those of every layer, on a dozen configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from holdfast import cells
+from holdfast.engines import operator
+from holdfast.engines.inputs import Inputs
+from holdfast.engines.reference import backward_run, forward_run, products, schedule
+from holdfast.language import cell as language_cell
+from holdfast.language import derivative, parse
+from holdfast.layers import Recurrent, noise
+from tests.agreement import check, plain
+
+Patch = pytest.MonkeyPatch
+
+CASES = [
+    plain(dtype="float64", layers=2, bidirectional=True, lengths=True, state="passed"),
+    plain(dtype="float64", layers=2, state="learned and passed", reset=True, bidirectional=True, dropout=True),
+    plain(dtype="float64", peephole=True, cell_clip=True, state="passed", layout="batch first"),
+    plain(dtype="float64", peephole=True, coupled=True, state="passed", arriving="output"),
+    plain(dtype="float64", layer_norm=True, heads=True, state="passed", projection=True),
+    plain(dtype="float64", kind="gru", state="passed", arriving="strided"),
+    plain(dtype="float64", kind="gru", reset_after=False, state="passed", recurrent_dropout=True),
+    plain(dtype="float64", zoneout="both", weight_drop=True, recurrent_dropout=True, state="passed"),
+    plain(dtype="float64", zoneout="both", recurrent_dropout=True, training=False, state="passed"),
+    plain(dtype="float64", grad_clip=True, state="passed", lengths=True, reset=True, steps=17),
+    plain(dtype="float64", kind="slstm", state="passed", layout="packed", bidirectional=True),
+    plain(dtype="float64", kind="fgr", state="passed", arriving="last state"),
+    plain(dtype="float64", kind="rnn", activation="softplus", layer_norm=True, state="passed"),
+]
+
+
+def ordinary_checks() -> None:
+    """All cases, two draws of each."""
+    for k, c in enumerate(CASES):
+        check(c, k)
+        check(c, k + 100)
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_mutants() -> Iterator[None]:
+    """What is remembered of a program must not outlive a mutant."""
+
+    def forget() -> None:
+        for remembered in (parse, derivative.derive, schedule.schedule):
+            remembered.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def test_the_product_as_it_is_passes_the_ordinary_checks() -> None:
+    ordinary_checks()
+
+
+MUTANTS: dict[str, Callable[[Patch], None]] = {}
+
+
+def mutant(function: Callable[[Patch], None]) -> Callable[[Patch], None]:
+    """A way to break the product; its name says how."""
+    MUTANTS[function.__name__.removeprefix("_").replace("_", " ")] = function
+    return function
+
+
+def _step(patch: Patch, of: type, body: Callable[..., Any]) -> None:
+    patch.setattr(of, "step", lambda self, gate, state: body(self, gate, state))
+
+
+def _inputs(patch: Patch, change: Callable[[Inputs], Inputs]) -> None:
+    """Change what every run is given, forward and backward alike."""
+    run = operator.run
+    patch.setattr(operator, "run", lambda text, inputs, *rest: run(text, change(inputs), *rest))
+
+
+def _rule(patch: Patch, op: str, rule: Callable[..., Any]) -> None:
+    patch.setitem(derivative.RULES, op, rule)
+
+
+# The equations.
+
+
+def _swapped_gates(patch: Patch, one: str, other: str) -> None:
+    look_up = language_cell.Gates.__getattr__
+    swap = {one: other, other: one}
+    patch.setattr(language_cell.Gates, "__getattr__", lambda self, name: look_up(self, swap.get(name, name)))
+
+
+@mutant
+def _input_and_forget_gate_swapped(patch: Patch) -> None:
+    _swapped_gates(patch, "i", "f")
+
+
+@mutant
+def _candidate_and_output_gate_swapped(patch: Patch) -> None:
+    _swapped_gates(patch, "g", "o")
+
+
+@mutant
+def _reset_and_update_gate_of_the_GRU_swapped(patch: Patch) -> None:
+    _swapped_gates(patch, "r", "z")
+
+
+@mutant
+def _GRU_keeps_what_it_should_replace(patch: Patch) -> None:
+    def step(self: Any, gate: Any, state: Any) -> Any:
+        from holdfast.language import recur, sigmoid, tanh
+
+        r, z = sigmoid(gate.r), sigmoid(gate.z)
+        inner = r * gate.n.recurrent if self.reset_after else recur(gate.n, r * state.h)
+        n = tanh(gate.n.input + inner)
+        return z * n + (1 - z) * state.h
+
+    _step(patch, cells.GRU, step)
+
+
+@mutant
+def _GRU_resets_at_the_wrong_place(patch: Patch) -> None:
+    original = cells.GRU.__init__
+    patch.setattr(cells.GRU, "__init__", lambda self, reset_after=True, *rest: original(self, not reset_after, *rest))
+
+
+def _lstm_variant(patch: Patch, **changes: bool) -> None:
+    """The LSTM's equations once more, each with a mistake that can be switched on."""
+
+    def step(self: Any, gate: Any, state: Any) -> Any:
+        from holdfast.cells.options import ACTIVATIONS, GATE_ACTIVATIONS
+        from holdfast.language import clip, layer_norm, parameter
+
+        gated, squash = GATE_ACTIVATIONS[self.gate_activation], ACTIVATIONS[self.activation]
+        p = parameter("weight_ch", "io" if self.coupled else "ifo") if self.peephole else None
+        i = gated(gate.i + p.i * state.c if p else gate.i)
+        if self.coupled:
+            f = i if changes.get("coupled_forgets") else 1 - i
+        else:
+            row = (p.i if changes.get("wrong_row") else p.f) if p else None
+            f = gated(gate.f + row * state.c if p else gate.f)
+        g = squash(gate.g)
+        c = f * state.c + i * g
+        if self.cell_clip is not None and not changes.get("no_clip"):
+            c = clip(c, -self.cell_clip, self.cell_clip)
+        seen = state.c if changes.get("old_memory") else c
+        o = gated(gate.o + p.o * seen if p else gate.o)
+        shown = c
+        if self.layer_norm:
+            shown = layer_norm(c, parameter("weight_ln_c", initial=1), parameter("bias_ln_c", initial=0))
+            if changes.get("normalised_memory"):
+                c = shown
+        if changes.get("no_squash"):
+            return o * shown, c
+        return o * squash(shown), c
+
+    _step(patch, cells.LSTM, step)
+
+
+def test_the_variant_without_a_mistake_passes(monkeypatch: Patch) -> None:
+    _lstm_variant(monkeypatch)
+    ordinary_checks()
+
+
+@mutant
+def _output_gate_peeps_at_the_old_memory(patch: Patch) -> None:
+    _lstm_variant(patch, old_memory=True)
+
+
+@mutant
+def _forget_gate_reads_the_input_gates_peephole(patch: Patch) -> None:
+    _lstm_variant(patch, wrong_row=True)
+
+
+@mutant
+def _coupled_gate_forgets_what_it_writes(patch: Patch) -> None:
+    _lstm_variant(patch, coupled_forgets=True)
+
+
+@mutant
+def _memory_is_not_clipped(patch: Patch) -> None:
+    _lstm_variant(patch, no_clip=True)
+
+
+@mutant
+def _normalised_memory_is_handed_on(patch: Patch) -> None:
+    _lstm_variant(patch, normalised_memory=True)
+
+
+@mutant
+def _memory_is_shown_without_its_squashing(patch: Patch) -> None:
+    _lstm_variant(patch, no_squash=True)
+
+
+# Biases.
+
+
+def _bias(patch: Patch, mix: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def joined(self: Any, bias: Tensor | None) -> Tensor | None:
+        return None if bias is None else mix(bias, self.weights["bias_hh"])
+
+    patch.setattr(forward_run.Forward, "joined_bias", joined)
+
+
+@mutant
+def _recurrent_bias_lost(patch: Patch) -> None:
+    _bias(patch, lambda ih, hh: ih)
+
+
+@mutant
+def _recurrent_bias_doubled(patch: Patch) -> None:
+    _bias(patch, lambda ih, hh: ih + 2 * hh)
+
+
+@mutant
+def _input_bias_lost(patch: Patch) -> None:
+    _bias(patch, lambda ih, hh: hh)
+
+
+# States, lengths, directions, resets.
+
+
+@mutant
+def _initial_h_ignored(patch: Patch) -> None:
+    _inputs(patch, lambda i: replace(i, state=[torch.zeros_like(i.state[0]), *i.state[1:]]))
+
+
+@mutant
+def _initial_c_ignored(patch: Patch) -> None:
+    _inputs(patch, lambda i: replace(i, state=[i.state[0], *(torch.zeros_like(s) for s in i.state[1:])]))
+
+
+@mutant
+def _lengths_ignored(patch: Patch) -> None:
+    def ignored(i: Inputs) -> Inputs:
+        return replace(i, x=torch.nan_to_num(i.x), lengths=None)
+
+    _inputs(patch, ignored)
+
+
+@mutant
+def _lengths_one_too_short(patch: Patch) -> None:
+    _inputs(patch, lambda i: replace(i, lengths=None if i.lengths is None else (i.lengths - 1).clamp(min=0)))
+
+
+@mutant
+def _reverse_direction_includes_the_padding(patch: Patch) -> None:
+    def included(i: Inputs) -> Inputs:
+        return replace(i, x=torch.nan_to_num(i.x), lengths=None) if i.reverse else i
+
+    _inputs(patch, included)
+
+
+@mutant
+def _reverse_output_not_turned_back(patch: Patch) -> None:
+    run = operator.run
+
+    def unturned(text: str, inputs: Inputs, *rest: Any) -> Any:
+        done = run(text, inputs, *rest)
+        return done._replace(output=done.output.flip(0)) if inputs.reverse else done
+
+    patch.setattr(operator, "run", unturned)
+
+
+@mutant
+def _final_state_taken_from_the_last_step_of_the_batch(patch: Patch) -> None:
+    run = operator.run
+
+    def last(text: str, inputs: Inputs, *rest: Any) -> Any:
+        done = run(text, inputs, *rest)
+        return done._replace(final=[done.output[0 if inputs.reverse else -1], *done.final[1:]])
+
+    patch.setattr(operator, "run", last)
+
+
+@mutant
+def _directions_exchanged_in_the_state(patch: Patch) -> None:
+    original = Recurrent._run_batched
+
+    def exchanged(self: Any, x: Any, state: Any, *rest: Any) -> Any:
+        if state is not None and self.bidirectional:
+            state = [s.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for s in state]
+        return original(self, x, state, *rest)
+
+    patch.setattr(Recurrent, "_run_batched", exchanged)
+
+
+@mutant
+def _reset_returns_to_the_passed_state(patch: Patch) -> None:
+    before = forward_run.Forward.before
+
+    def passed(self: Any, t: int, state: list[Tensor]) -> list[Tensor]:
+        boundaries = self.boundaries
+        if boundaries is not None:
+            state = [torch.where(boundaries[t].unsqueeze(-1), s0, s) for s0, s in zip(self.inputs.state, state)]
+        self.boundaries = None
+        state = before(self, t, state)
+        self.boundaries = boundaries
+        return state
+
+    patch.setattr(forward_run.Forward, "before", passed)
+
+
+@mutant
+def _reset_on_the_same_side_in_both_directions(patch: Patch) -> None:
+    patch.setattr(Inputs, "boundaries", lambda self: self.reset)
+
+
+@mutant
+def _reset_one_step_late(patch: Patch) -> None:
+    _inputs(patch, lambda i: replace(i, reset=None if i.reset is None else i.reset.roll(1, 0)))
+
+
+@mutant
+def _learned_state_ignored_after_a_reset(patch: Patch) -> None:
+    _inputs(patch, lambda i: replace(i, home=[torch.zeros_like(h) for h in i.home]))
+
+
+@mutant
+def _second_layer_reads_the_input_state_of_the_first(patch: Patch) -> None:
+    original = Recurrent._run_batched
+
+    def first_for_all(self: Any, x: Any, state: Any, *rest: Any) -> Any:
+        state = None if state is None else [s[:1].expand_as(s) for s in state]
+        return original(self, x, state, *rest)
+
+    patch.setattr(Recurrent, "_run_batched", first_for_all)
+
+
+# Weights, noise, layer norm, heads, projection.
+
+
+@mutant
+def _heads_mixed_up(patch: Patch) -> None:
+    raw = products.Products.raw
+
+    def rolled(self: Any, value: Tensor) -> Tensor:
+        return raw(self, value.roll(value.shape[-1] // self.heads, -1) if self.heads > 1 else value)
+
+    patch.setattr(products.Products, "raw", rolled)
+
+
+@mutant
+def _layer_norm_with_another_epsilon(patch: Patch) -> None:
+    patch.setattr(products, "LAYER_NORM_EPSILON", 1e-3)
+    patch.setattr(forward_run, "LAYER_NORM_EPSILON", 1e-3)
+
+
+@mutant
+def _layer_norm_of_the_input_skipped(patch: Patch) -> None:
+    original = forward_run.Forward.input_parts
+
+    def skipped(self: Any) -> Any:
+        if not self.program.layer_norm:
+            return original(self)
+        product = self.inputs.x @ self.weights["weight_ih"].t()
+        product = product * self.weights["weight_ln_x"] + self.weights["bias_ih"]
+        parts = dict(zip(self.program.gates, product.split(self.hidden, -1)))
+        return {gate: part.unbind(0) for gate, part in parts.items()}
+
+    patch.setattr(forward_run.Forward, "input_parts", skipped)
+
+
+@mutant
+def _projection_skipped_in_the_recurrence(patch: Patch) -> None:
+    original = forward_run.Forward.project
+    patch.setattr(forward_run.Forward, "project", lambda self, value: original(self, value.abs()))
+
+
+@mutant
+def _zoneout_keeps_the_new_value(patch: Patch) -> None:
+    original = language_cell._Trace.mask
+
+    def inverted(self: Any, name: str, p: float, *rest: Any) -> Any:
+        drawn = original(self, name, p, *rest)
+        return 1 - drawn if name.startswith("zoneout") else drawn
+
+    patch.setattr(language_cell._Trace, "mask", inverted)
+
+
+@mutant
+def _zoneout_off_in_evaluation(patch: Patch) -> None:
+    original = language_cell._Trace.mask
+
+    def off(self: Any, name: str, *rest: Any) -> Any:
+        return original(self, name, *rest) if self.training or not name.startswith("zoneout") else 0.0
+
+    patch.setattr(language_cell._Trace, "mask", off)
+
+
+@mutant
+def _recurrent_dropout_without_its_scale(patch: Patch) -> None:
+    run = operator.run
+
+    def unscaled(text: str, inputs: Inputs, *rest: Any) -> Any:
+        return run(text.replace("= div", "= mul"), inputs, *rest)
+
+    patch.setattr(operator, "run", unscaled)
+
+
+@mutant
+def _weight_drop_on_the_input_weights_too(patch: Patch) -> None:
+    def everything(self: Any, weights: list[Tensor]) -> list[Tensor]:
+        if not (self.training and self.weight_drop):
+            return weights
+        kept = [noise.dropout(w, self.weight_drop) if "hh" in n else w for n, w in zip(self._weight_names, weights)]
+        return [0.5 * w if n == "weight_ih" else w for n, w in zip(self._weight_names, kept)]
+
+    patch.setattr(Recurrent, "_dropped", everything)
+
+
+@mutant
+def _dropout_after_the_last_layer(patch: Patch) -> None:
+    original = Recurrent._run_batched
+
+    def dropped(self: Any, *arguments: Any) -> Any:
+        x, *rest = original(self, *arguments)
+        return (x * 1.1 if self.training and self.dropout else x), *rest
+
+    patch.setattr(Recurrent, "_run_batched", dropped)
+
+
+@mutant
+def _stale_weights_from_the_call_before(patch: Patch) -> None:
+    run, kept = operator.run, {}
+
+    def stale(text: str, inputs: Inputs, *rest: Any) -> Any:
+        key = (text, inputs.weights[1].shape)
+        old = kept.setdefault(key, inputs.weights[1].detach().clone())
+        weights = [inputs.weights[0], 0 * inputs.weights[1] + old, *inputs.weights[2:]]
+        return run(text, replace(inputs, weights=weights), *rest)
+
+    patch.setattr(operator, "run", stale)
+
+
+# Gradients: the forward pass stays right.
+
+
+@mutant
+def _gradient_of_tanh_without_the_square(patch: Patch) -> None:
+    _rule(patch, "tanh", lambda g, y, x: (g * (1 - y),))
+
+
+@mutant
+def _gradient_of_the_sigmoid_from_its_input(patch: Patch) -> None:
+    _rule(patch, "sigmoid", lambda g, y, x: (g * (x * (1 - x)),))
+
+
+@mutant
+def _gradient_of_a_product_goes_to_the_wrong_factor(patch: Patch) -> None:
+    _rule(patch, "mul", lambda g, y, a, b: (g * a, g * b))
+
+
+@mutant
+def _gradient_of_a_difference_without_its_sign(patch: Patch) -> None:
+    _rule(patch, "sub", lambda g, y, a, b: (g, g))
+
+
+@mutant
+def _gradient_of_a_quotient_misses_the_divisor(patch: Patch) -> None:
+    _rule(patch, "div", lambda g, y, a, b: (g / b, None))
+
+
+@mutant
+def _gradient_of_clipping_passes_everywhere(patch: Patch) -> None:
+    _rule(patch, "clip", lambda g, y, x, low, high: (g, None, None))
+
+
+@mutant
+def _only_the_last_of_several_paths_counts(patch: Patch) -> None:
+    patch.setattr(
+        derivative._Reverse, "contribute", lambda self, index, gradient: self.gradients.__setitem__(index, gradient)
+    )
+
+
+@mutant
+def _gradient_does_not_flow_through_the_recurrent_product(patch: Patch) -> None:
+    back = products.Products.back_to_value
+    patch.setattr(products.Products, "back_to_value", lambda self, gradient: torch.zeros_like(back(self, gradient)))
+
+
+@mutant
+def _weight_gradient_from_the_wrong_step(patch: Patch) -> None:
+    original = backward_run.Backward.to_weights
+
+    def shifted(self: Any, series: Any) -> Any:
+        self.saved = {
+            k: (v.roll(1, 0) if k in {g.operand for g in self.program.groups} else v) for k, v in self.saved.items()
+        }
+        return original(self, series)
+
+    patch.setattr(backward_run.Backward, "to_weights", shifted)
+
+
+def _gradients(patch: Patch, change: Callable[[backward_run.Gradients, Any], backward_run.Gradients]) -> None:
+    """Change what the way back returns."""
+    run = backward_run.Backward.run
+
+    def changed(self: Any, *arguments: Any) -> backward_run.Gradients:
+        return change(run(self, *arguments), self)
+
+    patch.setattr(backward_run.Backward, "run", changed)
+
+
+@mutant
+def _gradient_of_the_initial_state_lost(patch: Patch) -> None:
+    _gradients(patch, lambda g, _: replace(g, state=[torch.zeros_like(s) for s in g.state]))
+
+
+@mutant
+def _gradient_of_the_learned_state_at_resets_lost(patch: Patch) -> None:
+    _gradients(patch, lambda g, _: replace(g, home=[torch.zeros_like(h) for h in g.home]))
+
+
+@mutant
+def _gradient_of_one_bias_given_to_neither(patch: Patch) -> None:
+    def lost(g: backward_run.Gradients, run: Any) -> backward_run.Gradients:
+        named = zip(run.forward.weights, g.weights)
+        return replace(g, weights=[torch.zeros_like(w) if n == "bias_hh" else w for n, w in named])
+
+    _gradients(patch, lost)
+
+
+@mutant
+def _gradient_clipping_forgotten(patch: Patch) -> None:
+    original = backward_run.Backward.__init__
+
+    def unclipped(self: Any, program: Any, *rest: Any) -> None:
+        original(self, program, *rest)
+        self.program = replace(program, grad_clip=0.0)
+
+    patch.setattr(backward_run.Backward, "__init__", unclipped)
+
+
+@mutant
+def _final_gradients_that_are_missing_taken_for_ones(patch: Patch) -> None:
+    run = backward_run.Backward.run
+
+    def filled(self: Any, output: Any, final: Any, *rest: Any) -> Any:
+        return run(
+            self, output, [torch.ones_like(z) if g is None else g for g, z in zip(final, self.like_state)], *rest
+        )
+
+    patch.setattr(backward_run.Backward, "run", filled)
+
+
+@mutant
+def _strided_gradients_read_as_if_they_were_dense(patch: Patch) -> None:
+    arriving = backward_run.Backward.arriving
+
+    def dense(self: Any, output: Tensor | None, traced: Any) -> Any:
+        if output is not None and not output.is_contiguous():
+            output = torch.as_strided(output, output.shape, torch.empty(output.shape).stride())
+        return arriving(self, output, traced)
+
+    patch.setattr(backward_run.Backward, "arriving", dense)
+
+
+@mutant
+def _layer_norm_gradient_without_the_mean(patch: Patch) -> None:
+    def partial(gradient: Tensor, x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        centred = x - x.mean(-1, keepdim=True)
+        scale = (centred.square().mean(-1, keepdim=True) + products.LAYER_NORM_EPSILON).rsqrt()
+        return gradient * gain * scale, (gradient * centred * scale).flatten(0, -2).sum(0)
+
+    patch.setattr(products, "layer_norm_backward", partial)
+    patch.setattr(backward_run, "layer_norm_backward", partial)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_ordinary_checks_catch(name: str, monkeypatch: Patch) -> None:
+    MUTANTS[name](monkeypatch)
+    with pytest.raises(AssertionError):
+        ordinary_checks()
+
+
+def test_there_are_at_least_twenty_five_mutants() -> None:
+    assert len(MUTANTS) >= 25

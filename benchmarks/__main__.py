@@ -37,9 +37,8 @@ def main() -> None:
 
     peak = matrix_product_peak()
     print(f"torch {torch.__version__}, {options.threads} threads, matrix products at {peak / 1e9:.0f} GFLOP/s")
-    print(
-        f"{'training step (T, B, I, H)':<28}{'reference':>12}{'of peak':>9}{'vs loop':>9}{'vs nn.LSTM':>12}{'spread':>8}"
-    )
+    titles = ("reference", "of peak", "vs loop", "vs nn.LSTM", "spread")
+    print(f"{'training step (T, B, I, H)':<28}" + "".join(f"{title:>12}" for title in titles))
     rows = [row(shape, options.repeats, peak) for shape in SHAPES]
     options.json.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": platform.machine(), "torch": torch.__version__, "threads": options.threads, "peak": peak}
@@ -69,8 +68,8 @@ def row(shape: tuple[int, int, int, int], repeats: int, peak: float) -> dict[str
     own = times["reference"]
     work = 3 * 2 * steps * batch * 4 * hidden * (inputs + hidden)  # forward, and twice as much backward
     print(
-        f"{shape!s:<28}{1e3 * own.median:>9.1f} ms{work / own.median / peak:>9.2f}"
-        f"{times['loop'].median / own.median:>9.2f}{times['nn.LSTM'].median / own.median:>12.2f}{own.spread:>8.0%}"
+        f"{shape!s:<28}{1e3 * own.median:>9.1f} ms{work / own.median / peak:>12.2f}"
+        f"{times['loop'].median / own.median:>12.2f}{times['nn.LSTM'].median / own.median:>12.2f}{own.spread:>12.0%}"
     )
     return {"shape": shape, **{name: asdict(timing) for name, timing in times.items()}}
 

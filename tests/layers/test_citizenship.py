@@ -249,6 +249,52 @@ def test_jacobians_and_hessians_agree_forward_and_backward() -> None:
     assert_close(hessian(scalar)(x), torch.autograd.functional.hessian(scalar, x))
 
 
+def test_compiled_transforms_are_right_or_raise() -> None:
+    layer = make("LSTM with options")
+    weights = {name: w.detach() for name, w in layer.named_parameters()}
+    x = torch.randn(5, 2, 3, dtype=D)
+
+    def stacked(w: dict[str, Tensor], x: Tensor) -> Tensor:
+        return vmap(lambda one: loss_of(layer, one, x))({name: torch.stack([v, 2 * v]) for name, v in w.items()})
+
+    transforms: list[Callable[..., Any]] = [
+        grad(lambda w, x: loss_of(layer, w, x)),
+        vmap(grad(lambda w, one: loss_of(layer, w, one.unsqueeze(1))), (None, 1)),
+        lambda w, x: jvp(lambda x: loss_of(layer, w, x), (x,), (x,)),
+        lambda w, x: grad(lambda x: grad(lambda x: loss_of(layer, w, x))(x).square().sum())(x),
+        stacked,
+    ]
+    leaves = torch.utils._pytree.tree_leaves
+    for k, transform in enumerate(transforms):
+        expected = leaves(transform(weights, x))
+        for fullgraph in (False, True):
+            torch._dynamo.reset()
+            try:
+                got = torch.compile(transform, backend="aot_eager", fullgraph=fullgraph)(weights, x)
+            except torch._dynamo.exc.TorchDynamoException:
+                assert fullgraph, f"transform {k} cannot run compiled at all"
+                continue
+            for one, other in zip(leaves(got), expected):
+                assert_close(one, other)
+
+
+def test_a_transform_of_a_compiled_layer_is_right_or_raises() -> None:
+    layer = make("LSTM")
+    x, along = torch.randn(5, 2, 3, dtype=D), torch.randn(5, 2, 3, dtype=D)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager")
+    calls: list[Callable[[Any], Any]] = [
+        lambda run: grad(lambda x: run(x)[0].sin().sum())(x),
+        lambda run: jvp(lambda x: run(x)[0], (x,), (along,))[1],
+    ]
+    for call in calls:
+        try:
+            got = call(compiled)
+        except torch._dynamo.exc.TorchDynamoException:
+            continue
+        assert_close(got, call(layer))
+
+
 # Autograd of higher order.
 
 

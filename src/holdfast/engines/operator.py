@@ -49,8 +49,7 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     counts = [1, len(inputs.state), len(inputs.state) - 1, len(shown)] if shown is not None else [1, len(inputs.state)]
     transforms = _transforms()
     if transforms.differentiate:
-        check_lengths(inputs.lengths, inputs.x.shape[0])
-        return _outcome(_reference_outputs(parse(text), inputs, trace), counts)
+        return _outcome(_differentiably(text, inputs, trace), counts)
     tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
     # Inside vmap a tensor does not tell whether its members require a gradient.
     save = torch.is_grad_enabled() and (transforms.any or any(t.requires_grad for t in tensors))
@@ -88,6 +87,12 @@ def _transforms() -> _Transforms:
 def differentiates() -> bool:
     """Whether a differentiating transform of torch.func, or a forward-mode level, is at work."""
     return _transforms().differentiate
+
+
+@torch.compiler.disable  # Dynamo cannot trace the run's bookkeeping: it leaves the transform to eager mode, or raises
+def _differentiably(text: str, inputs: Inputs, trace: bool) -> list[Tensor]:
+    check_lengths(inputs.lengths, inputs.x.shape[0])
+    return _reference_outputs(parse(text), inputs, trace)
 
 
 def _reference_outputs(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:

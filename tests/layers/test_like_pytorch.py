@@ -146,7 +146,17 @@ def test_the_same_seed_drops_the_same_activations(pair: str) -> None:
 @each_pair
 def test_the_public_attributes_are_pytorchs(pair: str) -> None:
     theirs, ours = both(pair, num_layers=2, bidirectional=True, dropout=0.25, batch_first=True)
-    names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size")
+    names = (
+        "mode",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+    )
     for name in names:
         assert getattr(ours, name) == getattr(theirs, name)
     assert [[w.shape for w in group] for group in ours.all_weights] == [

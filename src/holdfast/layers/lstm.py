@@ -74,7 +74,7 @@ class LSTM(Recurrent):
             proj_size,
             device,
             dtype,
-            forget=forget,
+            _forget=forget,
             **options,
         )
 
@@ -113,4 +113,4 @@ class LSTMCell(RecurrentCell):
     ) -> None:
         cell = cells.LSTM(peephole, coupled, cell_clip, gate_activation, activation)
         forget = ForgetBias.of_options(cell, bias, forget_bias, init, max_lag)
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, forget=forget, **options)
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, _forget=forget, **options)

@@ -55,7 +55,6 @@ class Recurrent(nn.Module):
         grad_clip: a bound on each entry of the gradient that flows back from one step to the one before it.
         learn_state: whether the initial state is learned, `h_0` …, (layers x directions, H), used where none is passed.
         engine: which engine runs: "auto" or one by name; see `holdfast.explain`.
-        forget: how the forget gates start; the layers that have one offer it as `forget_bias` and `init`.
 
     Call:
         `layer(input, hx=None, *, lengths=None, reset=None)` returns the output and the final state: a tensor for cells
@@ -113,7 +112,7 @@ class Recurrent(nn.Module):
         grad_clip: float | None = None,
         learn_state: bool = False,
         engine: str = "auto",
-        forget: ForgetBias | None = None,
+        _forget: ForgetBias | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
@@ -145,7 +144,6 @@ class Recurrent(nn.Module):
         if proj_size >= hidden_size:
             raise ValueError(f"proj_size has to be smaller than hidden_size; got {proj_size} and {hidden_size}")
         checks.divides(heads, hidden_size=hidden_size, proj_size=proj_size)
-        checks.probability("weight_drop", weight_drop)
 
         self.cell = wired(cell, layer_norm)
         self.input_size = input_size
@@ -164,7 +162,7 @@ class Recurrent(nn.Module):
         self.grad_clip = grad_clip
         self.learn_state = learn_state
         self.engine = engine
-        self._forget = forget
+        self._forget = _forget
 
         self._states = self.cell.states
         self._shown = self.cell.shown
@@ -200,7 +198,7 @@ class Recurrent(nn.Module):
         self._recurrent_weights = {weight.name for weight in training.weights}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("recurrent_dropout", "zoneout", "grad_clip", "engine"):
+        if name in ("recurrent_dropout", "zoneout", "grad_clip", "weight_drop", "engine"):
             value = self._checked_option(name, value)
         super().__setattr__(name, value)
         if name in ("recurrent_dropout", "zoneout", "grad_clip") and "_texts" in self.__dict__:
@@ -212,7 +210,7 @@ class Recurrent(nn.Module):
             choose(value)
         elif name == "zoneout":
             return zoneout_pair(self.cell, value)
-        elif name == "recurrent_dropout":
+        elif name in ("recurrent_dropout", "weight_drop"):
             checks.probability(name, value)
         else:
             checks.positive(name, value)

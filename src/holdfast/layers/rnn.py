@@ -62,6 +62,11 @@ class RNN(Recurrent):
         )
         self.nonlinearity = nonlinearity
 
+    @property
+    def mode(self) -> str:
+        """ "RNN_TANH" or "RNN_RELU": PyTorch's attribute."""
+        return f"RNN_{self.nonlinearity.upper()}"
+
 
 class RNNCell(RecurrentCell):
     """One step of a plain recurrent network: `torch.nn.RNNCell` with options.

@@ -33,7 +33,7 @@ class RecurrentCell(nn.Module):
         hidden_size: H, the number of units.
         bias: whether there are b_ih and b_hh.
         device, dtype: of the learned tensors.
-        layer_norm, zoneout, heads, grad_clip, engine, forget: as for `Recurrent`.
+        layer_norm, zoneout, heads, grad_clip, engine: as for `Recurrent`.
 
     Call:
         `cell(input, hx=None)` with input (B, I) or (I,) returns the new state: a tensor for cells with one state, a
@@ -54,7 +54,7 @@ class RecurrentCell(nn.Module):
         heads: int = 1,
         grad_clip: float | None = None,
         engine: str = "auto",
-        forget: ForgetBias | None = None,
+        _forget: ForgetBias | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("heads", heads)):
@@ -73,7 +73,7 @@ class RecurrentCell(nn.Module):
         self.heads = heads
         self.grad_clip = grad_clip
         self.engine = engine
-        self._forget = forget
+        self._forget = _forget
         options = Options(bias=bias, heads=heads, zoneout=self.zoneout, grad_clip=float(grad_clip or 0))
         training = trace_cell(self.cell, options, training=True)
         self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}

@@ -65,7 +65,7 @@ class SLSTM(Recurrent):
             proj_size,
             device,
             dtype,
-            forget=forget,
+            _forget=forget,
             **options,
         )
 
@@ -102,4 +102,4 @@ class SLSTMCell(RecurrentCell):
     ) -> None:
         cell = cells.SLSTM(forget_gate, gate_activation, activation)
         forget = ForgetBias.of_options(cell, bias, forget_bias, init, max_lag)
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, forget=forget, **options)
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, _forget=forget, **options)

@@ -87,9 +87,8 @@ class Forward:
         self.per_step = {m.name for m in program.masks if m.per == "step"}
         self.rows = _parameter_rows(program, self.weights, self.acc)
         self.place = {state: k for k, state in enumerate(program.states)}
-        self.gates = self.input_parts()
 
-    def input_parts(self) -> dict[str, Tensor]:
+    def input_parts(self) -> dict[str, Sequence[Tensor]]:
         """W x + b_ih for all steps and each gate, (T, B, H); for a joined group, W x + b_ih + b_hh, (T, B, G'H)."""
         x = self.inputs.x
         if self.alive is not None:
@@ -120,11 +119,12 @@ class Forward:
     def run(self, keep: Sequence[int]) -> Run:
         """Run over all steps; `keep` as in `holdfast.engines.reference.run`."""
         steps = self.inputs.x.shape[0]
+        parts = self.input_parts()
         state = [s.to(self.acc) for s in self.inputs.state]
         rows: list[tuple[Tensor, list[Tensor]]] = []
         for t in reversed(range(steps)) if self.inputs.reverse else range(steps):
             before = self.before(t, state)
-            values = self.step(t, before)
+            values = self.step(t, {gate: series[t] for gate, series in parts.items()}, before)
             new = [self.spread(values[r], s) for r, s in zip(self.program.results, before)]
             output = new[0]
             if self.alive is not None:
@@ -152,7 +152,7 @@ class Forward:
             state = [_ClipGradient.apply(s, self.program.grad_clip) for s in state]
         return state
 
-    def step(self, t: int, state: list[Tensor]) -> list[Any]:
+    def step(self, t: int, parts: Mapping[str, Tensor], state: list[Tensor]) -> list[Any]:
         """The values of all nodes at one step."""
         values: list[Any] = [None] * len(self.program.nodes)
         for index, number in self.schedule.constants.items():
@@ -162,24 +162,24 @@ class Forward:
                 operands = [values[a] for a in args]
                 values[index] = what(*operands) if what else self.project(operands[0])
             elif kind == "group":
-                for target, value in zip(args, self.group(what, t, values, state)):
+                for target, value in zip(args, self.group(what, parts, values, state)):
                     values[target] = value
             elif kind == "state":
                 values[index] = state[self.place[what]]
             elif kind == "input":
-                values[index] = self.gates[what][t]
+                values[index] = parts[what]
             elif kind == "mask":
                 values[index] = self.masks[what][t] if what in self.per_step else self.masks[what]
             else:
                 values[index] = self.rows[what]
         return values
 
-    def group(self, k: int, t: int, values: list[Any], state: list[Tensor]) -> Sequence[Tensor]:
+    def group(self, k: int, parts: Mapping[str, Tensor], values: list[Any], state: list[Tensor]) -> Sequence[Tensor]:
         """The products of one group, or their sums with the input parts."""
         group, products = self.program.groups[k], self.products[k]
         operand = self.spread(values[group.operand], self.like(group.operand, state))
         if self.schedule.summed[k]:
-            total = products.added_to(self.gates[f"group {k}"][t].to(products.weight.dtype), operand).to(self.acc)
+            total = products.added_to(parts[f"group {k}"].to(products.weight.dtype), operand).to(self.acc)
         else:
             total = products(operand)
         return total.split(self.hidden, -1)

@@ -1,8 +1,8 @@
 """ONNX Runtime as a live oracle: one LSTM, GRU or RNN node with the same weights, float32.
 
 What its nodes say differently: the gates of an LSTM stand in the order i, o, f, c, those of a GRU in z, r, h; peepholes
-in i, o, f. Its `clip` bounds what goes into the activations, not the memory. A sequence of length 0 ends there in zeros,
-whatever state was passed.
+in i, o, f. Its `clip` bounds what goes into the activations, not the memory. A sequence of length 0 ends there in
+zeros, whatever state was passed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def in_order(layer: Any, name: str, suffix: str) -> Tensor:
     """A weight with its gates in ONNX's order; rows that a coupled cell has not are NaN: nobody may read them."""
     rows = by_gate(layer, name, suffix)
     missing = torch.full_like(next(iter(rows.values())), float("nan"))
-    return torch.cat([rows.get(gate, missing) for gate in ORDER[layer.mode]])
+    return torch.cat([rows.get(gate, missing) for gate in ORDER[type(layer).__name__]])
 
 
 def peepholes(layer: Any, suffix: str) -> Tensor:
@@ -81,7 +81,7 @@ def activation_attributes(layer: Any) -> dict[str, Any]:
         "LSTM": lambda: [cell.gate_activation, cell.activation, cell.activation],
         "GRU": lambda: [cell.gate_activation, cell.activation],
         "RNN": lambda: [cell.activation],
-    }[layer.mode]()
+    }[type(layer).__name__]()
     found = [ACTIVATIONS[name] for name in used] * (1 + layer.bidirectional)
     attributes: dict[str, Any] = {"activations": [name for name, _, _ in found]}
     for key, column in (("activation_alpha", 1), ("activation_beta", 2)):
@@ -101,7 +101,7 @@ def run_node(
         names.pop()
     outputs = ["Y", "Y_h", "Y_c"][: 1 + len(states)]
     node = helper.make_node(
-        layer.mode,
+        type(layer).__name__,
         names,
         outputs,
         hidden_size=layer.hidden_size,

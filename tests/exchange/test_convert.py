@@ -428,6 +428,13 @@ def test_one_line_is_printed_for_each_swap(capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_a_layer_with_a_child_of_its_own_gets_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = nn.LSTM(3, 5)
+    layer.helper = nn.Linear(5, 5)
+    holdfast.convert(nn.Sequential(layer))
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     class Own(nn.LSTM):
         pass

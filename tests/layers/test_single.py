@@ -346,6 +346,26 @@ def test_the_forget_bias_is_the_sum_of_both() -> None:
     assert torch.equal((cell.bias_ih + cell.bias_hh)[5:10], torch.full((5,), 1.5))
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("zoneout", (0.0, 0.5)), ("zoneout", (0.5, 0.0)), ("grad_clip", 0.001)], ids=str
+)
+def test_an_option_set_later_takes_effect_as_in_the_layer(option: str, value: Any) -> None:
+    layer, cell = layer_and_cell("LSTM", {})
+    x, state = torch.randn(3, 4, dtype=D), warm_state(cell)
+    plain = everything(cell, x, state)
+    for module in (layer, cell):
+        setattr(module.eval(), option, value)
+    expected = everything(one_step(layer), x, state)
+    assert not all(torch.equal(expected[name], plain[name]) for name in plain)
+    assert_all_close(everything(cell, x, state), expected, D)
+
+
+@pytest.mark.parametrize(("option", "value"), [("zoneout", 0.5), ("grad_clip", -1.0), ("engine", "warp")], ids=str)
+def test_a_bad_option_set_later_is_refused_as_in_the_layer(option: str, value: Any) -> None:
+    layer, cell = layer_and_cell("LSTM", {})
+    assert raised(lambda: setattr(cell, option, value)) == raised(lambda: setattr(layer, option, value))
+
+
 # As an object.
 
 
@@ -400,8 +420,8 @@ def test_the_cell_passed_is_not_changed() -> None:
         ("SLSTMCell", (torch.zeros(3, 5),) * 2, ValueError, r"hx must hold 4 tensors, \(h_0, c_0, n_0, m_0\); got 2"),
         ("GRUCell", (torch.zeros(3, 5),), TypeError, r"hx must be one tensor, .*; got tuple"),
         ("RNNCell", [[0.0] * 5] * 3, TypeError, r"hx must be one tensor, .*; got list"),
-        ("GRUCell", torch.zeros(5), ValueError, r"Expected hx to be 2D, got 1D instead"),
-        ("LSTMCell", (torch.zeros(3, 5), torch.zeros(5)), ValueError, r"Expected hx\[1\] to be 2D, got 1D instead"),
+        ("GRUCell", torch.zeros(5), ValueError, r"Expected hidden to be 2D.* got 1D"),
+        ("LSTMCell", (torch.zeros(3, 5), torch.zeros(5)), ValueError, r"Expected hx\[1\] to be 2D.* got 1D"),
         ("LSTMCell", (torch.zeros(3, 5), torch.zeros(3, 6)), RuntimeError, r"hidden1 .* got 6, expected 5"),
         ("LSTMCell", (torch.zeros(3, 5), torch.zeros(2, 5)), RuntimeError, r"batch size 3 .* hidden1 batch size 2"),
         ("GRUCell", torch.zeros(3, 5, dtype=D), ValueError, r"RNN hx dtype \(torch.float64\) does not match weight"),
@@ -421,7 +441,7 @@ def test_a_bad_state_is_refused(kind: str, hx: Any, error: type[Exception], text
 
 
 def test_a_batched_state_for_an_unbatched_input_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected hx to be 1D, got 2D instead"):
+    with pytest.raises(ValueError, match=r"Expected hidden to be 1D.* got 2D"):
         holdfast.GRUCell(4, 5)(torch.zeros(4), torch.zeros(1, 5))
 
 

@@ -124,12 +124,16 @@ def divides(heads: int, **sizes: int) -> None:
             raise ValueError(f"heads must divide {name}: {size} units do not fall into {heads} equal blocks")
 
 
-def step_state_shapes(given: Sequence[Tensor], batch: int, hidden: int, batched: bool) -> None:
-    """The state passed to a single step must be (B, H), or (H,) for unbatched input."""
-    rank = 2 if batched else 1
+def step_state_shapes(layer: str, given: Sequence[Tensor], batch: int, hidden: int, batched: bool) -> None:
+    """The state passed to a single step must be (B, H), or (H,) for unbatched input; the messages are PyTorch's."""
     for k, tensor in enumerate(given):
-        if tensor.dim() != rank:
-            raise ValueError(f"Expected hx{f'[{k}]' * (len(given) > 1)} to be {rank}D, got {tensor.dim()}D instead")
+        name = f"hx[{k}]" if len(given) > 1 else "hidden"
+        if tensor.dim() not in (1, 2):
+            raise ValueError(f"{layer}: Expected {name} to be 1D or 2D, got {tensor.dim()}D instead")
+        if tensor.dim() != (2 if batched else 1):
+            raise ValueError(
+                f"{layer}: Expected {name} to be {2 if batched else 1}D like the input, got {tensor.dim()}D"
+            )
         if tensor.shape[-1] != hidden:
             raise RuntimeError(f"hidden{k} has inconsistent hidden_size: got {tensor.shape[-1]}, expected {hidden}")
         if batched and tensor.shape[0] != batch:

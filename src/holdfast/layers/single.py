@@ -95,7 +95,14 @@ class RecurrentCell(nn.Module):
 
     def extra_repr(self) -> str:
         """The sizes, and every option that is not at its default."""
-        defaults = {"bias": True, "layer_norm": False, "zoneout": (0.0, 0.0), "heads": 1, "grad_clip": None}
+        defaults = {
+            "bias": True,
+            "layer_norm": False,
+            "zoneout": (0.0, 0.0),
+            "heads": 1,
+            "grad_clip": None,
+            "engine": "auto",
+        }
         changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
         return shown_settings(self, RecurrentCell, changed)
 
@@ -115,7 +122,7 @@ class RecurrentCell(nn.Module):
             state = [x.new_zeros(x.shape[0], self.hidden_size, dtype=weights[0].dtype) for _ in states]
         else:
             state = checks.state_tensors(hx, states)
-            checks.step_state_shapes(state, x.shape[0], self.hidden_size, batched)
+            checks.step_state_shapes(name, state, x.shape[0], self.hidden_size, batched)
             if not batched:
                 state = [s.unsqueeze(0) for s in state]
         autocast = autocast_is_on(x.device)

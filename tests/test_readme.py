@@ -1,0 +1,36 @@
+"""The Python of README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import holdfast
+
+BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_there_are_blocks_to_run() -> None:
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "block.py"  # a file, because errors and names come from source lines
+    file.write_text(block, encoding="utf-8")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.GRU(3, 4))
+    names = {"model": model, "__name__": "readme"}
+    exec(compile(block, str(file), "exec"), names)  # noqa: S102
+    if "convert" in block:
+        assert isinstance(model[1], holdfast.GRU)
+    else:
+        assert names["output"].shape == (7, 3, 40)  # type: ignore[attr-defined]
+
+
+def test_every_file_that_readme_and_docs_link_to_is_there() -> None:
+    for page in (Path("README.md"), *Path("docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page} links to {target}"

@@ -33,8 +33,16 @@ def test_layer_norm_is_written_as_one_function() -> None:
     cell = cells.LSTM()
     cell.layer_norm = True
     lines = equations(trace(cell))
-    assert lines[0] == "i[t] = σ(LN(W_i x[t]) + LN(U_i h[t-1]) + b_i)"
+    assert lines[0] == "i[t] = σ(LN(W x[t])_i + LN(U h[t-1])_i + b_i)"
     assert lines[5] == "shown[t] = weight_ln_c ⊙ LN(c[t]) + bias_ln_c"
+
+
+def test_layer_norm_of_a_second_product_names_the_rows_that_are_normalised_together() -> None:
+    cell = cells.GRU(reset_after=False)
+    cell.layer_norm = True
+    lines = equations(trace(cell))
+    assert lines[0] == "r[t] = σ(LN(W x[t])_r + LN(U_rz h[t-1])_r + b_r)"
+    assert lines[2] == "n[t] = tanh(LN(W x[t])_n + LN(U_n (r[t] ⊙ h[t-1]))_n + b_n)"
 
 
 def test_what_surrounds_the_step_is_written_too() -> None:

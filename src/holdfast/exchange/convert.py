@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -66,7 +67,8 @@ def _swap(module: nn.Module, path: str, swapped: dict[nn.Module, nn.Module], qui
         return module
     new = _taken_over(module, make(module))
     swapped[module] = new
-    _say(quiet, f"{path}: torch.nn.{module} -> holdfast.{new}")
+    shown = f"{type(module).__name__}({module.extra_repr()})"  # on one line, whatever children there are
+    _say(quiet, f"{path}: torch.nn.{shown} -> holdfast.{type(new).__name__}({new.extra_repr()})")
     return new
 
 
@@ -76,6 +78,11 @@ def _taken_over(old: nn.Module, new: nn.Module) -> nn.Module:
     for name, value in vars(old).items():
         if name in own or name not in (*vars(new), *_PYTORCH_ONLY):
             vars(new)[name] = value
+    if hasattr(old, "dropout"):
+        new.dropout = old.dropout  # not by the constructor, which would repeat PyTorch's warning
+    for hook in new._load_state_dict_pre_hooks.values():
+        if getattr(hook, "with_module", False):  # the only hooks that PyTorch ties to the module itself
+            hook.module = weakref.ref(new)  # type: ignore[attr-defined]
     return new
 
 
@@ -85,7 +92,7 @@ def _say(quiet: bool, line: str) -> None:
 
 
 def _layer_arguments(module: Any) -> dict[str, Any]:
-    names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+    names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional")
     return {name: getattr(module, name) for name in names} | {"device": "meta"}
 
 

@@ -164,6 +164,13 @@ def parameter(name: str, rows: Iterable[str] = (), initial: float | None = None)
 
     Returns:
         A value, or an object with one value a row.
+
+    >>> class Leaky(Cell):
+    ...     gates = ("a",)
+    ...     def step(self, gate, state):
+    ...         return gate.a + parameter("weight_leak", initial=0.5) * state.h
+    >>> [p.name for p in trace(Leaky()).parameters]
+    ['weight_leak']
     """
     return _tracing("parameter").parameter(Parameter(name, tuple(rows), None if initial is None else float(initial)))
 
@@ -177,6 +184,13 @@ def mask(name: str, probability: float, per: str = "step") -> Value | float:
         name: what the mask is called.
         probability: of a one, between 0 and 1.
         per: "step" to draw at each step anew, "sequence" to draw once for the sequence.
+
+    >>> class Noisy(Cell):
+    ...     gates = ("a",)
+    ...     def step(self, gate, state):
+    ...         return mask("kept", 0.9) * gate.a
+    >>> [m.name for m in trace(Noisy(), training=True).masks], trace(Noisy()).masks
+    (['kept'], ())
     """
     return _tracing("mask").mask(name, probability, per, "units")
 
@@ -188,6 +202,13 @@ def recur(gate: GateValue | str, value: Value, weight: str = MAIN_WEIGHT) -> Val
         gate: the gate whose rows of the weight are meant, as `gate.n` or by its name.
         value: what to multiply.
         weight: another recurrent weight; it gets rows for those gates it is used with, and no bias.
+
+    >>> class Twice(Cell):
+    ...     gates = ("a", "b")
+    ...     def step(self, gate, state):
+    ...         return gate.b.input + recur(gate.b, gate.a * state.h)
+    >>> [group.gates for group in trace(Twice()).groups]
+    [('a',), ('b',)]
     """
     trace = _tracing("recur")
     name = gate.name if isinstance(gate, GateValue) else gate
@@ -299,6 +320,13 @@ def trace(cell: Cell, options: Options = Options(), *, training: bool = False) -
         cell: the cell.
         options: what the layer adds around the step.
         training: whether masks are drawn, or replaced by their expectation.
+
+    >>> class Sum(Cell):
+    ...     gates = ("a",)
+    ...     def step(self, gate, state):
+    ...         return gate.a + state.h
+    >>> [node.op for node in trace(Sum()).nodes]
+    ['input', 'state', 'product', 'add', 'add']
     """
     _check_names(cell)
     work = _Trace(cell, options, training)

@@ -76,6 +76,15 @@ def derive(program: Program, of_shown: bool = False) -> Derivative:
     Args:
         program: the step.
         of_shown: whether gradients also arrive at the values that a trace shows.
+
+    >>> from holdfast.language import Cell, tanh, trace
+    >>> class Elman(Cell):
+    ...     gates = ("h",)
+    ...     def step(self, gate, state):
+    ...         return tanh(gate.h)
+    >>> program = trace(Elman())
+    >>> [program.nodes[index].op for index in derive(program).reads]  # tanh' = 1 - tanh²
+    ['tanh']
     """
     return _Reverse(program, of_shown).derivative()
 

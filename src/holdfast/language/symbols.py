@@ -281,7 +281,16 @@ def where(condition: Operand, a: Operand, b: Operand) -> Value:
 
 
 def layer_norm(x: Value, gain: Operand = 1.0, bias: Operand = 0.0) -> Value:
-    """gain · (x - mean) / sqrt(variance + 1e-5) + bias, mean and variance over the units (Ba 2016)."""
+    """gain · (x - mean) / sqrt(variance + 1e-5) + bias, mean and variance over the units (Ba 2016).
+
+    >>> from holdfast.language import Cell, equations, trace
+    >>> class Normed(Cell):
+    ...     gates = ("a",)
+    ...     def step(self, gate, state):
+    ...         return layer_norm(gate.a)
+    >>> equations(trace(Normed()))
+    ['h[t] = LN(W_a x[t] + U_a h[t-1] + b_a)']
+    """
     if not isinstance(x, Value):
         raise CellError(f"layer_norm: x must be a value of the step, got {type(x).__name__}")
     centred = x - _apply_mean(x)

@@ -138,20 +138,22 @@ class _Writer:
         return f"{self.input_part(gate)} + {self.product_part(product)}{bias}"
 
     def input_part(self, gate: str) -> str:
-        x = "x_t" if self.latex else "x[t]"
-        return self.normalised(f"{self.symbol('W', gate)} {x}", gate)
+        return self.matrix("W", "x_t" if self.latex else "x[t]", gate, "", self.program.gates)
 
     def product_part(self, index: int) -> str:
-        node = self.program.nodes[index]
-        weight, gate = node.label.split()
-        letter = "U" if weight == MAIN_WEIGHT else "R"
-        name = gate if weight == MAIN_WEIGHT else f"{gate},{weight.removeprefix('weight_')}"
-        return self.normalised(f"{self.symbol(letter, name)} {self.written(node.args[0], 4)}", gate)
+        group = next(group for group in self.program.groups if index in group.nodes)
+        gate = group.gates[group.nodes.index(index)]
+        letter, source = ("U", "") if group.weight == MAIN_WEIGHT else ("R", group.weight.removeprefix("weight_"))
+        return self.matrix(letter, self.written(group.operand, 4), gate, source, group.gates)
 
-    def normalised(self, product: str, gate: str) -> str:
+    def matrix(self, letter: str, vector: str, gate: str, source: str, together: tuple[str, ...]) -> str:
+        """A gate's rows of a matrix product; under layer norm, its part of the normalised product of all rows."""
         if not self.program.layer_norm:
-            return product
-        return rf"\operatorname{{LN}}({product})" if self.latex else f"LN({product})"
+            return f"{self.symbol(letter, ','.join(filter(None, (gate, source))))} {vector}"
+        rows = "" if together == self.program.gates else "".join(together)
+        below = ",".join(filter(None, (rows, source)))
+        product = f"{self.symbol(letter, below) if below else letter} {vector}"
+        return self.symbol(rf"\operatorname{{LN}}({product})" if self.latex else f"LN({product})", gate)
 
     def bias(self, which: str, gate: str) -> str:
         return f" + {self.symbol('b', f'{which},{gate}')}" if self.program.bias else ""

@@ -13,17 +13,17 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from holdfast.engines import operator
 from holdfast.engines.choose import choose
 from holdfast.engines.inputs import Inputs
-from holdfast.engines.parameters import Sizes, Spec, names, specs
-from holdfast.language import Cell, Options, Program, parse
-from holdfast.language import trace as trace_cell
+from holdfast.engines.parameters import Sizes, Spec, specs
+from holdfast.language import Cell, Options
 
 from . import checks, noise
-from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired
+from .traced import TracedModule
 from .tracing import LayerTrace, State, Trace
 from .weights import ForgetBias, initialise, register
 
 
-class Recurrent(nn.Module):
+class Recurrent(TracedModule):
     """Any cell over a sequence, with the interface of `torch.nn.LSTM`.
 
     >>> import torch, holdfast
@@ -64,31 +64,17 @@ class Recurrent(nn.Module):
         boundary lies between t-1 and t in both directions.
     """
 
-    cell: Cell
-    input_size: int
-    hidden_size: int
     num_layers: int
-    bias: bool
     batch_first: bool
     dropout: float
     bidirectional: bool
     proj_size: int
-    layer_norm: bool
     recurrent_dropout: float
-    zoneout: tuple[float, float]
     weight_drop: float
-    heads: int
-    grad_clip: float | None
     learn_state: bool
-    engine: str
-    _forget: ForgetBias | None
     _states: tuple[str, ...]
     _shown: tuple[str, ...]
     _suffixes: list[str]
-    _texts: dict[bool, str]
-    _masks: list[tuple[float, str, str]]
-    _weight_names: list[str]
-    _recurrent_weights: set[str]
 
     def __init__(
         self,
@@ -156,7 +142,7 @@ class Recurrent(nn.Module):
         self.proj_size = proj_size
         self.layer_norm = layer_norm
         self.recurrent_dropout = recurrent_dropout
-        self.zoneout = zoneout_pair(self.cell, zoneout)
+        self.zoneout = zoneout  # checked and made a pair as it is set
         self.weight_drop = weight_drop
         self.heads = heads
         self.grad_clip = grad_clip
@@ -168,7 +154,7 @@ class Recurrent(nn.Module):
         self._shown = self.cell.shown
         self._retrace()
         self._suffixes = [f"_l{layer}{direction}" for layer in range(num_layers) for direction in self._directions()]
-        self._initial: dict[str, float | None] = {}
+        self._initial = {}
         self._all_weights: list[list[str]] = []
         for layer in range(num_layers):
             for direction in self._directions():
@@ -181,9 +167,8 @@ class Recurrent(nn.Module):
             self._initial.update(register(self, starts, "", device, dtype))
         self.reset_parameters()
 
-    def _retrace(self) -> None:
-        """Trace the cell with the options as they are now."""
-        options = Options(
+    def _options(self) -> Options:
+        return Options(
             bias=self.bias,
             projection=self.proj_size > 0,
             heads=self.heads,
@@ -191,30 +176,6 @@ class Recurrent(nn.Module):
             recurrent_dropout=self.recurrent_dropout,
             grad_clip=float(self.grad_clip or 0),
         )
-        training = trace_cell(self.cell, options, training=True)
-        self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}
-        self._masks = [(m.probability, m.per, m.wide) for m in training.masks]
-        self._weight_names = names(training)
-        self._recurrent_weights = {weight.name for weight in training.weights}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("recurrent_dropout", "zoneout", "grad_clip", "weight_drop", "engine"):
-            value = self._checked_option(name, value)
-        super().__setattr__(name, value)
-        if name in ("recurrent_dropout", "zoneout", "grad_clip") and "_texts" in self.__dict__:
-            self._retrace()
-
-    def _checked_option(self, name: str, value: Any) -> Any:
-        """The value of an option that may be set at any time."""
-        if name == "engine":
-            choose(value)
-        elif name == "zoneout":
-            return zoneout_pair(self.cell, value)
-        elif name in ("recurrent_dropout", "weight_drop"):
-            checks.probability(name, value)
-        else:
-            checks.positive(name, value)
-        return value
 
     def _directions(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
@@ -237,11 +198,6 @@ class Recurrent(nn.Module):
         if self._forget is not None:
             for suffix in self._suffixes:
                 self._forget.apply(self, self.cell.gates, suffix, self.hidden_size)
-
-    @property
-    def program(self) -> Program:
-        """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
-        return parse(self._texts[self.training])
 
     @property
     def mode(self) -> str:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from holdfast.engines import operator
 from holdfast.engines.choose import choose
 from holdfast.engines.inputs import Inputs
-from holdfast.engines.parameters import Sizes, names, specs
-from holdfast.language import Cell, Options, Program, parse
-from holdfast.language import trace as trace_cell
+from holdfast.engines.parameters import Sizes, specs
+from holdfast.language import Cell, Options
 
 from . import checks, noise
-from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired
+from .traced import TracedModule
 from .tracing import State
 from .weights import ForgetBias, initialise, register
 
 
-class RecurrentCell(nn.Module):
+class RecurrentCell(TracedModule):
     """One step of any cell.
 
     >>> import torch, holdfast
@@ -61,25 +61,21 @@ class RecurrentCell(nn.Module):
             checks.whole(name, size)
         checks.flag("bias", bias)
         checks.flag("layer_norm", layer_norm)
-        checks.positive("grad_clip", grad_clip)
         checks.divides(heads, hidden_size=hidden_size)
-        choose(engine)
         self.cell = wired(cell, layer_norm)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
         self.layer_norm = layer_norm
-        self.zoneout = zoneout_pair(self.cell, zoneout)
+        self.zoneout = zoneout  # checked and made a pair as it is set
         self.heads = heads
         self.grad_clip = grad_clip
         self.engine = engine
         self._forget = _forget
-        options = Options(bias=bias, heads=heads, zoneout=self.zoneout, grad_clip=float(grad_clip or 0))
-        training = trace_cell(self.cell, options, training=True)
-        self._texts = {False: trace_cell(self.cell, options).text(), True: training.text()}
-        self._masks = [(mask.probability, mask.per) for mask in training.masks]
-        self._weight_names = names(training)
-        self._initial = register(self, specs(training, Sizes(input_size, hidden_size, hidden_size)), "", device, dtype)
+        self._retrace()
+        self._initial = register(
+            self, specs(self.program, Sizes(input_size, hidden_size, hidden_size)), "", device, dtype
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -88,10 +84,8 @@ class RecurrentCell(nn.Module):
         if self._forget is not None:
             self._forget.apply(self, self.cell.gates, "", self.hidden_size)
 
-    @property
-    def program(self) -> Program:
-        """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
-        return parse(self._texts[self.training])
+    def _options(self) -> Options:
+        return Options(bias=self.bias, heads=self.heads, zoneout=self.zoneout, grad_clip=float(self.grad_clip or 0))
 
     def extra_repr(self) -> str:
         """The sizes, and every option that is not at its default."""
@@ -140,4 +134,4 @@ class RecurrentCell(nn.Module):
         if not self.training:
             return []
         batch = (x.shape[0], self.hidden_size)
-        return [noise.bernoulli(p, (1, *batch) if per == "step" else batch, x) for p, per in self._masks]
+        return [noise.bernoulli(p, (1, *batch) if per == "step" else batch, x) for p, per, _ in self._masks]

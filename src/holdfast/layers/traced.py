@@ -1,0 +1,74 @@
+"""What a layer and a single step have in common: a cell that is traced with the options as they are now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from holdfast.engines.choose import choose
+from holdfast.engines.parameters import names
+from holdfast.language import Cell, Options, Program, parse
+from holdfast.language import trace as trace_cell
+
+from . import checks
+from .options import zoneout_pair
+from .weights import ForgetBias
+
+_TRACED = ("zoneout", "recurrent_dropout", "grad_clip")  # options that are part of the traced program
+_CHECKED = (*_TRACED, "weight_drop", "engine")  # options that may be set at any time
+
+
+class TracedModule(nn.Module):
+    """A module that runs a traced cell; setting an option that is part of the program traces it anew."""
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    bias: bool
+    layer_norm: bool
+    zoneout: tuple[float, float]
+    heads: int
+    grad_clip: float | None
+    engine: str
+    _forget: ForgetBias | None
+    _initial: dict[str, float | None]
+    _texts: dict[bool, str]
+    _masks: list[tuple[float, str, str]]
+    _weight_names: list[str]
+    _recurrent_weights: set[str]
+
+    def _options(self) -> Options:
+        raise NotImplementedError
+
+    def _retrace(self) -> None:
+        """Trace the cell with the options as they are now: once for training, once for evaluation."""
+        training = trace_cell(self.cell, self._options(), training=True)
+        self._texts = {False: trace_cell(self.cell, self._options()).text(), True: training.text()}
+        self._masks = [(m.probability, m.per, m.wide) for m in training.masks]
+        self._weight_names = names(training)
+        self._recurrent_weights = {weight.name for weight in training.weights}
+
+    @property
+    def program(self) -> Program:
+        """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
+        return parse(self._texts[self.training])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKED:
+            value = self._checked(name, value)
+        super().__setattr__(name, value)
+        if name in _TRACED and "_texts" in self.__dict__:
+            self._retrace()
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value of an option, if it is one that the option can have."""
+        if name == "zoneout":
+            return zoneout_pair(self.cell, value)
+        if name == "engine":
+            choose(value)
+        elif name == "grad_clip":
+            checks.positive(name, value)
+        else:
+            checks.probability(name, value)
+        return value

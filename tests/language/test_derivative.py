@@ -61,7 +61,7 @@ def derived(program: language.Program, leaves: dict[tuple[str, str], float], of_
 @pytest.mark.parametrize("cell", ALL_CELLS, ids=repr)
 @pytest.mark.parametrize("of_shown", [False, True])
 def test_the_derivative_of_a_cell_agrees_with_differences(cell: Cell, of_shown: bool) -> None:
-    program = trace(cell)
+    program = trace(cell, shown=of_shown)
     leaves = leaves_of(program)
     got = derived(program, leaves, of_shown)
     for leaf in leaves:

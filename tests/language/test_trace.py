@@ -33,12 +33,14 @@ def make(step: Any, gates: tuple[str, ...] = ("a", "b"), states: tuple[str, ...]
 
 @pytest.mark.parametrize("cell", ALL_CELLS, ids=repr)
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_the_text_of_a_program_reads_back_as_the_same_program(cell: Cell, training: bool, layer_norm: bool) -> None:
+@pytest.mark.parametrize(("layer_norm", "shown"), [(False, False), (True, False), (True, True)])
+def test_the_text_of_a_program_reads_back_as_the_same_program(
+    cell: Cell, training: bool, layer_norm: bool, shown: bool
+) -> None:
     options = Options(zoneout=(0.1, 0.2 * (len(cell.states) > 1)), recurrent_dropout=0.3, grad_clip=0.5)
     cell = copy.copy(cell)
     cell.layer_norm = layer_norm
-    program = trace(cell, options, training=training)
+    program = trace(cell, options, training=training, shown=shown)
     assert parse(program.text()) == program
     assert parse(program.text()).text() == program.text()
 
@@ -176,9 +178,15 @@ def test_names_are_also_found_in_functions_that_the_step_calls() -> None:
 
 
 def test_a_gate_without_a_variable_of_its_name_is_shown_before_its_activation() -> None:
-    program = trace(make(lambda g, s: language.tanh(g.a)))
+    program = trace(make(lambda g, s: language.tanh(g.a)), shown=True)
     shown = dict(program.shown)
     assert program.nodes[shown["a"]].op == "add"
+
+
+def test_what_only_a_trace_needs_is_not_in_an_untraced_program() -> None:
+    cell = make(lambda g, s: language.tanh(g.a))
+    assert [group.gates for group in trace(cell).groups] == [("a",)]
+    assert [group.gates for group in trace(cell, shown=True).groups] == [("a", "b")]
 
 
 def test_options_decide_what_is_in_the_graph() -> None:
@@ -187,7 +195,7 @@ def test_options_decide_what_is_in_the_graph() -> None:
 
 
 def test_a_coupled_lstm_still_shows_its_forget_gate() -> None:
-    assert [name for name, _ in trace(cells.LSTM(coupled=True)).shown] == ["i", "f", "g", "o"]
+    assert [name for name, _ in trace(cells.LSTM(coupled=True), shown=True).shown] == ["i", "f", "g", "o"]
 
 
 def test_a_projection_goes_around_the_step_and_zoneout_around_both() -> None:

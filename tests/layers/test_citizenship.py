@@ -486,11 +486,11 @@ def operator_arguments(layer: holdfast.Recurrent, trace: bool, save: bool) -> tu
     def leaf(*shape: int) -> Tensor:
         return torch.randn(*shape, dtype=D).requires_grad_()
 
-    text = layer._texts[layer.training]
+    text = layer._texts[layer.training, trace]
     program = parse(text)
     sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * (len(program.states) - 1)]
     x = leaf(5, 2, 3)
-    masks = layer._drawn_masks(x)
+    masks = layer._drawn_masks(x, trace)
     return (
         x,
         [leaf(2, size) for size in sizes],

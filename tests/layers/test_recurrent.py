@@ -207,6 +207,18 @@ def test_a_trace_names_the_gates_of_each_cell() -> None:
     assert_close(record.gates["f"], 1 - record.gates["i"])
 
 
+def test_a_trace_may_need_noise_that_the_plain_run_does_not() -> None:
+    class Deaf(holdfast.Cell):
+        gates = ("a",)
+
+        def step(self, gate: Any, state: Any) -> Any:
+            return gate.a.input + 0.5 * state.h
+
+    layer = holdfast.Recurrent(Deaf(), 3, 5, recurrent_dropout=0.5, dtype=D)
+    x = double(4, 2, 3)
+    assert_close(layer.trace(x).output, layer(x)[0])
+
+
 def test_a_trace_is_differentiable_in_every_part() -> None:
     layer = holdfast.LSTM(2, 3, bidirectional=True, dtype=D)
     x = double(4, 2, 2).requires_grad_()

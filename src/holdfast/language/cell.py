@@ -313,13 +313,14 @@ def _run_step(trace: _Trace) -> Any:
 _RUN_STEP: CodeType = _run_step.__code__
 
 
-def trace(cell: Cell, options: Options = Options(), *, training: bool = False) -> Program:
+def trace(cell: Cell, options: Options = Options(), *, training: bool = False, shown: bool = False) -> Program:
     """Run a cell's step on symbolic values and return what it does.
 
     Args:
         cell: the cell.
         options: what the layer adds around the step.
         training: whether masks are drawn, or replaced by their expectation.
+        shown: whether the program also gives the values that a layer's trace shows; some are computed for that alone.
 
     >>> class Sum(Cell):
     ...     gates = ("a",)
@@ -337,7 +338,7 @@ def trace(cell: Cell, options: Options = Options(), *, training: bool = False) -
         results = _surrounded(work, raw)
     finally:
         _current.reset(token)
-    return _program(work, raw, results)
+    return _program(work, raw, results, shown)
 
 
 def _check_names(cell: Cell) -> None:
@@ -385,10 +386,11 @@ def _surrounded(trace: _Trace, raw: tuple[Value, ...]) -> tuple[Value, ...]:
     return tuple(results)
 
 
-def _program(trace: _Trace, raw: tuple[Value, ...], results: tuple[Value, ...]) -> Program:
+def _program(trace: _Trace, raw: tuple[Value, ...], results: tuple[Value, ...], with_shown: bool) -> Program:
     cell = trace.cell
     local = trace.locals()
-    shown = {name: local[name] if name in local else _gate_sum(trace, name) for name in cell.shown}
+    names = cell.shown if with_shown else ()
+    shown = {name: local[name] if name in local else _gate_sum(trace, name) for name in names}
     roots = [*(r.index for r in results), *shown.values()]
     nodes, place = pruned(trace.graph.nodes, roots)
     used = {node.label for node in nodes}

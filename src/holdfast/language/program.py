@@ -80,7 +80,7 @@ class Program:
         states: the states; the first is the output.
         nodes: the graph.
         results: the node of each new state.
-        shown: name and node of each value that a trace shows.
+        shown: name and node of each value that a trace shows; empty in a program that runs untraced.
         names: what the cell's author called the nodes.
         parameters: the learned numbers for each unit.
         masks: the random masks.

@@ -17,7 +17,7 @@ from holdfast.engines.parameters import Sizes, Spec, specs
 from holdfast.language import Cell, Options
 
 from . import checks, noise
-from .options import autocast_is_on, cast_for_autocast, shown_settings, wired
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
 from .traced import TracedModule
 from .tracing import LayerTrace, State, Trace
 from .weights import ForgetBias, initialise, register
@@ -142,7 +142,7 @@ class Recurrent(TracedModule):
         self.proj_size = proj_size
         self.layer_norm = layer_norm
         self.recurrent_dropout = recurrent_dropout
-        self.zoneout = zoneout  # checked and made a pair as it is set
+        self.zoneout = zoneout_pair(self.cell, zoneout)
         self.weight_drop = weight_drop
         self.heads = heads
         self.grad_clip = grad_clip
@@ -380,12 +380,12 @@ class Recurrent(TracedModule):
                     [s[k] for s in state],
                     [h[k] for h in home] if reset is not None else [],
                     self._dropped(weights[k]),
-                    self._drawn_masks(x),
+                    self._drawn_masks(x, shown is not None),
                     lengths,
                     reset,
                     reverse=direction == 1,
                 )
-                done = operator.run(self._texts[self.training], inputs, engine, shown)
+                done = operator.run(self._texts[self.training, shown is not None], inputs, engine, shown)
                 outputs.append(done.output)
                 finals.append(done.final)
                 if shown is not None:
@@ -414,7 +414,7 @@ class Recurrent(TracedModule):
             for name, w in zip(self._weight_names, weights)
         ]
 
-    def _drawn_masks(self, x: Tensor) -> list[Tensor]:
+    def _drawn_masks(self, x: Tensor, shown: bool) -> list[Tensor]:
         """The masks of one layer in one direction."""
         if not self.training:
             return []
@@ -422,5 +422,5 @@ class Recurrent(TracedModule):
         widths = {"units": self.hidden_size, "output": self._output_size()}
         return [
             noise.bernoulli(p, (steps, batch, widths[wide]) if per == "step" else (batch, widths[wide]), x)
-            for p, per, wide in self._masks
+            for p, per, wide in self._masks[shown]
         ]

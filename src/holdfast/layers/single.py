@@ -13,7 +13,7 @@ from holdfast.engines.parameters import Sizes, specs
 from holdfast.language import Cell, Options
 
 from . import checks, noise
-from .options import autocast_is_on, cast_for_autocast, shown_settings, wired
+from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
 from .traced import TracedModule
 from .tracing import State
 from .weights import ForgetBias, initialise, register
@@ -67,7 +67,7 @@ class RecurrentCell(TracedModule):
         self.hidden_size = hidden_size
         self.bias = bias
         self.layer_norm = layer_norm
-        self.zoneout = zoneout  # checked and made a pair as it is set
+        self.zoneout = zoneout_pair(self.cell, zoneout)
         self.heads = heads
         self.grad_clip = grad_clip
         self.engine = engine
@@ -126,7 +126,7 @@ class RecurrentCell(TracedModule):
             x, *state = cast_for_autocast([x, *state])
             weights = cast_for_autocast(weights)
         inputs = Inputs(x.unsqueeze(0), state, [], weights, self._drawn_masks(x), None, None, reverse=False)
-        done = operator.run(self._texts[self.training], inputs, choose(self.engine).engine)
+        done = operator.run(self._texts[self.training, False], inputs, choose(self.engine).engine)
         final = done.final if batched else [s.squeeze(0) for s in done.final]
         return final[0] if len(final) == 1 else tuple(final)
 
@@ -134,4 +134,4 @@ class RecurrentCell(TracedModule):
         if not self.training:
             return []
         batch = (x.shape[0], self.hidden_size)
-        return [noise.bernoulli(p, (1, *batch) if per == "step" else batch, x) for p, per, _ in self._masks]
+        return [noise.bernoulli(p, (1, *batch) if per == "step" else batch, x) for p, per, _ in self._masks[False]]

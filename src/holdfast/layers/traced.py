@@ -33,8 +33,8 @@ class TracedModule(nn.Module):
     engine: str
     _forget: ForgetBias | None
     _initial: dict[str, float | None]
-    _texts: dict[bool, str]
-    _masks: list[tuple[float, str, str]]
+    _texts: dict[tuple[bool, bool], str]  # by whether it is for training, and whether for a trace
+    _masks: dict[bool, list[tuple[float, str, str]]]  # by whether for a trace, which may need more
     _weight_names: list[str]
     _recurrent_weights: set[str]
 
@@ -42,17 +42,24 @@ class TracedModule(nn.Module):
         raise NotImplementedError
 
     def _retrace(self) -> None:
-        """Trace the cell with the options as they are now: once for training, once for evaluation."""
-        training = trace_cell(self.cell, self._options(), training=True)
-        self._texts = {False: trace_cell(self.cell, self._options()).text(), True: training.text()}
-        self._masks = [(m.probability, m.per, m.wide) for m in training.masks]
-        self._weight_names = names(training)
-        self._recurrent_weights = {weight.name for weight in training.weights}
+        """Trace the cell with the options as they are now."""
+        self._texts = {
+            (training, shown): trace_cell(self.cell, self._options(), training=training, shown=shown).text()
+            for training in (False, True)
+            for shown in (False, True)
+        }
+        self._masks = {
+            shown: [(m.probability, m.per, m.wide) for m in parse(self._texts[True, shown]).masks]
+            for shown in (False, True)
+        }
+        program = parse(self._texts[True, False])
+        self._weight_names = names(program)
+        self._recurrent_weights = {weight.name for weight in program.weights}
 
     @property
     def program(self) -> Program:
         """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
-        return parse(self._texts[self.training])
+        return parse(self._texts[self.training, False])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKED:

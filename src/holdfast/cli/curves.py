@@ -25,6 +25,8 @@ def curves_table(contest: Contest, ascii_only: bool = False) -> Table:
         title=f"Mean squared error, adding problem of {settings.lag} steps, {settings.hidden_size} units each",
         title_justify="left",
         title_style="bold",
+        caption=f"bars: the error's logarithm, from {_LEAST:g} to {_MOST:g}",
+        caption_justify="left",
         pad_edge=False,
     )
     table.add_column("sequences", justify="right")

@@ -34,7 +34,7 @@ def test_the_table_has_a_dozen_rows_from_the_start_to_the_end(contest: Contest, 
     console.file.flush()
     lines = written.getvalue().decode(encoding).splitlines()
     assert max(map(len, lines)) <= 80
-    rows = [line.replace("|", " ").split() for line in lines if line.strip()[:1].isdigit()]
+    rows = [line.replace("|", " ").split() for line in lines if line.strip(" |")[:1].isdigit()]
     assert len(rows) == 11
     assert rows[0][:2] == ["0", f"{contest.lstm.curve[0].error:.4f}"]
     assert rows[-1][:2] == ["200", f"{contest.lstm.error:.4f}"]

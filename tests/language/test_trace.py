@@ -186,7 +186,7 @@ def test_a_gate_without_a_variable_of_its_name_is_shown_before_its_activation() 
 def test_what_only_a_trace_needs_is_not_in_an_untraced_program() -> None:
     cell = make(lambda g, s: language.tanh(g.a))
     assert [group.gates for group in trace(cell).groups] == [("a",)]
-    assert [group.gates for group in trace(cell, shown=True).groups] == [("a", "b")]
+    assert [group.gates for group in trace(cell, shown=True).groups] == [("a",), ("b",)]
 
 
 def test_options_decide_what_is_in_the_graph() -> None:
@@ -297,6 +297,13 @@ def test_functions_of_other_libraries_are_refused_with_the_line() -> None:
         (lambda g, s: parameter("a b"), "'a b' is not a name"),
         (lambda g, s: mask("m", 1.5) * g.a, "between 0 and 1, got 1.5"),
         (lambda g, s: mask("m", 0.5, per="batch") * g.a, "per must be 'step' or 'sequence', got 'batch'"),
+        (lambda g, s: (g.a > 0) & (g.b > 0), "conditions are combined by where"),
+        (lambda g, s: ~(g.a > 0), "a condition is negated by where"),
+        (lambda g, s: parameter("bias_ih") * s.h, "there is another learned tensor of the name 'bias_ih'"),
+        (lambda g, s: recur("a", s.h, "weight_hr"), "there is another learned tensor of the name 'weight_hr'"),
+        (lambda g, s: parameter("w") * recur("a", s.h, "w"), "another learned tensor of the name 'w'"),
+        (lambda g, s: mask("zoneout_c", 0.5) * s.h, "'zoneout_c' is the name of a mask of the layer's own"),
+        (lambda g, s: mask("m", "a") * s.h, "between 0 and 1, got 'a'"),
         (lambda g, s: "h", "a value for the state 'h', got str"),
         (lambda g, s: True, "a value for the state 'h', got bool"),
     ],
@@ -348,6 +355,19 @@ def test_a_projection_refuses_a_step_that_mixes_h_with_the_units() -> None:
         trace(cells.GRU(), Options(projection=True))
     with pytest.raises(CellError, match="recurrent product of a value other than the projected h"):
         trace(cells.FGR(), Options(projection=True))
+
+
+def test_a_gate_that_is_always_the_same_is_shown_as_that() -> None:
+    def step(gate: Any, state: Any) -> Any:
+        a = 1.0  # noqa: F841
+        return gate.a
+
+    program = trace(make(step, gates=("a",)), shown=True)
+    assert program.nodes[dict(program.shown)["a"]].label == "1.0"
+
+
+def test_the_states_may_come_as_a_list() -> None:
+    assert len(trace(make(lambda g, s: [g.a, g.b], states=("h", "c"))).results) == 2
 
 
 def test_a_state_may_be_a_number() -> None:

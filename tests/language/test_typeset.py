@@ -64,6 +64,14 @@ def test_latex_has_fractions_and_cases() -> None:
     assert text.count("{") == text.count("}")
 
 
+def test_numbers_of_any_size_can_be_written() -> None:
+    from tests.language.test_trace import make
+
+    for number, written in ((1e300, "1e+300"), (float("inf"), "inf"), (0.1, "0.1"), (3.0, "3"), (-2.0, "-2")):
+        [line] = equations(trace(make(lambda g, s, n=number: s.h * n)))
+        assert line == f"h[t] = h[t-1] ⊙ {written}"
+
+
 def test_a_state_that_stays_as_it_is_gets_an_equation() -> None:
     from tests.language.test_trace import make
 

@@ -226,6 +226,20 @@ def test_the_tangent_of_jvp_is_the_directional_derivative(kind: str) -> None:
     assert_close(tangent, differences(lambda x: layer(x)[0].detach(), x, along))
 
 
+def test_a_trace_under_a_transform_is_zero_past_a_length_too() -> None:
+    layer = make("LSTM")
+    x = torch.randn(5, 2, 3, dtype=D)
+
+    def gate(x: Tensor) -> Tensor:
+        return layer.trace(x, lengths=[2, 5]).layers[1].gates["f"]
+
+    value, tangent = jvp(gate, (x,), (torch.ones_like(x),))
+    assert torch.equal(value, gate(x))
+    assert not value[2:, 0].any()
+    assert not tangent[2:, 0].any()
+    assert tangent[:2, 0].all()
+
+
 def test_forward_mode_of_autograd_is_right_too() -> None:
     layer = make("LSTM")
     x, along = torch.randn(5, 2, 3, dtype=D), torch.randn(5, 2, 3, dtype=D)
@@ -376,6 +390,30 @@ def test_autocast_runs_in_bfloat16_near_the_full_precision(kind: str) -> None:
     for one, other in zip(got, expected):
         assert one.dtype == torch.float32
         assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.98
+
+
+def test_autocast_covers_learned_states_resets_lengths_and_backward() -> None:
+    layer = holdfast.LSTM(3, 4, learn_state=True)
+    with torch.no_grad():
+        layer.h_0.normal_()
+    x, reset = torch.randn(9, 2, 3), torch.rand(9, 2) < 0.3
+    expected = torch.autograd.grad(layer(x, lengths=[9, 6], reset=reset)[0].sum(), list(layer.parameters()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, _ = layer(x, lengths=[9, 6], reset=reset)
+        assert output.dtype == torch.bfloat16
+        got = torch.autograd.grad(output.sum(), list(layer.parameters()))  # backward inside of autocast, as some do
+    for one, other in zip(got, expected):
+        assert one.dtype == torch.float32
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.98
+
+
+def test_the_backward_pass_is_the_same_inside_and_outside_of_autocast() -> None:
+    layer = holdfast.LSTM(3, 4)
+    output, _ = layer(torch.randn(9, 2, 3))
+    outside = torch.autograd.grad(output.sum(), list(layer.parameters()), retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = torch.autograd.grad(output.sum(), list(layer.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(inside, outside))
 
 
 def test_autocast_leaves_float64_alone() -> None:

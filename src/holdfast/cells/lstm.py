@@ -30,7 +30,7 @@ class LSTM(Cell):
         gate_activation: str = "sigmoid",
         activation: str = "tanh",
     ) -> None:
-        if cell_clip is not None and not cell_clip > 0:
+        if cell_clip is not None and (isinstance(cell_clip, bool | str) or not cell_clip > 0):
             raise ValueError(f"cell_clip must be a positive number or None, got {cell_clip!r}")
         self.peephole = flag("peephole", peephole)
         self.coupled = flag("coupled", coupled)

@@ -8,6 +8,7 @@ call goes to the differentiable reference run instead. A plain vmap runs the ope
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -92,18 +93,7 @@ def differentiates() -> bool:
 @torch.compiler.disable  # Dynamo cannot trace the run's bookkeeping: it leaves the transform to eager mode, or raises
 def _differentiably(text: str, inputs: Inputs, trace: bool) -> list[Tensor]:
     check_lengths(inputs.lengths, inputs.x.shape[0])
-    return _reference_outputs(parse(text), inputs, trace)
-
-
-def _reference_outputs(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:
-    """The differentiable run, laid out like the operator's results."""
-    traced = [*program.results[1:], *(index for _, index in program.shown)] if trace else []
-    done = reference.run(program, inputs, traced)
-    seen = [series.to(inputs.x.dtype) for series in done.kept]
-    alive = inputs.alive()
-    if alive is not None:
-        seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
-    return [done.output, *done.final, *seen]
+    return reference.run(parse(text), inputs, trace)
 
 
 def _outcome(flat: Sequence[Tensor], counts: Sequence[int]) -> Outcome:
@@ -140,17 +130,36 @@ def recurrence(
     Returns:
         output, the final states, in a trace the other states and the shown values, and what is saved.
     """
+    _refuse_forward_mode()
     check_lengths(lengths, x.shape[0])
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
-        done, seen, saved = reference.forward(parse(program), inputs, trace, save)
-    return [done.output, *_unaliased(done.final, [done.output, *state]), *seen, *saved]
+        visible, saved = reference.forward(parse(program), inputs, trace, save)
+    return _own([*visible, *saved], x, state, home, weights, masks)
 
 
-def _unaliased(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors, those copied that are one of the others: an operator's results must be its own."""
-    taken = {t.data_ptr() for t in others}
-    return [t.clone() if t.data_ptr() in taken else t for t in tensors]
+def _own(results: Sequence[Tensor], *given: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
+    """The results as an operator may return them: none shares memory with an argument or another, none is a view."""
+    taken = {t.untyped_storage().data_ptr() for t in torch.utils._pytree.tree_leaves(given) if isinstance(t, Tensor)}
+    taken.discard(0)  # of empty tensors
+    own = []
+    for result in results:
+        if result.untyped_storage().data_ptr() in taken:
+            result = result.clone(memory_format=torch.contiguous_format)
+        elif result._is_view():  # some of PyTorch's operations end with a view, and views must not be changed in place
+            result = result.data
+        taken.add(result.untyped_storage().data_ptr() or -1)
+        own.append(result)
+    return own
+
+
+def _refuse_forward_mode() -> None:
+    """The operators have no forward mode; PyTorch would leave the tangent out and say nothing."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        raise NotImplementedError(
+            "holdfast's operators have no forward-mode derivative: under jvp or a dual level call the layer itself, "
+            "not an exported or compiled program made from it"
+        )
 
 
 @recurrence.register_fake
@@ -209,6 +218,7 @@ def recurrence_backward(
     Returns:
         The gradients of x, state, home and weights.
     """
+    _refuse_forward_mode()
     parsed = parse(program)
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     states = len(parsed.states)
@@ -217,7 +227,7 @@ def recurrence_backward(
     with torch.autocast(x.device.type, enabled=False):
         found = reference.backward(parsed, inputs, saved, output, final, traced, trace, need_x)
     to_x = x.new_empty(0) if found.x is None else found.x
-    return [to_x, *_unaliased(found.state, gradients), *found.home, *found.weights]
+    return _own([to_x, *found.state, *found.home, *found.weights], gradients, x, state, home, weights, saved)
 
 
 @recurrence_backward.register_fake
@@ -266,6 +276,12 @@ def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[
     program, engine, reverse, trace = ctx.settings
     need_x = ctx.needs_input_grad[0]
     visible = gradients[: ctx.visible]
+    nothing = [None] * len(masks)
+    if any(g is not None and _beyond_operators(g) for g in visible):
+        inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+        found = _gradients_by_reference(program, inputs, trace, visible)
+        [to_x], to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
+        return to_x, to_state, to_home, to_weights, nothing, *[None] * 7
     found = recurrence_backward(
         [g for g in visible if g is not None],
         [g is not None for g in visible],
@@ -284,8 +300,38 @@ def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[
         need_x,
     )
     to_x, to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
-    nothing = [None] * len(masks)
     return to_x[0] if need_x else None, to_state, to_home, to_weights, nothing, *[None] * 7
+
+
+def _beyond_operators(gradient: Tensor) -> bool:
+    """Whether an arriving gradient carries a tangent, or is a whole batch of gradients (`is_grads_batched`)."""
+    if torch._C._functorch.is_legacy_batchedtensor(gradient):
+        return True
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(gradient).tangent is not None
+
+
+def _gradients_by_reference(
+    program: str, inputs: Inputs, trace: bool, arriving: Sequence[Tensor | None]
+) -> Sequence[Tensor]:
+    """The gradients of x, state, home and weights by autograd through the reference run."""
+    with torch.enable_grad():
+        read = [inputs.x, *inputs.state, *inputs.home, *inputs.weights]
+        read = [t.detach().requires_grad_() for t in read]
+        [x], state, home, weights, _ = _split(read, [1, len(inputs.state), len(inputs.home), len(inputs.weights)])
+        outputs = reference.run(parse(program), replace(inputs, x=x, state=state, home=home, weights=weights), trace)
+        return _vector_jacobian(outputs, read, arriving, create_graph=False)
+
+
+def _vector_jacobian(
+    outputs: Sequence[Tensor], read: Sequence[Tensor], arriving: Sequence[Tensor | None], create_graph: bool = True
+) -> Sequence[Tensor]:
+    """The gradients of what was read, zeros where nothing depends on it; an output may be a constant."""
+    pairs = [(o, g) for o, g in zip(outputs, arriving) if g is not None and o.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(t) for t in read]
+    of, along = zip(*pairs)
+    return torch.autograd.grad(of, read, along, create_graph=create_graph, materialize_grads=True)
 
 
 recurrence.register_autograd(_backward_of_forward, setup_context=_setup_forward)
@@ -317,15 +363,15 @@ def _backward_of_backward(ctx: Any, second: Sequence[Tensor | None]) -> tuple[An
         read = [own(t) for t in (x, *state, *home, *weights)]
         [x], state, home, weights, _ = _split(read, [1, len(state), len(home), len(weights)])
         inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
-        outputs = [o for o, was in zip(_reference_outputs(parse(program), inputs, trace), ctx.given) if was]
-        first = torch.autograd.grad(outputs, read, arrived, create_graph=True, materialize_grads=True)
+        outputs = [o for o, was in zip(reference.run(parse(program), inputs, trace), ctx.given) if was]
+        first = _vector_jacobian(outputs, read, arrived)
         pairs = [
             (f, s) for k, (f, s) in enumerate(zip(first, second)) if s is not None and f.requires_grad and (k or need_x)
         ]
         found: Sequence[Tensor | None] = [None] * (len(read) + len(arrived))
         if pairs:
-            of, along = zip(*pairs)
-            found = torch.autograd.grad(of, [*read, *arrived], along, create_graph=again, allow_unused=True)
+            firsts, seconds = zip(*pairs)
+            found = torch.autograd.grad(firsts, [*read, *arrived], seconds, create_graph=again, allow_unused=True)
     [to_x], to_state, to_home, to_weights, to_arrived = _split(found, [1, len(state), len(home), len(weights)])
     nothing = [None] * len(masks)
     saved = [None] * ctx.saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import keyword
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -58,7 +58,7 @@ class Cell:
         return {
             name: getattr(self, name)
             for name, option in inspect.signature(type(self)).parameters.items()
-            if hasattr(self, name) and getattr(self, name) != option.default
+            if hasattr(self, name) and repr(getattr(self, name)) != repr(option.default)
         }
 
     def __repr__(self) -> str:
@@ -144,6 +144,9 @@ class Rows:
         return leaf(self._graph, "parameter", f"{self._parameter.name}.{name}")
 
 
+RESERVED_MASKS = ("zoneout_h", "zoneout_c", "recurrent_dropout")  # those of the options of the same names
+RESERVED_WEIGHTS = (MAIN_WEIGHT, "weight_ih", "bias_ih", "bias_hh", "weight_hr", "weight_ln_x", "weight_ln_h")
+
 _current: ContextVar[_Trace | None] = ContextVar("trace", default=None)
 
 
@@ -192,6 +195,8 @@ def mask(name: str, probability: float, per: str = "step") -> Value | float:
     >>> [m.name for m in trace(Noisy(), training=True).masks], trace(Noisy()).masks
     (['kept'], ())
     """
+    if name in RESERVED_MASKS:
+        raise CellError(f"mask: {name!r} is the name of a mask of the layer's own; choose another")
     return _tracing("mask").mask(name, probability, per, "units")
 
 
@@ -239,6 +244,7 @@ class _Trace:
         for name in (wanted.name, *wanted.rows):
             if not name.isidentifier():
                 raise CellError(f"parameter: {name!r} is not a name")
+        self.check_free("parameter", wanted.name, self.extra_weights)
         known = self.parameters.setdefault(wanted.name, wanted)
         if known != wanted:
             raise CellError(f"parameter {wanted.name!r} was declared before as {known}, now as {wanted}")
@@ -247,7 +253,7 @@ class _Trace:
     def mask(self, name: str, probability: float, per: str, wide: str) -> Value | float:
         if not name.isidentifier():
             raise CellError(f"mask: {name!r} is not a name")
-        if not 0 <= probability <= 1:
+        if not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise CellError(f"mask {name!r}: the probability must lie between 0 and 1, got {probability!r}")
         if per not in ("step", "sequence"):
             raise CellError(f"mask {name!r}: per must be 'step' or 'sequence', got {per!r}")
@@ -263,6 +269,7 @@ class _Trace:
         if weight != MAIN_WEIGHT:
             if not weight.isidentifier():
                 raise CellError(f"recur: {weight!r} is not a name")
+            self.check_free("recur", weight, self.parameters)
             rows = self.extra_weights.setdefault(weight, [])
             if gate not in rows:
                 rows.append(gate)
@@ -271,6 +278,11 @@ class _Trace:
             keep = 1 - dropped
             value = value * (self.mask("recurrent_dropout", keep, "sequence", "output") / keep)
         return Value(self.graph, self.graph.add("product", [value.index], f"{weight} {gate}"))
+
+    def check_free(self, function: str, name: str, others: Container[str]) -> None:
+        """A learned tensor must not be called like one that every layer has, or like one of another kind."""
+        if name in RESERVED_WEIGHTS or name in others:
+            raise CellError(f"{function}: there is another learned tensor of the name {name!r}")
 
     def note_frames(self) -> None:
         """Remember the frames of the step and of what it calls, to learn later what the author called the values."""
@@ -296,6 +308,8 @@ class _Trace:
             for name, value in frame.f_locals.items():
                 if isinstance(value, Value) and value.graph is self.graph:
                     found.setdefault(name, value.index)
+                elif name in self.cell.shown and isinstance(value, int | float):  # a gate that is always the same
+                    found.setdefault(name, self.graph.constant(value))
         return found
 
 
@@ -356,7 +370,7 @@ def _check_names(cell: Cell) -> None:
 
 def _returned_states(trace: _Trace, returned: object) -> tuple[Value, ...]:
     states = trace.cell.states
-    values = returned if isinstance(returned, tuple) else (returned,)
+    values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
     if len(values) != len(states):
         raise CellError(
             f"step must return {len(states)} value{'s' * (len(states) > 1)} ({', '.join(states)}), got {len(values)}",

@@ -96,6 +96,7 @@ class _Reverse:
         self.program = program
         self.graph = Graph()
         self.gradients: dict[int, Value] = {}
+        self.transposed: list[int] = []  # kept for the weights' sake, even where nothing depends on them
         for state, result in zip(program.states, program.results):
             self.contribute(result, leaf(self.graph, "adjoint", state))
         if of_shown:
@@ -132,6 +133,7 @@ class _Reverse:
         none = self.graph.constant(0)
         arguments = [self.gradients[n].index if n in self.gradients else none for n in group.nodes]
         node = self.graph.add("transposed", arguments, str(number))
+        self.transposed.append(node)
         self.contribute(group.operand, Value(self.graph, node))
 
     def through(self, index: int) -> None:
@@ -157,7 +159,7 @@ class _Reverse:
 
         wanted = {op: of(op) for op in ("input", "product", "state", "parameter")}
         projected = [self.gradients[i].index for i, n in enumerate(nodes) if n.op == "project" and i in self.gradients]
-        roots = [*(root for found in wanted.values() for root in found.values()), *projected]
+        roots = [*(root for found in wanted.values() for root in found.values()), *projected, *self.transposed]
         kept, place = pruned(self.graph.nodes, roots)
         by_state = {nodes[i].label: place[root] for i, root in wanted["state"].items()}
         return Derivative(

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .graph import Node
+from .graph import Node, needed
 
 # Raise the number also when the operator's arguments change or what it saves: PyTorch's compile caches on disk are
 # keyed by this text, and would otherwise call the new backward as the old one.
@@ -147,14 +147,18 @@ class Program:
 
     @functools.cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The recurrent products, those of one value and one weight together."""
-        found: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        """The recurrent products, those of one value and one weight together.
+
+        Products that only a trace shows are groups of their own: with them a layer norm would be another one.
+        """
+        computed = needed(self.nodes, self.results)
+        found: dict[tuple[str, int, bool], list[tuple[str, int]]] = {}
         for index, node in enumerate(self.nodes):
             if node.op == "product":
                 weight, gate = node.label.split()
-                found.setdefault((weight, node.args[0]), []).append((gate, index))
+                found.setdefault((weight, node.args[0], index in computed), []).append((gate, index))
         groups = []
-        for (weight, operand), members in found.items():
+        for (weight, operand, _), members in found.items():
             order = next(w.gates for w in self.weights if w.name == weight)
             members.sort(key=lambda member: order.index(member[0]))
             groups.append(Group(weight, operand, tuple(g for g, _ in members), tuple(i for _, i in members)))

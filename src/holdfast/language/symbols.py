@@ -89,6 +89,14 @@ class Value:
             "the step is traced once for all data; use where(condition, a, b)"
         )
 
+    def __and__(self, other: object) -> NoReturn:
+        raise CellError("conditions are combined by where: where(a, where(b, x, y), y) is x where both a and b hold")
+
+    __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = __and__
+
+    def __invert__(self) -> NoReturn:
+        raise CellError("a condition is negated by where: where(condition, y, x)")
+
     def __float__(self) -> NoReturn:
         raise CellError(
             "a symbolic value is not a number: functions of `math`, `numpy` or `torch` do not apply to it; use those "

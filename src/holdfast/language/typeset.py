@@ -169,4 +169,4 @@ def _latex_name(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6g}"
+    return str(int(value)) if value.is_integer() and abs(value) < 1e6 else f"{value:.6g}"

@@ -35,16 +35,21 @@ def probability(name: str, value: object, below_one: bool = True) -> None:
 
 def positive(name: str, value: object) -> None:
     """A bound is a number above 0, or None."""
-    if value is not None and (not isinstance(value, int | float) or not value > 0):
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not value > 0):
         raise ValueError(f"{name} must be a positive number or None; got {value!r}")
 
 
-def dtype(name: str, given: Tensor, weights: torch.dtype, autocast: bool) -> None:
-    """A tensor must have the weights' dtype, unless autocast sees to that; the message is PyTorch's."""
-    if given.dtype != weights and not (autocast and given.dtype.is_floating_point):
+def like_weights(name: str, given: Tensor, weight: Tensor, autocast: bool) -> None:
+    """A tensor must have the weights' device and dtype (autocast sees to the dtype); the messages are PyTorch's."""
+    if given.device != weight.device:
+        raise RuntimeError(
+            f"Input and parameter tensors are not at the same device, found {name} tensor at {given.device} and "
+            f"parameter tensor at {weight.device}"
+        )
+    if given.dtype != weight.dtype and not (autocast and given.dtype.is_floating_point):
         raise ValueError(
-            f"RNN {name} dtype ({given.dtype}) does not match weight dtype ({weights}). "
-            f"Convert {name}: {name}.to({weights}), or convert model: model.to({given.dtype})"
+            f"RNN {name} dtype ({given.dtype}) does not match weight dtype ({weight.dtype}). "
+            f"Convert {name}: {name}.to({weight.dtype}), or convert model: model.to({given.dtype})"
         )
 
 

@@ -15,7 +15,8 @@ def bernoulli(probability: float, shape: Sequence[int], like: Tensor) -> Tensor:
     >>> bernoulli(1.0, (2,), torch.zeros(1)).tolist()
     [1.0, 1.0]
     """
-    return torch.bernoulli(like.new_full(tuple(shape), probability))
+    exact = torch.promote_types(like.dtype, torch.float32)  # half precision would round the probability
+    return torch.bernoulli(like.new_full(tuple(shape), probability, dtype=exact)).to(like.dtype)
 
 
 def dropout(x: Tensor, probability: float) -> Tensor:

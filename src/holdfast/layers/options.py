@@ -44,13 +44,14 @@ def wired(cell: Cell, layer_norm: bool) -> Cell:
         hint = "; pass an object: " + cell.__name__ + "()" if isinstance(cell, type) else ""
         raise TypeError(f"cell must be a holdfast.Cell, got {type(cell).__name__}{hint}")
     cell = copy.copy(cell)
-    cell.layer_norm = layer_norm
+    object.__setattr__(cell, "layer_norm", layer_norm)  # a frozen dataclass is as good a cell as any
     return cell
 
 
-def shown_settings(module: Any, generic: type, changed: Mapping[str, Any]) -> str:
-    """The sizes and changed options of a layer; the generic one names its cell, the others are named after it."""
-    named = type(module) is not generic
+def shown_settings(module: Any, changed: Mapping[str, Any]) -> str:
+    """The sizes and changed options of a layer; where it is not named after its cell, the cell comes first."""
+    cell = type(module.cell).__name__
+    named = any(base.__name__ in (cell, f"{cell}Cell") for base in type(module).__mro__)
     options = {**(module.cell.settings() if named else {}), **changed}
     sizes = f"{module.input_size}, {module.hidden_size}"
     return ", ".join([*([] if named else [repr(module.cell)]), sizes, *(f"{k}={v!r}" for k, v in options.items())])

@@ -123,7 +123,7 @@ class Recurrent(TracedModule):
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=2 if type(self) is Recurrent else 3,
             )
-        if not isinstance(proj_size, int) or proj_size < 0:
+        if not isinstance(proj_size, int) or isinstance(proj_size, bool) or proj_size < 0:
             raise ValueError(
                 f"proj_size should be a positive integer or zero to disable projections; got {proj_size!r}"
             )
@@ -231,7 +231,7 @@ class Recurrent(TracedModule):
             "engine": "auto",
         }
         changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
-        return shown_settings(self, Recurrent, changed)
+        return shown_settings(self, changed)
 
     @overload
     def __call__(
@@ -359,7 +359,7 @@ class Recurrent(TracedModule):
         weights = [[getattr(self, name) for name in suffixed] for suffixed in self._all_weights]
         autocast = autocast_is_on(x.device)
         for name, given in [("input", x), *(("hx", s) for s in state or [])]:
-            checks.dtype(name, given, weights[0][0].dtype, autocast)
+            checks.like_weights(name, given, weights[0][0], autocast)
         home = self._learned_state()
         if state is None:
             state = self._initial_state(x, weights[0][0].dtype, home)

@@ -98,7 +98,7 @@ class RecurrentCell(TracedModule):
             "engine": "auto",
         }
         changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
-        return shown_settings(self, RecurrentCell, changed)
+        return shown_settings(self, changed)
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """One step; see the class."""
@@ -121,7 +121,7 @@ class RecurrentCell(TracedModule):
                 state = [s.unsqueeze(0) for s in state]
         autocast = autocast_is_on(x.device)
         for what, given in [("input", x), *(("hx", s) for s in state)]:
-            checks.dtype(what, given, weights[0].dtype, autocast)
+            checks.like_weights(what, given, weights[0], autocast)
         if autocast:
             x, *state = cast_for_autocast([x, *state])
             weights = cast_for_autocast(weights)

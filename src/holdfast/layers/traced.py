@@ -17,6 +17,8 @@ from .weights import ForgetBias
 
 _TRACED = ("zoneout", "recurrent_dropout", "grad_clip")  # options that are part of the traced program
 _CHECKED = (*_TRACED, "weight_drop", "engine")  # options that may be set at any time
+_SIZES = ("input_size", "hidden_size", "proj_size", "num_layers", "heads")
+_FIXED = ("cell", *_SIZES, "bias", "bidirectional", "layer_norm", "learn_state")  # options that the weights depend on
 
 
 class TracedModule(nn.Module):
@@ -62,6 +64,8 @@ class TracedModule(nn.Module):
         return parse(self._texts[self.training, False])
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_initial" in self.__dict__:
+            raise AttributeError(f"{name} is fixed when the layer is made; make another layer")
         if name in _CHECKED:
             value = self._checked(name, value)
         super().__setattr__(name, value)

@@ -22,6 +22,8 @@ def register(module: nn.Module, specs: Iterable[Spec], suffix: str, device: Any,
     """
     initial = {}
     for spec in specs:
+        if hasattr(module, f"{spec.name}{suffix}"):
+            raise ValueError(f"a parameter cannot be called {spec.name!r}: the layer has an attribute of that name")
         tensor = torch.empty(spec.shape, device=device, dtype=dtype)
         module.register_parameter(f"{spec.name}{suffix}", nn.Parameter(tensor))
         initial[f"{spec.name}{suffix}"] = spec.initial
@@ -63,6 +65,9 @@ class ForgetBias:
         cls, cell: Cell, bias: bool, forget_bias: float | None, init: str | None, max_lag: int | None
     ) -> ForgetBias | None:
         """What a layer's options ask for; None if nothing. Contradictions are refused."""
+        for name, number in (("forget_bias", forget_bias), ("max_lag", max_lag)):
+            if number is not None and not (isinstance(number, int | float) and math.isfinite(number)):
+                raise TypeError(f"{name} must be a finite number or None; got {number!r}")
         if init not in (None, "chrono"):
             raise ValueError(f"init must be None (PyTorch's) or 'chrono'; got {init!r}")
         if (max_lag is not None) != (init == "chrono"):

@@ -17,20 +17,37 @@ from holdfast.language import Program
 
 from ..inputs import Inputs
 from .backward_run import Backward, Gradients, kept_nodes
-from .forward_run import Forward, Run, accumulation_dtype
+from .forward_run import Forward, accumulation_dtype
 
-__all__ = ["Gradients", "Run", "backward", "forward", "run", "saved_shapes"]
+__all__ = ["Gradients", "backward", "forward", "run", "saved_shapes"]
 
 
-def run(program: Program, inputs: Inputs, keep: Sequence[int] = ()) -> Run:
+def run(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:
     """Run a program over a sequence, differentiably.
 
     Args:
         program: the traced cell.
         inputs: what it runs on.
-        keep: nodes whose values are wanted at every step. In padding they are finite and mean nothing.
+        trace: whether the states and the shown values of every step are wanted.
+
+    Returns:
+        The output (T, B, P), the final states, and in a trace the states after the first and the shown values, each
+        (T, B, H); all series are 0 past a length.
     """
-    return Forward(program, inputs).run(keep)
+    return _visible_and_kept(program, inputs, trace, [])[0]
+
+
+def _visible_and_kept(
+    program: Program, inputs: Inputs, trace: bool, keep: Sequence[int]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What `run` returns, and the values of some nodes at every step."""
+    traced = [*program.results[1:], *(index for _, index in program.shown)] if trace else []
+    done = Forward(program, inputs).run([*traced, *keep])
+    seen = [series.to(inputs.x.dtype) for series in done.kept[: len(traced)]]
+    alive = inputs.alive()
+    if alive is not None:
+        seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
+    return [done.output, *done.final, *seen], done.kept[len(traced) :]
 
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
@@ -43,16 +60,9 @@ def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tu
     return [((steps, batch, width), dtype) for width in widths]
 
 
-def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[Run, list[Tensor], list[Tensor]]:
-    """Run without recording; see `operator` for what is returned: the run, the traced values, the saved values."""
-    traced = [*program.results[1:], *(index for _, index in program.shown)] if trace else []
-    saved = kept_nodes(program, trace) if save else []
-    done = Forward(program, inputs).run([*traced, *saved])
-    seen = [series.to(inputs.x.dtype) for series in done.kept[: len(traced)]]
-    alive = inputs.alive()
-    if alive is not None:
-        seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
-    return done, seen, done.kept[len(traced) :]
+def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """What `run` returns, and what `backward` needs."""
+    return _visible_and_kept(program, inputs, trace, kept_nodes(program, trace) if save else [])
 
 
 def backward(

@@ -37,10 +37,11 @@ class Gradients:
 
 
 def kept_nodes(program: Program, trace: bool) -> list[int]:
-    """The nodes whose values the backward pass needs, other than those that are inputs anyway."""
-    wanted = {*derive(program, trace).reads, *(group.operand for group in program.groups)}
-    wanted |= {node.args[0] for node in program.nodes if node.op == "project"}
-    return sorted(i for i in wanted if program.nodes[i].op not in ("parameter", "mask", "const"))
+    """The nodes whose values the backward pass needs: those the derivative reads, and what products multiply."""
+    given = ("parameter", "mask", "const")  # these the derivative takes from the inputs
+    reads = {i for i in derive(program, trace).reads if program.nodes[i].op not in given}
+    projected = {node.args[0] for node in program.nodes if node.op == "project"}
+    return sorted(reads | {group.operand for group in program.groups} | projected)
 
 
 class Backward:
@@ -54,7 +55,7 @@ class Backward:
         self.saved = dict(zip(kept_nodes(program, trace), saved))
         self.acc = self.forward.acc
         self.like_state = [torch.zeros_like(s, dtype=self.acc) for s in inputs.state]
-        self.like_units = inputs.x.new_zeros(inputs.x.shape[1], self.forward.hidden, dtype=self.acc)  # (B, H)
+        self.like_units = self.forward.like_units  # (B, H)
         self.shared = self.group_of_inputs()
 
     def group_of_inputs(self) -> int | None:
@@ -142,8 +143,9 @@ class Backward:
                 values.append(products.back_to_value(raw))
             elif node.op == "unproject":
                 weight = forward.weights["weight_hr"]
-                row["projected"] = values[node.args[0]]
-                values.append((values[node.args[0]].to(weight.dtype) @ weight).to(self.acc))
+                gradient = forward.spread(values[node.args[0]], forward.like_output)  # (B, P)
+                row["projected"] = gradient
+                values.append((gradient.to(weight.dtype) @ weight).to(self.acc))
             else:
                 values.append(TORCH[node.op](*(values[a] for a in node.args)))
         if self.shared is None:

@@ -80,6 +80,9 @@ class Forward:
         self.weights = inputs.named_weights(program)
         self.acc = accumulation_dtype(inputs.x.dtype)
         self.hidden = self.weights["weight_ih"].shape[0] // len(program.gates)
+        batch = inputs.x.shape[1]
+        self.like_units = inputs.x.new_zeros(batch, self.hidden, dtype=self.acc)  # (B, H)
+        self.like_output = inputs.x.new_zeros(batch, inputs.state[0].shape[-1], dtype=self.acc)  # (B, P)
         self.products = [Products(program, g, self.weights, self.hidden, self.acc) for g in program.groups]
         self.alive = inputs.alive()
         self.boundaries = inputs.boundaries()
@@ -117,7 +120,10 @@ class Forward:
         return torch.cat([own + other if gate in joined else own for gate, own, other in pairs])
 
     def run(self, keep: Sequence[int]) -> Run:
-        """Run over all steps; `keep` as in `holdfast.engines.reference.run`."""
+        """Run over all steps; `keep` names nodes whose values are wanted at every step.
+
+        In padding these are finite and mean nothing.
+        """
         steps = self.inputs.x.shape[0]
         parts = self.input_parts()
         state = [s.to(self.acc) for s in self.inputs.state]
@@ -125,14 +131,14 @@ class Forward:
         for t in reversed(range(steps)) if self.inputs.reverse else range(steps):
             before = self.before(t, state)
             values = self.step(t, {gate: series[t] for gate, series in parts.items()}, before)
-            new = [self.spread(values[r], s) for r, s in zip(self.program.results, before)]
+            new = [self.spread(values[r], self.like(r)) for r in self.program.results]
             output = new[0]
             if self.alive is not None:
                 alive = self.alive[t].unsqueeze(-1)  # (B, 1)
                 output = torch.where(alive, output, 0)
                 new = [torch.where(alive, n, s) for n, s in zip(new, state)]  # past its length a state stays
             state = new
-            rows.append((output, [self.spread(values[k], self.like(k, before)) for k in keep]))
+            rows.append((output, [self.spread(values[k], self.like(k)) for k in keep]))
         if self.inputs.reverse:
             rows.reverse()
         dtype = self.inputs.x.dtype
@@ -162,7 +168,7 @@ class Forward:
                 operands = [values[a] for a in args]
                 values[index] = what(*operands) if what else self.project(operands[0])
             elif kind == "group":
-                for target, value in zip(args, self.group(what, parts, values, state)):
+                for target, value in zip(args, self.group(what, parts, values)):
                     values[target] = value
             elif kind == "state":
                 values[index] = state[self.place[what]]
@@ -174,10 +180,10 @@ class Forward:
                 values[index] = self.rows[what]
         return values
 
-    def group(self, k: int, parts: Mapping[str, Tensor], values: list[Any], state: list[Tensor]) -> Sequence[Tensor]:
+    def group(self, k: int, parts: Mapping[str, Tensor], values: list[Any]) -> Sequence[Tensor]:
         """The products of one group, or their sums with the input parts."""
         group, products = self.program.groups[k], self.products[k]
-        operand = self.spread(values[group.operand], self.like(group.operand, state))
+        operand = self.spread(values[group.operand], self.like(group.operand))
         if self.schedule.summed[k]:
             total = products.added_to(parts[f"group {k}"].to(products.weight.dtype), operand).to(self.acc)
         else:
@@ -187,13 +193,14 @@ class Forward:
     def project(self, value: Tensor) -> Tensor:  # (B, H) -> (B, P)
         """W_hr v."""
         weight = self.weights["weight_hr"]
-        return F.linear(value.to(weight.dtype), weight).to(self.acc)
+        return F.linear(self.spread(value, self.like_units).to(weight.dtype), weight).to(self.acc)
 
-    def like(self, index: int, state: list[Tensor]) -> Tensor:
-        """A tensor of the shape that a node's value has."""
-        if self.program.widths[index] == "output":
-            return state[0]
-        return state[1] if len(state) > 1 else state[0]
+    def like(self, index: int) -> Tensor:
+        """A tensor of the shape that a node's value has, (B, H) or (B, P); a state may be a constant of no width."""
+        output = self.program.widths[index] == "output" or (
+            index == self.program.results[0] and self.program.projection
+        )
+        return self.like_output if output else self.like_units
 
     def spread(self, value: Operand, like: Tensor) -> Tensor:
         """A value at its full shape, (B, ·): constants and parameters have less."""

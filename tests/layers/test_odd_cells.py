@@ -13,6 +13,7 @@ from torch.func import functional_call, jvp
 
 import holdfast
 from holdfast import cells
+from holdfast.engines import operator
 from holdfast.language import Cell, layer_norm, mask, parameter, recur, sigmoid, tanh, trace, where
 from holdfast.layers import noise
 from tests.support import assert_close
@@ -233,6 +234,27 @@ def test_the_output_may_be_changed_in_place() -> None:
     output = layer(x)[0]
     output[0] = 0.0
     output.sum().backward()
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_weights_need_not_be_contiguous(heads: int) -> None:
+    layer = holdfast.LSTM(3, 4, heads=heads, dtype=D)
+    x = torch.randn(5, 2, 3, dtype=D)
+    strided = {name: w.detach().t().contiguous().t().requires_grad_() for name, w in layer.named_parameters()}
+    assert not strided["weight_hh_l0"].is_contiguous()
+    output = functional_call(layer, strided, (x,))[0]
+    assert_close(output, layer(x)[0])
+    got = torch.autograd.grad(output.sin().sum(), list(strided.values()))
+    expected = torch.autograd.grad(layer(x)[0].sin().sum(), list(layer.parameters()))
+    for one, other in zip(got, expected):
+        assert_close(one, other)
+
+
+def test_the_operator_knows_its_engines_by_name() -> None:
+    layer = holdfast.RNN(3, 4)
+    arguments = (torch.randn(5, 2, 3), [torch.zeros(2, 4)], [], list(layer.parameters()), [], None, None)
+    with pytest.raises(KeyError, match="warp"):
+        operator.recurrence(*arguments, layer.program.text(), "warp", False, False, False)
 
 
 def test_masks_in_half_precision_have_the_probability_that_was_asked_for() -> None:

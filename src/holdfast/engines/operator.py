@@ -20,6 +20,8 @@ from holdfast.language import Program, parse
 from . import reference
 from .inputs import Inputs, check_lengths
 
+_ENGINES = {"reference": reference}  # by the name that the operator carries
+
 
 class Outcome(NamedTuple):
     """What a run over a sequence gives.
@@ -134,7 +136,7 @@ def recurrence(
     check_lengths(lengths, x.shape[0])
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
-        visible, saved = reference.forward(parse(program), inputs, trace, save)
+        visible, saved = _ENGINES[engine].forward(parse(program), inputs, trace, save)
     return _own([*visible, *saved], x, state, home, weights, masks)
 
 
@@ -185,7 +187,7 @@ def _(
     if trace:
         results += [x.new_empty(steps, batch, hidden) for _ in range(_visible(parsed, True) - len(results))]
     if save:
-        results += [x.new_empty(s, dtype=dtype) for s, dtype in reference.saved_shapes(parsed, inputs, trace)]
+        results += [x.new_empty(s, dtype=dtype) for s, dtype in _ENGINES[engine].saved_shapes(parsed, inputs, trace)]
     return results
 
 
@@ -225,7 +227,7 @@ def recurrence_backward(
     arrived = iter(gradients)
     [output], final, traced = _split([next(arrived) if was else None for was in given], [1, states])
     with torch.autocast(x.device.type, enabled=False):
-        found = reference.backward(parsed, inputs, saved, output, final, traced, trace, need_x)
+        found = _ENGINES[engine].backward(parsed, inputs, saved, output, final, traced, trace, need_x)
     to_x = x.new_empty(0) if found.x is None else found.x
     return _own([to_x, *found.state, *found.home, *found.weights], gradients, x, state, home, weights, saved)
 

@@ -108,6 +108,13 @@ class Program:
     heads: int
     grad_clip: float
 
+    def __hash__(self) -> int:
+        return self._hash  # engines look things up by program in every call
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.text())
+
     @functools.cached_property
     def widths(self) -> tuple[str | None, ...]:
         """For each node "units" (hidden_size entries) or "output" (as many as h has); None for constants.

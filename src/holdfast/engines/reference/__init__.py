@@ -15,11 +15,12 @@ from torch import Tensor
 
 from holdfast.language import Program
 
+from ..gradients import Gradients
 from ..inputs import Inputs
-from .backward_run import Backward, Gradients, kept_nodes
+from .backward_run import Backward, kept_nodes
 from .forward_run import Forward, accumulation_dtype
 
-__all__ = ["Gradients", "backward", "forward", "run", "saved_shapes"]
+__all__ = ["backward", "forward", "run", "saved_shapes"]
 
 
 def run(program: Program, inputs: Inputs, trace: bool) -> list[Tensor]:

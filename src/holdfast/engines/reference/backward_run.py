@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,28 +11,12 @@ from torch import Tensor
 
 from holdfast.language import Program, derive
 
+from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import gain_name
 from .forward_run import Forward
 from .operations import TORCH
 from .products import layer_norm_backward
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """The gradients of everything a run reads that can have one.
-
-    Attributes:
-        x: (T, B, I), or None if it was not wanted.
-        state: one a state.
-        home: one a state, or empty.
-        weights: one a learned tensor.
-    """
-
-    x: Tensor | None
-    state: list[Tensor]
-    home: list[Tensor]
-    weights: list[Tensor]
 
 
 def kept_nodes(program: Program, trace: bool) -> list[int]:

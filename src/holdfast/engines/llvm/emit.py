@@ -1,0 +1,873 @@
+"""From a scheduled step to LLVM IR: the loop over time, the passes, the register tiles of the matrix products.
+
+All sizes are arguments. The kernel is called by each thread of a team as `kernel(arguments, thread, threads)`; the
+arguments are an array of 64-bit integers, pointers among them, in the order of `fields`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import llvmlite.ir as ir
+
+from .functions import Emitter
+from .machine import Target
+from .step import Pass, Schedule, Step, schedule
+
+I1, I8, I32, I64, PTR, VOID = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
+
+HEADER = (
+    "steps",  # how many steps the loop makes: a call may run a part of the sequence
+    "begin",  # 1 in the first call of a sequence, which packs the weights and reads the first state
+    "end",  # 1 in the last, which writes the final state
+    "first",  # the first step
+    "back",  # 1 if time runs backwards, in the order of the loop
+    "batch",
+    "units",  # H
+    "output",  # P
+    "start",  # (T + 1,) the first packed row of each step
+    "order",  # (B,) the caller's number of each sequence, longest first
+    "lengths",  # (B,) the length of each sequence, longest first
+    "shared",  # 1 if the threads share the units, 0 if they share the sequences
+    "barrier",
+    "resets",  # (T, B) uint8: whether a boundary comes between the step and the next one of this loop
+    "partial",  # (threads, means, B, lanes) sums over a thread's units
+    "mean",  # (threads, means, B)
+    "reciprocal",  # 1 / H as the bits of a number
+)
+OPERAND = ("packed", "source", "rows", "offsets", "along", "across", "head")
+
+
+def vectors(results: int) -> int:
+    """How many vectors of units a block holds, so that a register tile has at least three or four vectors."""
+    return {1: 4, 2: 2}.get(results, 1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A division of the units into blocks, by what it depends on."""
+
+    width: str
+    vectors: int
+    headed: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the arguments are, in their order."""
+
+    fields: tuple[str, ...]
+    tables: tuple[Table, ...]
+    of_pass: tuple[int, ...]  # the table of each pass
+    of_product: tuple[int, ...]  # the table of each product
+
+
+def layout(step: Step, plan: Schedule) -> Layout:
+    """The arguments of a step's kernel."""
+    tables: list[Table] = []
+    of_pass = []
+    of_product = [0] * len(step.products)
+    for part in plan.passes:
+        most = max((step.products[k].results for k in part.products), default=1)
+        table = Table(part.width, vectors(most), any(step.products[k].headed for k in part.products))
+        if table not in tables:
+            tables.append(table)
+        of_pass.append(tables.index(table))
+        for k in part.products:
+            of_product[k] = tables.index(table)
+    fields = list(HEADER)
+    for array in (*step.arrays, *(f"scratch_{w}" for w in ("units", "output"))):
+        name = array if isinstance(array, str) else array.name
+        fields += [f"{name}.{what}" for what in ("at", "row", "slot")]
+    for carry in step.carries:
+        fields += [f"{kind}:{carry.state}.{what}" for kind in ("first", "final", "home") for what in ("at", "row", "slot")]
+    for k in range(len(step.products)):
+        fields += [f"product {k}.{what}" for what in OPERAND]
+    for k in range(len(tables)):
+        fields += [f"table {k}.at", f"table {k}.blocks"]
+    return Layout(tuple(fields), tuple(tables), tuple(of_pass), tuple(of_product))
+
+
+class Code:
+    """A function under construction."""
+
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], returns: ir.Type = VOID) -> None:
+        self.function = ir.Function(module, ir.FunctionType(returns, arguments), name)
+        self.function.linkage = "internal"
+        self.function.attributes.add("nounwind")
+        self.args = self.function.args
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def number(self, value: int) -> ir.Constant:
+        return ir.Constant(I64, value)
+
+    @contextmanager
+    def loop(self, low: ir.Value, high: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+        """for (i = low; i < high; i += step)"""
+        with self.carried(low, high, (), step) as (i, _, _):
+            yield i
+
+    @contextmanager
+    def carried(
+        self, low: ir.Value, high: ir.Value, values: Sequence[ir.Value], step: int = 1
+    ) -> Iterator[tuple[ir.Value, list[ir.Value], list[ir.Value]]]:
+        """The same with values that go from turn to turn: the body replaces them in the second list.
+
+        After the loop the first list holds what they ended as.
+        """
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("head")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(I64)
+        i.add_incoming(low, before)
+        phis = []
+        for value in values:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        b.cbranch(b.icmp_signed("<", i, high), body, after)
+        b.position_at_end(body)
+        new = list(phis)
+        yield i, phis, new
+        end = b.block
+        i.add_incoming(b.add(i, self.number(step)), end)
+        for phi, value in zip(phis, new):
+            phi.add_incoming(value, end)
+        b.branch(head)
+        b.position_at_end(after)
+
+    @contextmanager
+    def when(self, condition: ir.Value) -> Iterator[None]:
+        with self.b.if_then(condition):
+            yield
+
+
+class Kernel:
+    """The kernel of one step for one target."""
+
+    def __init__(self, step: Step, target: Target, double: bool) -> None:
+        self.step = step
+        self.target = target
+        self.plan = schedule(step)
+        self.layout = layout(step, self.plan)
+        self.place = {name: k for k, name in enumerate(self.layout.fields)}
+        self.scalar = ir.DoubleType() if double else ir.FloatType()
+        self.size = 8 if double else 4
+        self.lanes = target.lanes(double)
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.module = ir.Module("holdfast")
+        self.module.triple = target.triple
+        self.tiles: dict[tuple[int, int], ir.Function] = {}
+
+    def text(self) -> str:
+        """The module as text."""
+        self.wait = self.emit_wait()
+        self.pack = self.emit_pack()
+        bodies = [
+            (self.emit_body(part, tail=False), self.emit_body(part, tail=True)) for part in self.plan.passes
+        ]
+        self.emit_kernel(bodies)
+        self.emit_run()
+        text = str(self.module)
+        return text.replace("nounwind", f"nounwind {self.target.attributes}".rstrip())
+
+    # Memory.
+
+    def field(self, code: Code, name: str, typ: ir.Type = I64) -> ir.Value:
+        """One of the arguments, which do not change while the kernel runs."""
+        b = code.b
+        at = b.gep(code.args[0], [code.number(self.place[name])], source_etype=I64, inbounds=True)
+        value = b.load(at, typ=typ, align=8)
+        value.set_metadata("invariant.load", self.module.add_metadata([]))
+        return value
+
+    def at(self, code: Code, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+        return code.b.gep(pointer, [offset], source_etype=self.scalar)
+
+    def load(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
+        if mask is None:
+            return code.b.load(at, typ=self.vector, align=self.size)
+        function = self.intrinsic("llvm.masked.load", self.vector, [PTR, I32, mask.type, self.vector], ".p0")
+        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
+        return code.b.call(function, [at, I32(self.size), mask, zero])
+
+    def save(self, code: Code, value: ir.Value, at: ir.Value, mask: ir.Value | None) -> None:
+        if mask is None:
+            code.b.store(value, at, align=self.size)
+        else:
+            function = self.intrinsic("llvm.masked.store", VOID, [self.vector, PTR, I32, mask.type], ".p0")
+            code.b.call(function, [value, at, I32(self.size), mask])
+
+    def intrinsic(self, name: str, returns: ir.Type, arguments: Sequence[ir.Type], suffix: str = "") -> ir.Function:
+        kind = "f64" if self.size == 8 else "f32"
+        full = f"{name}.v{self.lanes}{kind}{suffix}"
+        if full in self.module.globals:
+            return self.module.globals[full]
+        return ir.Function(self.module, ir.FunctionType(returns, arguments), full)
+
+    def spread(self, code: Code, value: ir.Value) -> ir.Value:
+        """One number in all lanes."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        one = code.b.insert_element(undefined, value, I32(0))
+        return code.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    # Threads.
+
+    def emit_wait(self) -> ir.Function:
+        """Wait until all threads of the team have come here."""
+        code = Code(self.module, "wait", [PTR, I64])
+        arguments, threads = code.args
+        b = code.b
+        with code.when(b.icmp_signed(">", threads, code.number(1))):
+            counter = self.field(code, "barrier", PTR)
+            turn = b.gep(counter, [code.number(8)], source_etype=I64)
+            now = b.load_atomic(turn, "acquire", 8, typ=I64)
+            before = b.atomic_rmw("add", counter, code.number(1), "acq_rel")
+            last = b.icmp_signed("==", before, b.sub(threads, code.number(1)))
+            with b.if_else(last) as (then, other):
+                with then:
+                    b.atomic_rmw("xchg", counter, code.number(0), "monotonic")
+                    b.atomic_rmw("xchg", turn, b.add(now, code.number(1)), "release")
+                with other:
+                    before_spin = b.block
+                    spin, rest, out = (code.function.append_basic_block(n) for n in ("spin", "rest", "out"))
+                    b.branch(spin)
+                    b.position_at_end(spin)
+                    count = b.phi(I64)
+                    count.add_incoming(code.number(0), before_spin)
+                    same = b.icmp_signed("==", b.load_atomic(turn, "acquire", 8, typ=I64), now)
+                    b.cbranch(same, rest, out)
+                    b.position_at_end(rest)
+                    if self.target.x86:
+                        name = "llvm.x86.sse2.pause"
+                        b.call(ir.Function(self.module, ir.FunctionType(VOID, []), name), [])
+                    # Where there are more threads than processors, the one waited for may need this one.
+                    with code.when(b.icmp_signed(">", count, code.number(1 << 13))):
+                        b.call(ir.Function(self.module, ir.FunctionType(I32, []), self.target.give_way), [])
+                    more = b.add(count, code.number(1))
+                    count.add_incoming(more, b.block)
+                    b.branch(spin)
+                    b.position_at_end(out)
+        b.ret_void()
+        code.function.attributes.add("noinline")
+        return code.function
+
+    # Weights.
+
+    def emit_pack(self) -> ir.Function:
+        """Bring a weight into the order in which the register tiles read it: [block][row][vector][lane].
+
+        The entry of a row (segment s, row k in it), vector v and lane is at segment[s] + k·along + result[v] +
+        lane·across in the source, counted from a block's origin, unit·across + head·(head's stride).
+        """
+        code = Code(
+            self.module,
+            "pack",
+            # source, packed, table, from, to; rows, segments, offsets; results, vectors, offsets; three strides
+            [PTR, PTR, PTR, I64, I64, I64, I64, PTR, I64, I64, PTR, I64, I64, I64],
+        )
+        b = code.b
+        source, packed, table, begin, end, rows, segments, segment_at, results, wide, result_at, along, across, head = (
+            code.args
+        )
+        lanes = code.number(self.lanes)
+        zero = ir.Constant(self.scalar, 0.0)
+        per_row = b.mul(b.mul(results, wide), lanes)
+        per_block = b.mul(b.mul(segments, rows), per_row)
+        adjacent = b.icmp_signed("==", across, code.number(1))
+        with code.loop(begin, end) as block:
+            unit, count, number = self.block(code, table, block)
+            origin = b.add(b.mul(unit, across), b.mul(number, head))
+            target = self.at(code, packed, b.mul(block, per_block))
+            with code.loop(code.number(0), segments) as s:
+                base = b.add(origin, self.integer(code, segment_at, s))
+                with code.loop(code.number(0), wide) as v, code.loop(code.number(0), results) as g:
+                    left = b.sub(count, b.mul(v, lanes))
+                    full = b.icmp_signed(">=", left, lanes)
+                    first = b.add(b.add(base, self.integer(code, result_at, g)), b.mul(b.mul(v, lanes), across))
+                    vector = b.mul(b.add(b.mul(v, results), g), lanes)
+                    to = self.at(code, target, b.add(b.mul(b.mul(s, rows), per_row), vector))
+                    with b.if_else(b.and_(full, adjacent)) as (quick, slow):
+                        with quick, code.loop(code.number(0), rows) as k:
+                            at = self.at(code, source, b.add(first, b.mul(k, along)))
+                            self.save(code, self.load(code, at, None), self.at(code, to, b.mul(k, per_row)), None)
+                        with slow, code.loop(code.number(0), rows) as k:
+                            row = self.at(code, to, b.mul(k, per_row))
+                            start = b.add(first, b.mul(k, along))
+                            for lane in range(self.lanes):
+                                inside = b.icmp_signed("<", code.number(lane), left)
+                                # Outside, an entry that exists for certain is read in place of one that may not.
+                                at = b.select(inside, b.add(start, b.mul(code.number(lane), across)), base)
+                                value = b.load(self.at(code, source, at), typ=self.scalar, align=self.size)
+                                value = b.select(inside, value, zero)
+                                b.store(value, self.at(code, row, code.number(lane)), align=self.size)
+        b.ret_void()
+        code.function.attributes.add("noinline")
+        return code.function
+
+    def integer(self, code: Code, table: ir.Value, index: ir.Value) -> ir.Value:
+        return code.b.load(code.b.gep(table, [index], source_etype=I64), typ=I64, align=8)
+
+    def block(self, code: Code, table: ir.Value, block: ir.Value) -> list[ir.Value]:
+        """First unit, number of units, and head of a block."""
+        first = code.b.mul(block, code.number(3))
+        return [self.integer(code, table, code.b.add(first, code.number(k))) for k in range(3)]
+
+    # Matrix products.
+
+    def results(self, k: int) -> int:
+        """How many vectors one row of a register tile has."""
+        return self.step.products[k].results * self.layout.tables[self.layout.of_product[k]].vectors
+
+    def most_rows(self, results: int) -> int:
+        """How many rows a register tile has: as many as leave room for the weights and an operand."""
+        return max(1, min(8, self.target.accumulators // results))
+
+    def tile(self, results: int, rows: int) -> ir.Function:
+        """sums[row][vector] (+)= sum over k of operand[row][k] · weight[k][vector], for some rows, in registers."""
+        if (results, rows) in self.tiles:
+            return self.tiles[results, rows]
+        code = Code(self.module, f"tile_{results}_{rows}", [PTR, I64, PTR, I64, PTR, I1])
+        operand, stride, weight, inner, sums, add = code.args
+        b = code.b
+        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
+        n = rows * results
+        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
+        row_at = [self.at(code, operand, b.mul(stride, code.number(r))) for r in range(rows)]
+        places = [self.at(code, sums, code.number(j * self.lanes)) for j in range(n)]
+        start = [b.select(add, self.load(code, place, None), zero) for place in places]
+        # A sum waits for the one before it: where there are few, they are taken over several k side by side.
+        parallel = max(1, min(4, 8 // n))
+
+        def turn(k: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+            at = self.at(code, weight, b.mul(k, code.number(results * self.lanes)))
+            w = [self.load(code, self.at(code, at, code.number(v * self.lanes)), None) for v in range(results)]
+            new = []
+            for r in range(rows):
+                x = self.spread(code, b.load(self.at(code, row_at[r], k), typ=self.scalar, align=self.size))
+                new += [b.call(fma, [x, w[v], values[r * results + v]]) for v in range(results)]
+            return new
+
+        whole = b.sub(inner, b.srem(inner, code.number(parallel))) if parallel > 1 else inner
+        with code.carried(code.number(0), whole, start + [zero] * (n * (parallel - 1)), parallel) as (k, now, new):
+            for j in range(parallel):
+                new[j * n : (j + 1) * n] = turn(b.add(k, code.number(j)), now[j * n : (j + 1) * n])
+        totals = now[:n]
+        if parallel > 1:
+            for j in range(1, parallel):
+                totals = [b.fadd(a, c) for a, c in zip(totals, now[j * n : (j + 1) * n])]
+            with code.carried(whole, inner, totals) as (k, now, new):
+                new[:] = turn(k, now)
+            totals = now
+        for value, place in zip(totals, places):
+            self.save(code, value, place, None)
+        b.ret_void()
+        code.function.attributes.add("noinline")
+        self.tiles[results, rows] = code.function
+        return code.function
+
+    # One pass for one vector of units of one row.
+
+    def emit_body(self, part: Pass, tail: bool) -> ir.Function:
+        name = f"pass_{part.stage}_{part.width}{'_tail' if tail else ''}"
+        code = Code(self.module, name, [PTR, *[I64] * len(_Body.GIVEN), *[PTR] * len(part.products)])
+        _Body(self, part, code, tail).emit()
+        code.b.ret_void()
+        code.function.attributes.add("alwaysinline")
+        return code.function
+
+    # The loop over time.
+
+    def emit_kernel(self, bodies: Sequence[tuple[ir.Function, ir.Function]]) -> None:
+        code = self.kernel = Code(self.module, "kernel", [PTR, I64, I64])
+        arguments, thread, threads = code.args
+        b = code.b
+        one, zero = code.number(1), code.number(0)
+        with code.when(b.icmp_signed("!=", self.field(code, "begin"), zero)):
+            self.emit_packing(code, thread, threads)
+            self.emit_states(code, thread, threads, final=False)
+            b.call(self.wait, [arguments, threads])
+        shared = b.icmp_signed("!=", self.field(code, "shared"), zero)
+        team = _Team(thread, threads, shared, b.select(shared, zero, thread), b.select(shared, one, threads))
+        back = b.icmp_signed("!=", self.field(code, "back"), zero)
+        sums = {}
+        for part in self.plan.passes:
+            for k in part.products:
+                sums[k] = b.alloca(self.scalar, self.most_rows(self.results(k)) * self.results(k) * self.lanes)
+                sums[k].align = 64
+        start = self.field(code, "start", PTR)
+        with code.loop(zero, self.field(code, "steps")) as s:
+            t = b.select(back, b.sub(self.field(code, "first"), s), b.add(self.field(code, "first"), s))
+            packed_row = self.integer(code, start, t)
+            active = b.sub(self.integer(code, start, b.add(t, one)), packed_row)
+            rows = b.sdiv(b.sub(b.add(active, b.sub(team.row_step, one)), team.first_row), team.row_step)
+            odd = b.and_(t, one)
+            even = b.sub(one, odd)
+            where = _Moment(
+                packed_row,
+                b.mul(t, self.field(code, "batch")),
+                b.select(back, even, odd),
+                b.select(back, odd, even),
+                rows,
+            )
+            for number, (part, pair) in enumerate(zip(self.plan.passes, bodies)):
+                self.emit_means(code, part, team, where)
+                self.emit_pass(code, number, pair, team, where, sums)
+                last = number + 1 == len(self.plan.passes)
+                if last or self.plan.passes[number + 1].stage != part.stage:
+                    b.call(self.wait, [arguments, b.select(shared, threads, one)])
+        with code.when(b.icmp_signed("!=", self.field(code, "end"), zero)):
+            self.emit_states(code, thread, threads, final=True)
+        b.ret_void()
+
+    def emit_states(self, code: Code, thread: ir.Value, threads: ir.Value, final: bool) -> None:
+        """Copy the first state of each sequence to both slots, or its final state from the slot where it stands."""
+        b, one, zero = code.b, code.number(1), code.number(0)
+        batch, back = self.field(code, "batch"), self.field(code, "back")
+        rows = b.sdiv(b.sub(b.add(batch, b.sub(threads, one)), thread), threads)
+        with code.loop(zero, rows) as i:
+            row = b.add(thread, b.mul(i, threads))
+            number = self.integer(code, self.field(code, "order", PTR), row)
+            length = self.integer(code, self.field(code, "lengths", PTR), row)
+            # Against time the last step is step 0, which ends in slot 0; with time it depends on the length.
+            last = b.and_(length, b.sub(one, back))
+            last = b.and_(last, one)
+            for carry in self.step.carries:
+                name, kind = f"state:{carry.state}", "final" if final else "first"
+                width = self.field(code, carry.width)
+                ring = b.mul(row, self.field(code, f"{name}.row"))
+                slot = self.field(code, f"{name}.slot")
+                there = b.mul(number, self.field(code, f"{kind}:{carry.state}.row"))
+                here, outside = self.field(code, f"{name}.at", PTR), self.field(code, f"{kind}:{carry.state}.at", PTR)
+                with code.loop(zero, width) as u:
+                    other = self.at(code, outside, b.add(there, u))
+                    places = [b.mul(slot, last)] if final else [zero, slot]
+                    for place in places:
+                        own = self.at(code, here, b.add(b.add(ring, place), u))
+                        source, target = (own, other) if final else (other, own)
+                        value = b.load(source, typ=self.scalar, align=self.size)
+                        b.store(value, target, align=self.size)
+
+    def emit_run(self) -> None:
+        """run(arguments, threads): the kernel in a team of threads, or by the caller alone."""
+        code = Code(self.module, "run", [PTR, I64])
+        code.function.linkage = ""
+        arguments, threads = code.args
+        b = code.b
+        if self.target.openmp:
+            number, members, parallel = (
+                ir.Function(self.module, typ, name)
+                for name, typ in (
+                    ("omp_get_thread_num", ir.FunctionType(I32, [])),
+                    ("omp_get_num_threads", ir.FunctionType(I32, [])),
+                    ("GOMP_parallel", ir.FunctionType(VOID, [PTR, PTR, I32, I32])),
+                )
+            )
+            member = Code(self.module, "member", [PTR])
+            who, team = (member.b.sext(member.b.call(f, []), I64) for f in (number, members))
+            member.b.call(self.kernel.function, [member.args[0], who, team])
+            member.b.ret_void()
+            with b.if_else(b.icmp_signed(">", threads, code.number(1))) as (several, alone):
+                with several:
+                    b.call(parallel, [member.function, arguments, b.trunc(threads, I32), I32(0)])
+                with alone:
+                    b.call(self.kernel.function, [arguments, code.number(0), code.number(1)])
+        else:
+            b.call(self.kernel.function, [arguments, code.number(0), code.number(1)])
+        b.ret_void()
+
+    def emit_packing(self, code: Code, thread: ir.Value, threads: ir.Value) -> None:
+        b = code.b
+        for k, product in enumerate(self.step.products):
+            table = self.layout.of_product[k]
+            begin, end = self.share(code, self.field(code, f"table {table}.blocks"), thread, threads)
+            offsets = self.field(code, f"product {k}.offsets", PTR)
+            segments = len(product.operands)
+            b.call(
+                self.pack,
+                [
+                    self.field(code, f"product {k}.source", PTR),
+                    self.field(code, f"product {k}.packed", PTR),
+                    self.field(code, f"table {table}.at", PTR),
+                    begin,
+                    end,
+                    self.field(code, f"product {k}.rows"),
+                    code.number(segments),
+                    offsets,
+                    code.number(product.results),
+                    code.number(self.layout.tables[table].vectors),
+                    b.gep(offsets, [code.number(segments)], source_etype=I64),
+                    *(self.field(code, f"product {k}.{what}") for what in ("along", "across", "head")),
+                ],
+            )
+
+    def share(self, code: Code, count: ir.Value, thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """A thread's part of some blocks: from, to."""
+        b = code.b
+        end = b.sdiv(b.mul(count, b.add(thread, code.number(1))), threads)
+        return b.sdiv(b.mul(count, thread), threads), end
+
+    def emit_pass(
+        self,
+        code: Code,
+        number: int,
+        pair: tuple[ir.Function, ir.Function],
+        team: _Team,
+        where: _Moment,
+        sums: Mapping[int, ir.Value],
+    ) -> None:
+        """A pass over this thread's blocks of units and sequences."""
+        b, zero, one = code.b, code.number(0), code.number(1)
+        part = self.plan.passes[number]
+        table = self.layout.of_pass[number]
+        blocks = self.field(code, f"table {table}.blocks")
+        begin, end = self.share(code, blocks, team.thread, team.threads)
+        begin, end = b.select(team.shared, begin, zero), b.select(team.shared, end, blocks)
+        table_at = self.field(code, f"table {table}.at", PTR)
+        with code.loop(begin, end) as block:
+            unit, count, head = self.block(code, table_at, block)
+            if part.products:
+                self.emit_tiles(code, part, pair, team, where, (block, unit, count, head), sums)
+            else:
+                self.emit_rows(code, part, pair, team, where, (zero, where.rows), (unit, count), {})
+
+    def emit_tiles(
+        self,
+        code: Code,
+        part: Pass,
+        pair: tuple[ir.Function, ir.Function],
+        team: _Team,
+        where: _Moment,
+        block: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+        sums: Mapping[int, ir.Value],
+    ) -> None:
+        """The rows of this thread, some at a time: their products, and what follows from them."""
+        b = code.b
+        number, unit, count, head = block
+        # As few tiles as will do, as equal as can be.
+        most = min(self.most_rows(self.results(k)) for k in part.products)
+        tiles = b.sdiv(b.add(where.rows, code.number(most - 1)), code.number(most))
+        with code.loop(code.number(0), tiles) as j:
+            low = b.sdiv(b.mul(where.rows, j), tiles)
+            high = b.sdiv(b.mul(where.rows, b.add(j, code.number(1))), tiles)
+            row = b.add(team.first_row, b.mul(low, team.row_step))
+            for k in part.products:
+                self.emit_product(code, k, (number, head), where, row, team.row_step, b.sub(high, low), sums[k])
+            self.emit_rows(code, part, pair, team, where, (low, high), (unit, count), sums)
+
+    def emit_rows(
+        self,
+        code: Code,
+        part: Pass,
+        pair: tuple[ir.Function, ir.Function],
+        team: _Team,
+        where: _Moment,
+        rows: tuple[ir.Value, ir.Value],
+        units: tuple[ir.Value, ir.Value],
+        sums: Mapping[int, ir.Value],
+    ) -> None:
+        """The elementwise part for some rows and one block of units."""
+        b, zero, lanes = code.b, code.number(0), code.number(self.lanes)
+        unit, count = units
+        full_vectors, rest = b.sdiv(count, lanes), b.srem(count, lanes)
+        with code.loop(*rows) as i:
+            row = b.add(team.first_row, b.mul(i, team.row_step))
+
+            def call(function: ir.Function, v: ir.Value) -> None:
+                at = []
+                for k in part.products:
+                    per_row = code.number(self.results(k) * self.lanes)
+                    per_vector = code.number(self.step.products[k].results * self.lanes)
+                    place = b.add(b.mul(b.sub(i, rows[0]), per_row), b.mul(v, per_vector))
+                    at.append(self.at(code, sums[k], place))
+                here = [where.packed_row, where.outer_row, where.slot_in, where.slot_out, row]
+                b.call(function, [code.args[0], team.thread, *here, b.add(unit, b.mul(v, lanes)), rest, *at])
+
+            with code.loop(zero, full_vectors) as v:
+                call(pair[0], v)
+            with code.when(b.icmp_signed(">", rest, zero)):
+                call(pair[1], full_vectors)
+
+    def emit_product(
+        self,
+        code: Code,
+        k: int,
+        block: tuple[ir.Value, ir.Value],
+        where: _Moment,
+        row: ir.Value,
+        row_step: ir.Value,
+        rows: ir.Value,
+        sums: ir.Value,
+    ) -> None:
+        """One product of one block of units, for the rows of one tile."""
+        b = code.b
+        number, head = block
+        product, results = self.step.products[k], self.results(k)
+        inner = self.field(code, f"product {k}.rows")
+        per_block = b.mul(b.mul(code.number(len(product.operands)), inner), code.number(results * self.lanes))
+        weight = self.at(code, self.field(code, f"product {k}.packed", PTR), b.mul(number, per_block))
+        for order, (array, slot, length) in enumerate(self.runs(k)):
+            packed = not array.startswith("scratch") and self.step.array(array).order == "packed"
+            stride = self.field(code, f"{array}.row")
+            first = b.add(where.packed_row, row) if packed else row
+            place = where.slot_in if slot == "in" else code.number(int(slot))
+            offset = b.add(b.mul(first, stride), b.mul(place, self.field(code, f"{array}.slot")))
+            if product.headed:
+                offset = b.add(offset, b.mul(head, inner))
+            operand = self.at(code, self.field(code, f"{array}.at", PTR), offset)
+            depth = b.mul(inner, code.number(length))
+            out = code.function.append_basic_block("tiled")
+            switch = b.switch(rows, out)
+            for n in range(1, self.most_rows(results) + 1):
+                case = code.function.append_basic_block(f"rows_{n}")
+                switch.add_case(code.number(n), case)
+                b.position_at_end(case)
+                b.call(self.tile(results, n), [operand, b.mul(stride, row_step), weight, depth, sums, I1(order > 0)])
+                b.branch(out)
+            b.position_at_end(out)
+            weight = self.at(code, weight, b.mul(depth, code.number(results * self.lanes)))
+
+    def runs(self, k: int) -> list[tuple[str, int | str, int]]:
+        """The operands of a product as runs of slots that follow each other: array, first slot, number of slots."""
+        found: list[tuple[str, int | str, int]] = []
+        for array, slot in self.plan.places[k]:
+            if found and isinstance(slot, int) and not self.step.products[k].headed:
+                last, first, length = found[-1]
+                if last == array and isinstance(first, int) and first + length == slot:
+                    found[-1] = (array, first, length + 1)
+                    continue
+            found.append((array, slot, 1))
+        return found
+
+    # Means over the units.
+
+    def emit_means(self, code: Code, part: Pass, team: _Team, where: _Moment) -> None:
+        """Clear the sums that a pass adds to, and finish those that it reads."""
+        if not part.sums and not part.means:
+            return
+        b = code.b
+        nothing = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
+        with code.loop(code.number(0), where.rows) as i:
+            row = b.add(team.first_row, b.mul(i, team.row_step))
+            for _, m in part.sums:
+                self.save(code, nothing, self.partial(code, team.thread, m, row), None)
+            for m in part.means:
+                begin = b.select(team.shared, code.number(0), team.thread)
+                end = b.select(team.shared, team.threads, b.add(team.thread, code.number(1)))
+                with code.carried(begin, end, [nothing]) as (other, now, new):
+                    new[0] = b.fadd(now[0], self.load(code, self.partial(code, other, m, row), None))
+                lanes = [b.extract_element(now[0], I32(lane)) for lane in range(self.lanes)]
+                while len(lanes) > 1:
+                    lanes = [b.fadd(x, y) for x, y in zip(lanes[::2], lanes[1::2])]
+                at = b.gep(code.args[0], [code.number(self.place["reciprocal"])], source_etype=I64)
+                reciprocal = b.load(at, typ=self.scalar, align=8)
+                b.store(b.fmul(lanes[0], reciprocal), self.mean(code, team.thread, m, row), align=self.size)
+
+    def row_of_mean(self, code: Code, thread: ir.Value, m: int, row: ir.Value) -> ir.Value:
+        b = code.b
+        at = b.add(b.mul(thread, code.number(self.plan.means)), code.number(m))
+        return b.add(b.mul(at, self.field(code, "batch")), row)
+
+    def partial(self, code: Code, thread: ir.Value, m: int, row: ir.Value) -> ir.Value:
+        """Where a thread's sum over its units stands, a vector."""
+        at = code.b.mul(self.row_of_mean(code, thread, m, row), code.number(self.lanes))
+        return self.at(code, self.field(code, "partial", PTR), at)
+
+    def mean(self, code: Code, thread: ir.Value, m: int, row: ir.Value) -> ir.Value:
+        """Where a mean stands; each thread has its own copy."""
+        return self.at(code, self.field(code, "mean", PTR), self.row_of_mean(code, thread, m, row))
+
+
+@dataclass(frozen=True)
+class _Team:
+    """Who computes what."""
+
+    thread: ir.Value
+    threads: ir.Value
+    shared: ir.Value  # whether the threads share the units, and not the sequences
+    first_row: ir.Value  # this thread's first sequence
+    row_step: ir.Value  # from one of its sequences to the next
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Where the arrays stand at a step."""
+
+    packed_row: ir.Value
+    outer_row: ir.Value
+    slot_in: ir.Value
+    slot_out: ir.Value
+    rows: ir.Value  # how many sequences of this thread are still running
+
+
+class _Body:
+    """The elementwise part of a pass, for one vector of units of one row."""
+
+    GIVEN = ("thread", "packed_row", "outer_row", "slot_in", "slot_out", "row", "unit", "rest")
+
+    def __init__(self, kernel: Kernel, part: Pass, code: Code, tail: bool) -> None:
+        self.kernel = kernel
+        self.part = part
+        self.code = code
+        self.given = dict(zip(self.GIVEN, code.args[1:]))
+        self.products = dict(zip(part.products, code.args[1 + len(self.GIVEN) :]))
+        self.emitter = Emitter(code.b, kernel.scalar, kernel.lanes)
+        self.values: dict[int, ir.Value] = {}
+        self.mask = self.first_lanes() if tail else None
+        self.caller_row: ir.Value | None = None
+
+    def first_lanes(self) -> ir.Value:
+        """True for the lanes of units that exist."""
+        b = self.code.b
+        typ = ir.VectorType(I32, self.kernel.lanes)
+        rest = b.insert_element(ir.Constant(typ, ir.Undefined), b.trunc(self.given["rest"], I32), I32(0))
+        rest = b.shuffle_vector(rest, rest, ir.Constant(typ, [0] * self.kernel.lanes))
+        return b.icmp_signed("<", ir.Constant(typ, list(range(self.kernel.lanes))), rest)
+
+    def emit(self) -> None:
+        part = self.part
+        nodes = {n for n, _ in (*part.spills, *part.sums)} | {s.node for s in (*part.stores, *part.carries)}
+        for n in sorted(nodes):  # everything is read before anything is stored
+            self.value(n)
+        for n, slot in part.spills:
+            self.put(self.numbers(n), self.place(f"scratch_{part.width}", slot))
+        for n, m in part.sums:
+            self.add_up(n, m)
+        for store in part.stores:
+            self.store(store.node, store.array, store.slot)
+        for carry in part.carries:
+            self.carry(carry.node, carry.state)
+
+    # Values.
+
+    def value(self, index: int) -> ir.Value:
+        if index not in self.values:
+            self.values[index] = self._value(index)
+        return self.values[index]
+
+    def numbers(self, index: int) -> ir.Value:
+        """A value as numbers, also where it is the outcome of a comparison."""
+        value = self.value(index)
+        return self.code.b.uitofp(value, self.kernel.vector) if value.type.element == I1 else value
+
+    def _value(self, index: int) -> ir.Value:
+        kernel, code = self.kernel, self.code
+        node = kernel.step.nodes[index]
+        if node.op == "const":
+            return self.emitter.splat(float(node.label))
+        home = kernel.plan.home.get(index)
+        if home is not None and home != (self.part.stage, self.part.width):
+            return kernel.load(code, self.place(f"scratch_{home[1]}", kernel.plan.slots[index]), self.mask)
+        if node.op == "load":
+            array, slot = node.label.split()
+            if kernel.step.array(array).width == "row":
+                return self.one_for_all(self.place(array, int(slot)))
+            return kernel.load(code, self.place(array, slot if slot == "in" else int(slot)), self.mask)
+        if node.op == "mean":
+            return self.one_for_all(
+                kernel.mean(code, self.given["thread"], kernel.plan.number[index], self.given["row"])
+            )
+        if node.op == "product":
+            k, result = map(int, node.label.split())
+            return kernel.load(code, kernel.at(code, self.products[k], code.number(result * kernel.lanes)), None)
+        return self.emitter.call(node.op, *(self.value(a) for a in node.args))
+
+    def one_for_all(self, at: ir.Value) -> ir.Value:
+        kernel = self.kernel
+        return kernel.spread(self.code, self.code.b.load(at, typ=kernel.scalar, align=kernel.size))
+
+    # Places.
+
+    def number_of_caller(self) -> ir.Value:
+        """The caller's number of the row's sequence."""
+        if self.caller_row is None:
+            order = self.kernel.field(self.code, "order", PTR)
+            self.caller_row = self.kernel.integer(self.code, order, self.given["row"])
+        return self.caller_row
+
+    def place(self, array: str, slot: int | str) -> ir.Value:
+        """Where a slot of an array lies for this row, from this unit on."""
+        kernel, b = self.kernel, self.code.b
+        if array.startswith("scratch"):
+            order, width = "local", "units"
+        elif array.startswith("home:"):
+            order, width = ("sum" if kernel.step.backward else "unit"), "units"
+        else:
+            order, width = kernel.step.array(array).order, kernel.step.array(array).width
+        parts = [] if width == "row" else [self.given["unit"]]
+        if order != "unit":
+            parts.append(b.mul(self.row(order), kernel.field(self.code, f"{array}.row")))
+        if slot != 0:
+            number = self.given[f"slot_{slot}"] if slot in ("in", "out") else self.code.number(int(slot))
+            parts.append(b.mul(number, kernel.field(self.code, f"{array}.slot")))
+        offset = parts[0]
+        for part in parts[1:]:
+            offset = b.add(offset, part)
+        return kernel.at(self.code, kernel.field(self.code, f"{array}.at", PTR), offset)
+
+    def row(self, order: str) -> ir.Value:
+        """The row of an array that belongs to this sequence at this step."""
+        if order == "packed":
+            return self.code.b.add(self.given["packed_row"], self.given["row"])
+        if order == "outer":
+            return self.code.b.add(self.given["outer_row"], self.number_of_caller())
+        if order == "sequence":
+            return self.number_of_caller()
+        return self.given["thread" if order == "sum" else "row"]
+
+    # Where values go.
+
+    def put(self, value: ir.Value, at: ir.Value) -> None:
+        self.kernel.save(self.code, value, at, self.mask)
+
+    def add_up(self, index: int, m: int) -> None:
+        """Add a value to a sum over the units."""
+        kernel, b = self.kernel, self.code.b
+        value = self.numbers(index)
+        if self.mask is not None:
+            value = b.select(self.mask, value, self.emitter.splat(0.0))
+        at = kernel.partial(self.code, self.given["thread"], m, self.given["row"])
+        kernel.save(self.code, b.fadd(kernel.load(self.code, at, None), value), at, None)
+
+    def store(self, index: int, array: str, slot: int) -> None:
+        kernel, b = self.kernel, self.code.b
+        known = kernel.step.array(array)
+        at, value = self.place(array, slot), self.numbers(index)
+        if known.order == "sum":
+            self.put(b.fadd(kernel.load(self.code, at, self.mask), value), at)
+        elif known.width == "row":  # the same for all units: each writes it
+            b.store(b.extract_element(value, I32(0)), at, align=kernel.size)
+        else:
+            self.put(value, at)
+
+    def carry(self, index: int, state: str) -> None:
+        """Hand a value to the next step; at a boundary, home in its place."""
+        kernel, code, b = self.kernel, self.code, self.code.b
+        step = kernel.step
+        value = self.numbers(index)
+        if step.clip:
+            value = self.emitter.call("clip", value, self.emitter.splat(-step.clip), self.emitter.splat(step.clip))
+        if step.resets:
+            resets = kernel.field(code, "resets", PTR)
+            at = b.gep(resets, [b.add(self.given["outer_row"], self.number_of_caller())], source_etype=I8)
+            boundary = b.icmp_unsigned("!=", b.load(at, typ=I8, align=1), I8(0))
+            home = self.place(f"home:{state}", 0)
+            if step.backward:
+                zero = self.emitter.splat(0.0)
+                self.put(b.fadd(kernel.load(code, home, self.mask), b.select(boundary, value, zero)), home)
+                value = b.select(boundary, zero, value)
+            else:
+                value = b.select(boundary, kernel.load(code, home, self.mask), value)
+        self.put(value, self.place(f"state:{state}", "out"))
+
+
+def emit(step: Step, target: Target, double: bool) -> tuple[str, Layout, Schedule]:
+    """The IR of a step's kernel, and what its arguments are."""
+    kernel = Kernel(step, target, double)
+    return kernel.text(), kernel.layout, kernel.plan

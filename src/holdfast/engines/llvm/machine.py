@@ -1,0 +1,189 @@
+"""The machine that kernels are compiled for: its vector units, and the compiler."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from . import threads
+
+VARIABLE = "HOLDFAST_VECTORS"  # lowers the target: avx512, avx2 or portable
+
+
+@dataclass(frozen=True)
+class Target:
+    """What kernels are compiled for.
+
+    Attributes:
+        name: "avx512", "avx2" or "portable".
+        triple: LLVM's name of the platform.
+        cpu: LLVM's name of the processor; empty for any of its kind.
+        features: LLVM's names of what it can do.
+        bits: the width of its vectors.
+        accumulators: how many vector registers a register tile may keep sums in.
+        openmp: whether PyTorch brings an OpenMP runtime whose pool kernels can use.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    bits: int
+    accumulators: int
+    openmp: bool = False
+
+    def lanes(self, double: bool) -> int:
+        """How many numbers a vector holds."""
+        return self.bits // (64 if double else 32)
+
+    @property
+    def x86(self) -> bool:
+        """Whether it has the x86-64 instructions."""
+        return self.triple.startswith("x86_64")
+
+    @property
+    def attributes(self) -> str:
+        """Attributes of functions that make LLVM use the full width."""
+        if self.name != "avx512":
+            return ""
+        return '"prefer-vector-width"="512" "min-legal-vector-width"="512"'
+
+    @property
+    def give_way(self) -> str:
+        """The function of the system's library that gives the processor to another thread."""
+        return "SwitchToThread" if "windows" in self.triple else "sched_yield"
+
+    def machine(self) -> llvm.TargetMachine:
+        """LLVM's object for it."""
+        target = llvm.Target.from_triple(self.triple)
+        return target.create_target_machine(cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="jitdefault")
+
+
+def _initialise() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@functools.cache
+def host(wanted: str = "") -> Target:
+    """The best target that this machine has, or a lower one by name."""
+    _initialise()
+    triple = llvm.get_process_triple()
+    features = llvm.get_host_cpu_features()
+    best = "portable"
+    if triple.startswith("x86_64") and features.get("avx2") and features.get("fma"):
+        wide = all(features.get(f) for f in ("avx512f", "avx512vl", "avx512dq", "avx512bw"))
+        best = "avx512" if wide else "avx2"
+    names = ("portable", "avx2", "avx512")
+    if wanted and wanted not in names:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(names)}; got {wanted!r}")
+    if wanted and names.index(wanted) > names.index(best):
+        raise ValueError(f"{VARIABLE} is {wanted}, but this machine has {best} only")
+    name = wanted or best
+    cpu, openmp = llvm.get_host_cpu_name(), threads.runtime() is not None
+    for symbol, address in threads.symbols().items():
+        llvm.add_symbol(symbol, address)
+    if name == "avx512":
+        return Target(name, triple, cpu, features.flatten(), 512, 24, openmp)
+    if name == "avx2":
+        return Target(name, triple, "haswell", "", 256, 12, openmp)
+    if triple.startswith("x86_64"):
+        return Target(name, triple, "x86-64", "", 128, 12, openmp)
+    return Target(name, triple, cpu, features.flatten(), 128, 24, openmp)
+
+
+def current() -> Target:
+    """The target that kernels are compiled for now."""
+    return host(os.environ.get(VARIABLE, ""))
+
+
+_lock = threading.RLock()  # llvmlite's compiler must not be entered twice
+_engines: list[llvm.ExecutionEngine] = []  # kernels live as long as the process
+
+
+def optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """IR as text, through LLVM's optimiser."""
+    module = llvm.parse_assembly(text)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = False  # the kernels are vectors already
+    options.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def compiled(text: str, target: Target, name: str = "run") -> int:
+    """The address of a function of a module, as machine code."""
+    with _lock:
+        machine = target.machine()
+        key = hashlib.sha256("\n".join((text, repr(target), llvmlite.__version__)).encode()).hexdigest()
+        known = _cached(key)
+        module = llvm.parse_assembly("") if known else optimised(text, machine)
+        if known:
+            engine = llvm.create_mcjit_compiler(module, machine)
+            engine.add_object_file(llvm.ObjectFileRef.from_data(known))
+        else:
+            objects = machine.emit_object(module)
+            _keep(key, objects)
+            engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+            engine.add_object_file(llvm.ObjectFileRef.from_data(objects))
+        engine.finalize_object()
+        _engines.append(engine)
+        address: int = engine.get_function_address(name)
+        if not address:
+            raise RuntimeError(f"the compiled kernel has no function {name}")
+        return address
+
+
+def cache_folder() -> Path:
+    """Where machine code is kept between processes."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "holdfast" / "kernels"
+
+
+def _private_folder() -> Path | None:
+    """The cache's folder, if it is there and nobody else can write to it."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:  # a machine without a home that can be written to: kernels are then compiled in each process
+        return None
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
+        return None
+    return folder
+
+
+def _cached(key: str) -> bytes | None:
+    """Machine code from an earlier process; it starts with its own hash, so that a torn file is not run."""
+    folder = _private_folder()
+    if folder is None:
+        return None
+    try:
+        data = (folder / key).read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:32], data[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _keep(key: str, code: bytes) -> None:
+    """Keep machine code for later processes."""
+    folder = _private_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):  # a full disk must not stop a run
+        handle, name = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(name, folder / key)

@@ -1,0 +1,509 @@
+"""Whole sequences on the compiled kernels: what PyTorch does around them, forward and backward.
+
+A sequence runs in spans of steps. The matrix products over all steps of a span, which are PyTorch's, stand right before
+or after the kernel's run over it, so that what goes between them stays in the cache, and backward only the gradients of
+one span are ever in memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from holdfast.language import Program
+from holdfast.language.program import MAIN_WEIGHT, Group
+from holdfast.language.symbols import LAYER_NORM_EPSILON
+
+from ..gradients import Gradients
+from ..inputs import Inputs
+from ..parameters import names
+from . import lowering, machine, threads
+from .frame import Compiled, Sizes
+from .memory import empty
+
+SMALL = 200_000  # multiplications below which a second thread costs more than it gives
+FUSE_FEATURES = int(os.environ.get('FF','8'))  # features of an input that is always multiplied in the kernel
+FUSE_BATCH = int(os.environ.get('FB','8'))  # sequences a thread from which on any input is
+SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
+SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
+
+
+class Rows:
+    """How the sequences of a batch lie one after the other: packed, the longest first.
+
+    Attributes:
+        count: how many steps there are in all.
+        steps: how many steps the longest has.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.steps, self.batch = inputs.x.shape[:2]
+        self.count = self.steps * self.batch
+        self.ragged = inputs.lengths is not None
+        if inputs.lengths is not None:
+            self.lengths, self.order = torch.sort(inputs.lengths, descending=True, stable=True)
+            running = self.lengths.unsqueeze(0) > torch.arange(self.steps).unsqueeze(1)  # (T, B)
+            self.start = F.pad(running.sum(1).cumsum(0), (1, 0))  # (T + 1,)
+            self.starts = self.start.tolist()
+            time, place = running.nonzero(as_tuple=True)
+            self.index = time * self.batch + self.order[place]  # the caller's row of each packed one
+            self.count = self.starts[-1]
+            self.steps = int(self.lengths[0]) if self.batch else 0
+
+    def packed(self, series: Tensor) -> Tensor:
+        """(T, B, ·) as (count, ·), without the padding."""
+        flat = series.reshape(-1, series.shape[-1])
+        return flat.index_select(0, self.index) if self.ragged else flat
+
+    def padded(self, packed: Tensor, shape: Sequence[int]) -> Tensor:
+        """(count, ·) as (T, B, ·), zero in the padding."""
+        if not self.ragged:
+            return packed.view(shape)
+        series = packed.new_zeros(shape)
+        series.view(-1, shape[-1]).index_copy_(0, self.index, packed)
+        return series
+
+    def spans(self, width: int, size: int, back: bool) -> Iterator[tuple[int, int, int, int]]:
+        """Spans of steps, in the order of the run: first step, last step (exclusive), and their packed rows.
+
+        Args:
+            width: how many numbers a row has that should stay in the cache.
+            size: bytes of a number.
+            back: whether time runs backwards.
+        """
+        steps = max(1, max(SPAN_ROWS, SPAN_BYTES // (width * size)) // max(1, self.batch))
+        firsts = range(0, self.steps, steps)
+        for first in reversed(firsts) if back else firsts:
+            last = min(first + steps, self.steps)
+            if self.ragged:
+                yield first, last, self.starts[first], self.starts[last]
+            else:
+                yield first, last, first * self.batch, last * self.batch
+
+
+class Call:
+    """One run of a kernel: its arguments, filled in piece by piece."""
+
+    def __init__(
+        self, kernel: Compiled, program: Program, low: Program, inputs: Inputs, rows: Rows, back: bool
+    ) -> None:
+        self.kernel, self.program, self.rows, self.back = kernel, low, rows, back
+        self.weights = {n: w if w.is_contiguous() else w.contiguous() for n, w in zip(_names(program), inputs.weights)}
+        self.hidden = inputs.weights[0].shape[0] // len(program.gates)
+        self.output = inputs.state[0].shape[-1]
+        steps, batch = inputs.x.shape[:2]
+        work = rows.count * (self.weights["weight_hh"].numel() + 20 * self.hidden)
+        team = threads.count() if work > SMALL else 1
+        self.sizes = Sizes(steps, batch, inputs.x.shape[2], self.hidden, self.output, program.heads, team)
+        frame = kernel.frame(self.sizes)
+        self.arguments, memory = frame.arguments()
+        self.alive: list[Any] = [frame, memory]  # what the arguments point to
+        self.arguments[kernel.place["back"]] = int(back)
+        if rows.ragged:
+            for name in ("start", "order", "lengths"):
+                self.point(name, getattr(rows, name))
+
+    def point(self, name: str, tensor: Tensor) -> None:
+        self.alive.append(tensor)
+        self.arguments[self.kernel.place[name]] = tensor.data_ptr()
+
+    def array(self, name: str, tensor: Tensor, row: int = 0, slot: int = 0, first_row: int = 0) -> None:
+        """Where an array of the step lies, if the step has it; its rows may be those from some row on."""
+        place = self.kernel.place.get(f"{name}.at")
+        if place is not None:
+            self.alive.append(tensor)
+            self.arguments[place] = tensor.data_ptr() - first_row * row * self.kernel.size
+            self.arguments[place + 1] = row
+            self.arguments[place + 2] = slot
+
+    def given(self, masks: Sequence[Tensor]) -> None:
+        """Parameters and masks."""
+        for p in self.program.parameters:
+            self.array(f"parameter:{p.name}", self.weights[p.name], 0, self.hidden)
+        for m, tensor in zip(self.program.masks, masks):
+            self.array(f"mask:{m.name}", tensor.contiguous(), tensor.shape[-1])
+
+    def states(self, first: Sequence[Tensor]) -> list[Tensor]:
+        """What the first step starts from; returns where the final state will be."""
+        final = []
+        for name, value in zip(self.program.states, first):
+            value = value.contiguous()
+            end = torch.empty_like(value)
+            self.array(f"first:{name}", value, value.shape[-1])
+            self.array(f"final:{name}", end, end.shape[-1])
+            final.append(end)
+        return final
+
+    def product(self, weight: str, source: Tensor, offsets: Sequence[int], along: int, across: int, head: int) -> None:
+        """Where the weight of a product lies: see `Kernel.emit_pack`."""
+        number = self.kernel.numbers.get(weight)
+        if number is None:
+            return
+        place = self.kernel.place[f"product {number}.packed"]
+        table = (ctypes.c_int64 * len(offsets))(*offsets)
+        self.alive += [source, table]
+        self.arguments[place + 1] = source.data_ptr()
+        self.arguments[place + 3] = ctypes.addressof(table)
+        self.arguments[place + 4] = along
+        self.arguments[place + 5] = across
+        self.arguments[place + 6] = head
+
+    def run(self, first: int, last: int, begin: bool, end: bool) -> None:
+        """Run over some steps: the first of the run, those between, the last of the run."""
+        arguments = self.arguments
+        arguments[0] = last - first
+        arguments[1] = begin
+        arguments[2] = end
+        arguments[3] = last - 1 if self.back else first
+        self.kernel.run(ctypes.addressof(arguments), self.sizes.threads)
+
+
+@functools.lru_cache(maxsize=512)
+def _names(program: Program) -> list[str]:
+    return names(program)
+
+
+@functools.lru_cache(maxsize=512)
+def _forward_kernel(
+    program: Program, trace: bool, save: bool, resets: bool, fused: bool, double: bool, vectors: str
+) -> tuple[lowering.Forward, Compiled]:
+    ahead = lowering.forward(program, trace, save, resets, fused)
+    return ahead, Compiled(ahead.step, machine.host(vectors), double)
+
+
+@functools.lru_cache(maxsize=512)
+def _backward_kernel(
+    program: Program,
+    trace: bool,
+    resets: bool,
+    output: bool,
+    traced: tuple[bool, ...],
+    double: bool,
+    vectors: str,
+) -> tuple[lowering.Forward, lowering.Backward, Compiled]:
+    ahead, back = lowering.backward(program, trace, resets, output, traced)
+    return ahead, back, Compiled(back.step, machine.host(vectors), double)
+
+
+def _vectors() -> str:
+    return os.environ.get(machine.VARIABLE, "")
+
+
+def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """The visible results of a run, and what `backward` needs; as the reference engine's."""
+    x, resets = inputs.x, inputs.reset is not None
+    fused = _fuses(program, inputs)
+    ahead, kernel = _forward_kernel(program, trace, save, resets, fused, x.dtype == torch.float64, _vectors())
+    low = ahead.program
+    rows = Rows(inputs)
+    call = Call(kernel, program, low, inputs, rows, inputs.reverse)
+    steps, batch = x.shape[:2]
+    hidden, output = call.hidden, call.output
+    call.given(inputs.masks)
+    y = _series(x, (steps, batch, output), rows.ragged)
+    call.array("y", y, output)
+    others = len(low.states) - 1
+    traced = [_series(x, (steps, batch, hidden), rows.ragged) for _ in range(others + len(low.shown))] if trace else []
+    for k, series in enumerate(traced):
+        call.array(f"trace:{k}" if k < others else f"shown:{k - others}", series, hidden)
+    width = len(low.gates) * hidden
+    saved = []
+    if save:
+        widths = {"gates": hidden, "kept": hidden, "kept_output": output, "kept_rows": 1}
+        for name, slots in {"gates": len(low.gates), **ahead.slots}.items():
+            kept = empty(x, (steps, batch, slots * widths[name]))
+            call.array(name, kept, slots * widths[name], widths[name])
+            saved.append(kept)
+    final = call.states(_first_states(call, inputs) if resets else inputs.state)
+    for k, group in enumerate(low.groups):
+        weight = call.weights[group.weight]
+        inner = weight.shape[1]
+        order = next(w.gates for w in low.weights if w.name == group.weight)
+        offsets = [0, *(order.index(gate) * hidden * inner for gate in group.gates)]
+        call.product(f"group {k}", weight, offsets, 1, inner, 0)
+    if low.projection:
+        call.product("projection", call.weights["weight_hr"], [0, 0], 1, hidden, 0)
+
+    flat, bias = rows.packed(x), _input_bias(program, ahead.joined, call.weights)
+    if fused:
+        inner = x.shape[2]
+        call.array("x", flat, inner)
+        call.product("input", call.weights["weight_ih"], [0, *range(0, width * inner, hidden * inner)], 1, inner, 0)
+        if bias is not None:
+            call.array("bias", bias, 0, hidden)
+        if rows.count:
+            call.run(0, rows.steps, True, True)
+    else:
+        spans = list(rows.spans(width, kernel.size, inputs.reverse))
+        most = max((end - begin for *_, begin, end in spans), default=0)
+        gates = saved[0].flatten(0, 1) if save else empty(x, (most, width))
+        for number, (first, last, begin, end) in enumerate(spans):
+            part = gates[begin:end] if save else gates[: end - begin]
+            _project(program, call.weights, bias, flat[begin:end], part)
+            call.array("gates", part, width, hidden, begin)
+            call.run(first, last, number == 0, number + 1 == len(spans))
+    if not rows.count:
+        final = [s.clone() for s in inputs.state]
+    return [y, *final, *traced], saved
+
+
+def _fuses(program: Program, inputs: Inputs) -> bool:
+    """Whether the kernel multiplies the input itself, step by step, in place of one product for all steps.
+
+    That saves the way of the products through memory, but reads the weight in every step: it pays where that is small,
+    or where many sequences share what is read.
+    """
+    batch, features = inputs.x.shape[1:]
+    return not program.layer_norm and (features <= FUSE_FEATURES or batch >= FUSE_BATCH * threads.count())
+
+
+def _series(x: Tensor, shape: tuple[int, ...], ragged: bool) -> Tensor:
+    """Room for a visible series; past a length there are zeros."""
+    series = empty(x, shape)
+    return series.zero_() if ragged else series
+
+
+def _input_bias(program: Program, joined: frozenset[str], weights: Mapping[str, Tensor]) -> Tensor | None:
+    """b_ih, and b_hh with it where a gate's two parts are used only as their sum."""
+    bias = weights.get("bias_ih")
+    if bias is None or not joined:
+        return bias
+    if len(joined) == len(program.gates):
+        return bias + weights["bias_hh"]
+    hidden = len(bias) // len(program.gates)
+    pairs = zip(program.gates, bias.split(hidden), weights["bias_hh"].split(hidden))
+    return torch.cat([own + other if gate in joined else own for gate, own, other in pairs])
+
+
+def _project(program: Program, weights: Mapping[str, Tensor], bias: Tensor | None, x: Tensor, out: Tensor) -> None:
+    """The input part of all gates, for all rows of x."""
+    weight = weights["weight_ih"]
+    if program.layer_norm:
+        product = torch.mm(x, weight.t())
+        normed = F.layer_norm(product, product.shape[-1:], weights["weight_ln_x"], bias, LAYER_NORM_EPSILON)
+        out.copy_(normed)
+    elif bias is None:
+        torch.mm(x, weight.t(), out=out)
+    else:
+        torch.addmm(bias, x, weight.t(), out=out)
+
+
+def _first_states(call: Call, inputs: Inputs) -> list[Tensor]:
+    """Tell the kernel after which steps a sequence returns home; the first states, home where a boundary precedes."""
+    boundaries = inputs.boundaries()
+    assert boundaries is not None
+    nothing = torch.zeros_like(boundaries[:1])
+    after = torch.cat([nothing, boundaries[:-1]] if inputs.reverse else [boundaries[1:], nothing])
+    call.point("resets", after.view(torch.uint8))
+    home = inputs.home or [s.new_zeros(s.shape[-1]) for s in inputs.state]
+    for name, value in zip(call.program.states, home):
+        call.array(f"home:{name}", value.contiguous())
+    if inputs.reverse:
+        return list(inputs.state)  # a boundary lies between two steps: none precedes the last
+    return [torch.where(boundaries[0].unsqueeze(-1), h, s) for h, s in zip(home, inputs.state)]
+
+
+def backward(
+    program: Program,
+    inputs: Inputs,
+    saved: Sequence[Tensor],
+    output: Tensor | None,
+    final: Sequence[Tensor | None],
+    traced: Sequence[Tensor | None],
+    trace: bool,
+    need_x: bool,
+) -> Gradients:
+    """Back through a run; as the reference engine's."""
+    x, resets = inputs.x, inputs.reset is not None
+    arrives = tuple(g is not None for g in traced)
+    ahead, back, kernel = _backward_kernel(
+        program, trace, resets, output is not None, arrives, x.dtype == torch.float64, _vectors()
+    )
+    low = ahead.program
+    rows = Rows(inputs)
+    call = Call(kernel, program, low, inputs, rows, not inputs.reverse)
+    hidden, wide = call.hidden, call.output
+    call.given(inputs.masks)
+    kept = dict(zip(("gates", *ahead.slots), saved))
+    for name, tensor in kept.items():
+        call.array(name, tensor, tensor.shape[-1], {"kept_output": wide, "kept_rows": 1}.get(name, hidden))
+    if output is not None:
+        call.array("dy", output.contiguous(), wide)
+    for k, gradient in enumerate(traced):
+        if gradient is not None:
+            call.array(f"dtraced:{k}", gradient.contiguous(), hidden)
+    to_state = call.states([torch.zeros_like(s) if g is None else g for g, s in zip(final, inputs.state)])
+    sums = x.new_zeros(call.sizes.threads, len(back.sums), hidden)
+    call.array("sums", sums, len(back.sums) * hidden, hidden)
+    home = [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.home]
+    if resets:
+        boundaries = inputs.boundaries()
+        assert boundaries is not None
+        call.point("resets", boundaries.contiguous().view(torch.uint8))
+        for name, total in zip(low.states, home or [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.state]):
+            call.array(f"home:{name}", total, total.shape[-1])
+    for k, group in enumerate(low.groups):
+        weight = call.weights[group.weight]
+        inner = weight.shape[1]
+        order = next(w.gates for w in low.weights if w.name == group.weight)
+        offsets = [*(order.index(gate) * hidden * inner for gate in group.gates), 0]
+        call.product(f"back {k}", weight, offsets, inner, 1, hidden // low.heads * inner - inner)
+    if low.projection:
+        call.product("unproject", call.weights["weight_hr"], [0, 0], hidden, 1, 0)
+
+    width = back.slots * hidden
+    spans = list(rows.spans(width, kernel.size, call.back))
+    most = max((end - begin for *_, begin, end in spans), default=0)
+    d, projected = x.new_empty(most, width), x.new_empty(most, wide)
+    learned = _Learned(program, ahead, back, call, kept)
+    flat = rows.packed(x)
+    to_x = empty(flat, flat.shape) if need_x else None
+    for number, (first, last, begin, end) in enumerate(spans):
+        call.array("d", d, width, hidden, begin)
+        call.array("dprojected", projected, wide, 0, begin)
+        call.run(first, last, number == 0, number + 1 == len(spans))
+        part = slice(begin, end)
+        learned.add(d[: end - begin], projected[: end - begin], flat[part], part, None if to_x is None else to_x[part])
+    if not spans:
+        to_state = [torch.zeros_like(s) if g is None else g.clone() for g, s in zip(final, inputs.state)]
+    return Gradients(
+        None if to_x is None else rows.padded(to_x, x.shape),
+        to_state,
+        [total.sum(0) for total in home],
+        learned.finished(sums.sum(0)),
+    )
+
+
+class _Learned:
+    """The gradients of what is learned, gathered span by span: matrix products of PyTorch's."""
+
+    def __init__(
+        self,
+        program: Program,
+        ahead: lowering.Forward,
+        back: lowering.Backward,
+        call: Call,
+        kept: Mapping[str, Tensor],
+    ) -> None:
+        self.program, self.ahead, self.back, self.call = program, ahead, back, call
+        self.low, self.hidden, self.output = ahead.program, call.hidden, call.output
+        self.kept = {name: tensor.flatten(0, 1) for name, tensor in kept.items()}
+        self.place = {k.node: k for k in ahead.kept}
+        self.found: dict[str, Tensor] = {}
+        self.totals: Tensor | None = None  # the gradients summed over all steps, (slots·H,)
+        self.shown = next((n.args[0] for n in self.low.nodes if n.op == "project"), None)
+        self.through_projection = any(s.array == "dprojected" for s in back.step.stores)
+        self.parts = [part for group in self.low.groups for part in self.divided(group)]
+
+    def divided(self, group: Group) -> list[tuple[Group, slice, slice]]:
+        """A group's gates in runs: of each the rows of its weight and the columns of the gradients."""
+        order = next(w.gates for w in self.low.weights if w.name == group.weight)
+        runs: list[list[int]] = []  # first gate in the weight, first slot, how many
+        for gate, n in zip(group.gates, group.nodes):
+            row, slot = order.index(gate), self.back.products.get(n)
+            if slot is None:
+                continue
+            if runs and (row, slot) == (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]):
+                runs[-1][2] += 1
+            else:
+                runs.append([row, slot, 1])
+        h = self.hidden
+        return [(group, slice(r * h, (r + n) * h), slice(s * h, (s + n) * h)) for r, s, n in runs]
+
+    def gradient(self, name: str) -> Tensor:
+        """The gradient of a weight so far."""
+        if name not in self.found:
+            self.found[name] = torch.zeros_like(self.call.weights[name])
+        return self.found[name]
+
+    def add(self, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Tensor | None) -> None:
+        """Add a span.
+
+        Args:
+            d: the gradients of the gates' parts, (N, slots·H).
+            projected: that of the projected output, (N, P).
+            x: the input, (N, I).
+            rows: which rows of what was kept belong to the span.
+            to_x: where the gradient of x goes.
+        """
+        for group, of_weight, of_d in self.parts:
+            operand = self.series(group.operand, rows)
+            self.product(self.gradient(group.weight)[of_weight], d[:, of_d], operand)
+        if self.shown is not None and self.through_projection:
+            self.gradient("weight_hr").addmm_(projected.t(), self.series(self.shown, rows))
+        if self.program.bias:
+            total = d.sum(0)
+            self.totals = total if self.totals is None else self.totals.add_(total)
+        self.through_input(d[:, : len(self.low.gates) * self.hidden], x, to_x)
+
+    def series(self, node: int, rows: slice) -> Tensor:
+        """A kept value, (N, ·)."""
+        place = self.place[node]
+        width = self.output if place.array == "kept_output" else self.hidden
+        return self.kept[place.array][rows, place.slot * width : (place.slot + 1) * width]
+
+    def product(self, total: Tensor, gradient: Tensor, operand: Tensor) -> None:
+        """Add the gradient of some rows of a recurrent weight."""
+        heads = self.low.heads
+        if heads == 1:
+            total.addmm_(gradient.t(), operand)
+            return
+        split = gradient.unflatten(-1, (-1, heads, self.hidden // heads))
+        found = torch.einsum("tgnh,tnp->gnhp", split, operand.unflatten(-1, (heads, -1)))
+        total += found.flatten(0, 2)
+
+    def through_input(self, gradient: Tensor, x: Tensor, to_x: Tensor | None) -> None:
+        """Back through the input projection."""
+        weight = self.call.weights["weight_ih"]
+        if self.program.layer_norm:
+            product = torch.mm(x, weight.t())
+            shape, gain = list(product.shape[-1:]), self.call.weights["weight_ln_x"]
+            _, mean, scale = torch.native_layer_norm(product, shape, gain, None, LAYER_NORM_EPSILON)
+            gradient, to_gain, _ = torch.ops.aten.native_layer_norm_backward(
+                gradient.contiguous(), product, shape, mean, scale, gain, None, [True, True, False]
+            )
+            self.gradient("weight_ln_x").add_(to_gain)
+        self.gradient("weight_ih").addmm_(gradient.t(), x)
+        if to_x is not None:
+            torch.mm(gradient, weight, out=to_x)
+
+    def finished(self, sums: Tensor) -> list[Tensor]:
+        """All gradients, in the order of the weights."""
+        hidden, gates = self.hidden, self.low.gates
+        for p in self.low.parameters:
+            target = self.gradient(p.name).view(-1, hidden)
+            for k, label in enumerate(p.labels):
+                if label in self.back.sums:
+                    target[k] = sums[self.back.sums[label]]
+        if self.program.bias and self.totals is not None:
+            totals = self.totals.view(-1, hidden)
+            self.found["bias_ih"] = totals[: len(gates)].reshape(-1)
+            if len(self.ahead.joined) == len(gates):
+                self.found["bias_hh"] = self.found["bias_ih"].clone()
+            else:
+                recurrent = self.gradient("bias_hh").view(-1, hidden)
+                for n, slot in self.back.products.items():
+                    weight, gate = self.low.nodes[n].label.split()
+                    if weight == MAIN_WEIGHT and gate in self.ahead.joined:
+                        recurrent[gates.index(gate)] = totals[slot]
+        return [self.gradient(name) for name in _names(self.program)]
+
+
+def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
+    """Shape and dtype of each tensor that `forward` saves for `backward`."""
+    ahead = lowering.forward(program, trace, True, inputs.reset is not None, False)
+    steps, batch = inputs.x.shape[:2]
+    gates = inputs.weights[0].shape[0]
+    hidden, output = gates // len(program.gates), inputs.state[0].shape[-1]
+    widths = {"kept": hidden, "kept_output": output, "kept_rows": 1}
+    shapes = [gates, *(slots * widths[name] for name, slots in ahead.slots.items())]
+    return [((steps, batch, width), inputs.x.dtype) for width in shapes]
+
+

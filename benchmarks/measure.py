@@ -2,52 +2,105 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Seconds a call takes.
+class Ratio:
+    """How many times as long one call takes as another.
 
     Attributes:
-        median: of the repeats.
-        spread: the distance between the quartiles, as a share of the median.
+        value: the ratio of the medians.
+        spread: the distance between the quartiles of the ratios of single rounds, as a share of their median.
     """
 
-    median: float
+    value: float
     spread: float
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int = 30, warm_up: int = 3) -> dict[str, Timing]:
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that several calls took, round by round."""
+
+    seconds: Mapping[str, Sequence[float]]
+
+    def median(self, name: str) -> float:
+        """Of one call."""
+        return statistics.median(self.seconds[name])
+
+    def milliseconds(self) -> dict[str, float]:
+        """The median of each call."""
+        return {name: 1e3 * self.median(name) for name in self.seconds}
+
+    def ratio(self, over: str, under: str) -> Ratio:
+        """How many times as long `over` takes as `under`.
+
+        >>> Timings({"a": [2.0, 4.0, 6.0], "b": [1.0, 2.0, 3.0]}).ratio("a", "b")
+        Ratio(value=2.0, spread=0.0)
+        """
+        rounds = [a / b for a, b in zip(self.seconds[over], self.seconds[under])]
+        low, middle, high = statistics.quantiles(rounds, n=4)
+        return Ratio(self.median(over) / self.median(under), (high - low) / middle)
+
+
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], budget: float, least: int = 5, most: int = 200, warm_up: int = 2
+) -> Timings:
     """Time several calls in turns, so that whatever else the machine does falls on all of them alike.
 
-    >>> sorted(in_turns({"a": lambda: None, "b": lambda: None}, repeats=2))
+    The order changes from round to round, so that no call always finds the caches as the same other one left them; and
+    nothing is timed while the garbage collector runs.
+
+    >>> sorted(in_turns({"a": lambda: None, "b": lambda: None}, budget=0.0).seconds)
     ['a', 'b']
+
+    Args:
+        calls: what is timed, by name.
+        budget: about how many seconds it may take.
+        least, most: bounds on the number of rounds, whatever the budget says.
+        warm_up: rounds that do not count; at least 1.
     """
-    for _ in range(warm_up):
-        for call in calls.values():
-            call()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: _timing(taken) for name, taken in seconds.items()}
+    names = list(calls)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(warm_up):
+            begin = time.perf_counter()
+            for call in calls.values():
+                call()
+        rounds = max(least, min(most, int(budget / (time.perf_counter() - begin))))
+        for turn in range(rounds):
+            first = turn // 2 % len(names)
+            order = names[first:] + names[:first]
+            for name in order if turn % 2 == 0 else reversed(order):
+                call = calls[name]
+                begin = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - begin)
+    finally:
+        if collecting:
+            gc.enable()
+    return Timings(seconds)
 
 
-def _timing(seconds: list[float]) -> Timing:
-    median = statistics.median(seconds)
-    low, _, high = statistics.quantiles(seconds, n=4)
-    return Timing(median, (high - low) / median)
-
-
-def matrix_product_peak(size: int = 1024, repeats: int = 10) -> float:
+def matrix_product_peak(size: int = 1024, budget: float = 1.0) -> float:
     """Floating-point operations a second of a large float32 matrix product, on this machine, now."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / in_turns({"product": lambda: a @ b}, repeats)["product"].median
+    return 2 * size**3 / in_turns({"product": lambda: a @ b}, budget).median("product")
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Of ratios.
+
+    >>> geometric_mean([1.0, 4.0])
+    2.0
+    """
+    return statistics.geometric_mean(values)

@@ -107,10 +107,11 @@ def make_layer(c: Configuration) -> holdfast.Recurrent:
     return layer.train(c["training"])
 
 
-def make_case(c: Configuration, seed: int) -> Case:
+def make_case(c: Configuration, seed: int, engine: str) -> Case:
     """A configuration with its tensors, drawn from a seed."""
     torch.manual_seed(seed)
     layer = make_layer(c)
+    layer.engine = engine
     dtype = getattr(torch, c["dtype"])
     batch = 1 if c["layout"] == "unbatched" else 1 + (seed + 2) % 4
     steps, directions = c["steps"], 2 if c["bidirectional"] else 1
@@ -290,15 +291,15 @@ def oracle_results(
     return {name: t.detach() for name, t in results.items()}
 
 
-def check(c: Configuration, seed: int = 0) -> None:
-    """The ordinary check: everything a call gives, and every gradient, against the oracle.
+def check(c: Configuration, seed: int = 0, engine: str = "reference") -> None:
+    """The ordinary check: everything a call gives, and every gradient, by an engine, against the oracle.
 
     Some draws are beyond float32: rounding alone, in the oracle's own loop, moves the result by more than a quarter of
     what is allowed. Such a case is drawn again from another seed.
     """
     dtype = getattr(torch, c["dtype"])
     for attempt in range(5):
-        case = make_case(c, seed + 10_000 * attempt)
+        case = make_case(c, seed + 10_000 * attempt, engine)
         got, drawn, order = product_results(case, trace=seed % 2 == 1 and c["layout"] != "packed")
         expected = oracle_results(case, drawn, order)
         try:

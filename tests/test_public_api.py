@@ -43,7 +43,6 @@ NOT_IMPORTED = [
     "hatchling",
     "ipywidgets",
     "keras",
-    "llvmlite",
     "matplotlib",
     "onnx",
     "onnxruntime",

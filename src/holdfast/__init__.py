@@ -15,6 +15,7 @@ from .layers import (
     RecurrentCell,
     RNNCell,
     SLSTMCell,
+    Stream,
     Trace,
 )
 from .layers.explain import Explanation, explain
@@ -36,6 +37,7 @@ __all__ = [
     "Recurrent",
     "RecurrentCell",
     "SLSTMCell",
+    "Stream",
     "Trace",
     "cells",
     "convert",

@@ -9,21 +9,26 @@ from tests.configurations import Configuration, configurations, pairs, pairs_in
 
 SAMPLE = 200  # as few as hold every pair, with some to spare
 ALL = 2000
+each_engine = pytest.mark.parametrize("engine", ["reference", "llvm"])
 
 
 def _named(cs: list[Configuration], start: int) -> list[object]:
     return [pytest.param(c, k, id=f"{k}-{c['kind']}") for k, c in enumerate(cs, start)]
 
 
+@each_engine
 @pytest.mark.parametrize(("c", "seed"), _named(configurations(SAMPLE), 0))
-def test_outputs_states_and_gradients_agree_with_the_oracle(c: Configuration, seed: int) -> None:
-    check(c, seed)
+def test_outputs_states_and_gradients_agree_with_the_oracle(c: Configuration, seed: int, engine: str) -> None:
+    check(c, seed, engine)
 
 
 @pytest.mark.full
+@each_engine
 @pytest.mark.parametrize(("c", "seed"), _named(configurations(ALL, seed=1), 10_000_000))
-def test_outputs_states_and_gradients_agree_with_the_oracle_in_many_more_cases(c: Configuration, seed: int) -> None:
-    check(c, seed)
+def test_outputs_states_and_gradients_agree_with_the_oracle_in_many_more_cases(
+    c: Configuration, seed: int, engine: str
+) -> None:
+    check(c, seed, engine)
 
 
 def test_every_pair_of_compatible_choices_occurs_in_the_sample() -> None:

@@ -14,6 +14,8 @@ from torch.nn.utils.rnn import pack_sequence
 
 import holdfast
 from holdfast import cells, language
+from holdfast.engines import llvm
+from holdfast.engines.choose import STEPWISE
 
 LSTM = [
     "i[t] = σ(W_i x[t] + U_i h[t-1] + b_i)",
@@ -153,10 +155,70 @@ def test_the_engine_asked_for_by_name_is_said_to_be() -> None:
     for layer in (holdfast.LSTM(3, 5, engine="reference"), holdfast.GRUCell(3, 5, engine="reference")):
         explained = holdfast.explain(layer)
         assert (explained.engine, explained.reason) == ("reference", "asked for by name")
-    chosen = holdfast.explain(holdfast.LSTM(3, 5))
-    assert chosen.engine != "auto"
-    assert chosen.reason
-    assert chosen.reason != "asked for by name"
+    explained = holdfast.explain(holdfast.GRU(3, 5, engine="vendor"))
+    assert (explained.engine, explained.reason) == ("vendor", "asked for by name")
+    explained = holdfast.explain(holdfast.GRU(3, 5, engine="llvm"))
+    assert (explained.engine, explained.reason) == ("llvm", f"asked for by name ({llvm.describe()})")
+
+
+@pytest.mark.parametrize("make", [holdfast.LSTM, holdfast.LSTMCell])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_on_a_cpu_it_says_what_is_compiled_for_what(make: Any, dtype: torch.dtype) -> None:
+    explained = holdfast.explain(make(3, 5, dtype=dtype))
+    assert explained.engine == "llvm"
+    assert explained.reason == f"compiled for this machine from the equations above ({llvm.describe()})"
+
+
+def test_the_number_of_threads_is_the_one_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = holdfast.LSTM(3, 5)
+    for count in (1, 2, 1):
+        monkeypatch.setattr(llvm, "describe", lambda count=count: f"{count} threads")
+        assert holdfast.explain(layer).reason.endswith(f"({count} threads)")
+
+
+@pytest.mark.parametrize("make", [holdfast.LSTM, holdfast.LSTMCell])
+def test_half_precision_and_other_devices_go_step_by_step_and_it_says_what_that_costs(make: Any) -> None:
+    layers = [make(3, 5, dtype=torch.bfloat16), make(3, 5, dtype=torch.float16), make(3, 5, device="meta")]
+    for layer, what in zip(layers, ("bfloat16", "float16", "on meta")):
+        explained = holdfast.explain(layer)
+        assert explained.engine == "reference"
+        assert explained.reason.startswith(f"{STEPWISE}; ")
+        assert explained.reason.endswith(f"the input is {what}")
+
+
+def test_the_inputs_device_and_dtype_count_more_than_the_weights() -> None:
+    layer = holdfast.LSTM(3, 5)
+    explained = holdfast.explain(layer, torch.empty(7, 2, 3, device="meta"))
+    assert (explained.engine, explained.reason[-7:]) == ("reference", "on meta")
+    assert "bfloat16" in holdfast.explain(layer, torch.randn(7, 2, 3, dtype=torch.bfloat16)).reason
+    packed = pack_sequence([torch.randn(4, 3, dtype=torch.bfloat16)])
+    assert "bfloat16" in holdfast.explain(layer, packed).reason
+
+
+@pytest.mark.parametrize("make", [holdfast.LSTM, holdfast.LSTMCell])
+@pytest.mark.parametrize("x", [None, torch.zeros(7, 3)], ids=["no input", "an input"])
+def test_under_autocast_its_dtype_counts(make: Any, x: Tensor | None) -> None:
+    layer = make(3, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        explained = holdfast.explain(layer, x)
+        assert explained.engine == "reference"
+        assert explained.reason.endswith("the input is bfloat16")
+        assert holdfast.explain(layer.double(), None if x is None else x.double()).engine == "llvm"
+    assert holdfast.explain(layer).engine == "llvm"
+
+
+def test_one_asked_for_by_name_that_cannot_serve_is_the_error_of_the_call() -> None:
+    x = torch.randn(7, 2, 3)
+    packed = pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+    plain, peephole = holdfast.LSTM(3, 5, engine="vendor"), holdfast.LSTM(3, 5, peephole=True, engine="vendor")
+    assert holdfast.explain(plain, x).engine == "vendor"
+    for layer, given in ((peephole, x), (plain, packed), (peephole, packed)):
+        with pytest.raises(NotImplementedError) as of_the_call:
+            layer(given)
+        with pytest.raises(NotImplementedError) as explained:
+            holdfast.explain(layer, given)
+        assert str(explained.value) == str(of_the_call.value)
+        assert str(explained.value).startswith("engine='vendor' cannot serve this call: ")
 
 
 def test_an_engine_set_later_is_seen() -> None:
@@ -180,6 +242,7 @@ def test_under_a_transform_it_says_so(transform: Any, make: Any) -> None:
     for explained in found:
         assert explained.engine == "reference"
         assert "torch.func" in explained.reason
+        assert explained.reason.startswith(STEPWISE)
     assert "torch.func" not in holdfast.explain(layer).reason
 
 

@@ -253,7 +253,7 @@ def test_weights_need_not_be_contiguous(heads: int) -> None:
 def test_the_operator_knows_its_engines_by_name() -> None:
     layer = holdfast.RNN(3, 4)
     arguments = (torch.randn(5, 2, 3), [torch.zeros(2, 4)], [], list(layer.parameters()), [], None, None)
-    with pytest.raises(KeyError, match="warp"):
+    with pytest.raises(ValueError, match=r"engine must be one of .*; got 'warp'"):
         operator.recurrence(*arguments, layer.program.text(), "warp", False, False, False)
 
 

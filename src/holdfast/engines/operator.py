@@ -17,10 +17,11 @@ from torch._C._functorch import TransformType
 
 from holdfast.language import Program, parse
 
-from . import reference
+from . import eager, llvm, reference, vendor
+from .choose import choose
 from .inputs import Inputs, check_lengths
 
-_ENGINES = {"reference": reference}  # by the name that the operator carries
+_ENGINES = {"reference": reference, "llvm": llvm, "vendor": vendor}  # by the name that the operator carries
 
 
 class Outcome(NamedTuple):
@@ -56,6 +57,12 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
     # Inside vmap a tensor does not tell whether its members require a gradient.
     save = torch.is_grad_enabled() and (transforms.any or any(t.requires_grad for t in tensors))
+    direct = not transforms.any and eager.possible(tensors)
+    if engine == "vendor" and direct:
+        return _outcome(vendor.run(parse(text), inputs), counts)  # recorded by autograd as PyTorch's own layers are
+    if engine == "llvm" and direct:
+        check_lengths(inputs.lengths, inputs.x.shape[0])
+        return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
     flat = recurrence(
         inputs.x,
         list(inputs.state),
@@ -71,6 +78,25 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
         save,
     )
     return _outcome(flat, counts)
+
+
+def _eager_call(text: str, inputs: Inputs, engine: str, trace: bool) -> eager.Run:
+    def differentiably(
+        inputs: Inputs, saved: Sequence[Tensor], gradients: Sequence[Tensor | None], need_x: bool
+    ) -> Sequence[Tensor | None]:
+        return _gradients(text, engine, inputs, saved, gradients, trace, need_x)
+
+    return eager.Run(
+        parse(text),
+        _ENGINES[engine],
+        inputs.masks,
+        inputs.lengths,
+        inputs.reset,
+        inputs.reverse,
+        (len(inputs.state), len(inputs.home), len(inputs.weights)),
+        trace,
+        differentiably,
+    )
 
 
 class _Transforms(NamedTuple):
@@ -134,6 +160,8 @@ def recurrence(
     """
     _refuse_forward_mode()
     check_lengths(lengths, x.shape[0])
+    given = {"lengths": lengths is not None, "reset": reset is not None}
+    choose(engine, program, x.device, x.dtype, traced=trace, **given)  # an exported program may have been moved
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
         visible, saved = _ENGINES[engine].forward(parse(program), inputs, trace, save)
@@ -276,33 +304,42 @@ def _split(tensors: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
 def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
     [x], state, home, weights, masks, [lengths], [reset], saved = _split(ctx.saved_tensors, ctx.counts)
     program, engine, reverse, trace = ctx.settings
-    need_x = ctx.needs_input_grad[0]
-    visible = gradients[: ctx.visible]
-    nothing = [None] * len(masks)
-    if any(g is not None and _beyond_operators(g) for g in visible):
-        inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
-        found = _gradients_by_reference(program, inputs, trace, visible)
-        [to_x], to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
-        return to_x, to_state, to_home, to_weights, nothing, *[None] * 7
-    found = recurrence_backward(
-        [g for g in visible if g is not None],
-        [g is not None for g in visible],
-        x,
-        state,
-        home,
-        weights,
-        masks,
-        lengths,
-        reset,
-        saved,
+    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    found = _gradients(program, engine, inputs, saved, gradients[: ctx.visible], trace, ctx.needs_input_grad[0])
+    [to_x], to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
+    return to_x, to_state, to_home, to_weights, [None] * len(masks), *[None] * 7
+
+
+def _gradients(
+    program: str,
+    engine: str,
+    inputs: Inputs,
+    saved: Sequence[Tensor],
+    arriving: Sequence[Tensor | None],
+    trace: bool,
+    need_x: bool,
+) -> Sequence[Tensor | None]:
+    """The gradients of x, state, home and weights, by the operator; differentiable themselves."""
+    if any(g is not None and _beyond_operators(g) for g in arriving):
+        return _gradients_by_reference(program, inputs, trace, arriving)
+    to_x, *others = recurrence_backward(
+        [g for g in arriving if g is not None],
+        [g is not None for g in arriving],
+        inputs.x,
+        list(inputs.state),
+        list(inputs.home),
+        list(inputs.weights),
+        list(inputs.masks),
+        inputs.lengths,
+        inputs.reset,
+        list(saved),
         program,
         engine,
-        reverse,
+        inputs.reverse,
         trace,
         need_x,
     )
-    to_x, to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
-    return to_x[0] if need_x else None, to_state, to_home, to_weights, nothing, *[None] * 7
+    return to_x if need_x else None, *others
 
 
 def _beyond_operators(gradient: Tensor) -> bool:

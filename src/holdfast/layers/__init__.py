@@ -6,6 +6,7 @@ from .recurrent import Recurrent
 from .rnn import RNN, RNNCell
 from .single import RecurrentCell
 from .slstm import SLSTM, SLSTMCell
+from .stream import Stream
 from .tracing import LayerTrace, Trace
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Recurrent",
     "RecurrentCell",
     "SLSTMCell",
+    "Stream",
     "Trace",
 ]

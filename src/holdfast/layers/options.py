@@ -83,7 +83,12 @@ def autocast_is_on(device: torch.device) -> bool:
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype of a tensor under autocast; as everywhere in PyTorch, float64 stays."""
+    stays = not tensor.dtype.is_floating_point or tensor.dtype == torch.float64
+    return tensor.dtype if stays else torch.get_autocast_dtype(tensor.device.type)
+
+
 def cast_for_autocast(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors in autocast's dtype; as everywhere in PyTorch, float64 stays."""
-    wanted = torch.get_autocast_dtype(tensors[0].device.type) if tensors else None
-    return [t.to(wanted) if t.dtype.is_floating_point and t.dtype != torch.float64 else t for t in tensors]
+    """The tensors in autocast's dtype."""
+    return [t.to(autocast_dtype(t)) for t in tensors]

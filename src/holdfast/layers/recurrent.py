@@ -18,6 +18,7 @@ from holdfast.language import Cell, Options
 
 from . import checks, noise
 from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
+from .stream import Stream
 from .traced import TracedModule
 from .tracing import LayerTrace, State, Trace
 from .weights import ForgetBias, initialise, register
@@ -276,6 +277,19 @@ class Recurrent(TracedModule):
         output, state, records = self._run(input, hx, lengths, reset, shown=self._shown)
         return Trace(output, state, records)
 
+    def stream(self, batch_size: int = 1) -> Stream:
+        """A stream that runs this layer one time step at a time, in microseconds; see `Stream`.
+
+        >>> import numpy as np, holdfast
+        >>> stream = holdfast.GRU(3, 5).stream()
+        >>> stream.step(np.zeros((1, 3), dtype=np.float32)).shape
+        (1, 5)
+
+        Args:
+            batch_size: how many sequences run side by side.
+        """
+        return Stream(self, batch_size)
+
     def _forward_packed(
         self, packed: PackedSequence, hx: State | None, lengths: object, reset: object
     ) -> tuple[PackedSequence, State]:
@@ -369,7 +383,16 @@ class Recurrent(TracedModule):
             home = cast_for_autocast(home)
         finals: list[list[Tensor]] = []
         records: list[LayerTrace] = []
-        engine = choose(self.engine).engine
+        text = self._texts[self.training, shown is not None]
+        engine = choose(
+            self.engine,
+            text,
+            x.device,
+            x.dtype,
+            traced=shown is not None,
+            lengths=lengths is not None,
+            reset=reset is not None,
+        ).engine
         directions = len(self._directions())
         for layer in range(self.num_layers):
             outputs = []
@@ -385,7 +408,7 @@ class Recurrent(TracedModule):
                     reset,
                     reverse=direction == 1,
                 )
-                done = operator.run(self._texts[self.training, shown is not None], inputs, engine, shown)
+                done = operator.run(text, inputs, engine, shown)
                 outputs.append(done.output)
                 finals.append(done.final)
                 if shown is not None:

@@ -126,7 +126,8 @@ class RecurrentCell(TracedModule):
             x, *state = cast_for_autocast([x, *state])
             weights = cast_for_autocast(weights)
         inputs = Inputs(x.unsqueeze(0), state, [], weights, self._drawn_masks(x), None, None, reverse=False)
-        done = operator.run(self._texts[self.training, False], inputs, choose(self.engine).engine)
+        text = self._texts[self.training, False]
+        done = operator.run(text, inputs, choose(self.engine, text, x.device, x.dtype).engine)
         final = done.final if batched else [s.squeeze(0) for s in done.final]
         return final[0] if len(final) == 1 else tuple(final)
 

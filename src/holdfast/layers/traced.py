@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from holdfast.engines.choose import choose
+from holdfast.engines.choose import check_name
 from holdfast.engines.parameters import names
 from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
@@ -77,7 +77,7 @@ class TracedModule(nn.Module):
         if name == "zoneout":
             return zoneout_pair(self.cell, value)
         if name == "engine":
-            choose(value)
+            check_name(value)
         elif name == "grad_clip":
             checks.positive(name, value)
         else:

@@ -14,15 +14,17 @@ import llvmlite.ir as ir
 
 from .functions import Emitter
 from .machine import Target
-from .step import Pass, Schedule, Step, schedule
+from .step import Pass, Product, Schedule, Step, schedule
 
-I1, I8, I32, I64, PTR, VOID = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
+I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+PTR, VOID = ir.PointerType(), ir.VoidType()
 
 HEADER = (
     "steps",  # how many steps the loop makes: a call may run a part of the sequence
-    "begin",  # 1 in the first call of a sequence, which packs the weights and reads the first state
+    "begin",  # 1 in the first call of a sequence, which reads the first state
     "end",  # 1 in the last, which writes the final state
     "first",  # the first step
+    "pack",  # 1 if the weights are to be packed
     "back",  # 1 if time runs backwards, in the order of the loop
     "batch",
     "units",  # H
@@ -60,34 +62,35 @@ class Layout:
 
     fields: tuple[str, ...]
     tables: tuple[Table, ...]
-    of_pass: tuple[int, ...]  # the table of each pass
+    of_pass: Mapping[Pass, int]  # the table of each pass
     of_product: tuple[int, ...]  # the table of each product
 
 
-def layout(step: Step, plan: Schedule) -> Layout:
+def layout(step: Step, plan: Schedule, raw: bool) -> Layout:
     """The arguments of a step's kernel."""
     tables: list[Table] = []
-    of_pass = []
+    of_pass: dict[Pass, int] = {}
     of_product = [0] * len(step.products)
-    for part in plan.passes:
+    for part in (*([plan.before] if plan.before else ()), *plan.passes):
         most = max((step.products[k].results for k in part.products), default=1)
-        table = Table(part.width, vectors(most), any(step.products[k].headed for k in part.products))
+        table = Table(part.width, 1 if raw else vectors(most), any(step.products[k].headed for k in part.products))
         if table not in tables:
             tables.append(table)
-        of_pass.append(tables.index(table))
+        of_pass[part] = tables.index(table)
         for k in part.products:
             of_product[k] = tables.index(table)
     fields = list(HEADER)
-    for array in (*step.arrays, *(f"scratch_{w}" for w in ("units", "output"))):
-        name = array if isinstance(array, str) else array.name
+    for name in (*(array.name for array in step.arrays), "scratch_units", "scratch_output"):
         fields += [f"{name}.{what}" for what in ("at", "row", "slot")]
     for carry in step.carries:
-        fields += [f"{kind}:{carry.state}.{what}" for kind in ("first", "final", "home") for what in ("at", "row", "slot")]
+        fields += [
+            f"{kind}:{carry.state}.{what}" for kind in ("first", "final", "home") for what in ("at", "row", "slot")
+        ]
     for k in range(len(step.products)):
         fields += [f"product {k}.{what}" for what in OPERAND]
     for k in range(len(tables)):
         fields += [f"table {k}.at", f"table {k}.blocks"]
-    return Layout(tuple(fields), tuple(tables), tuple(of_pass), tuple(of_product))
+    return Layout(tuple(fields), tuple(tables), of_pass, tuple(of_product))
 
 
 class Code:
@@ -101,6 +104,7 @@ class Code:
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def number(self, value: int) -> ir.Constant:
+        """A whole number as a constant."""
         return ir.Constant(I64, value)
 
     @contextmanager
@@ -144,18 +148,27 @@ class Code:
 
     @contextmanager
     def when(self, condition: ir.Value) -> Iterator[None]:
+        """if (condition)"""
         with self.b.if_then(condition):
             yield
 
 
 class Kernel:
-    """The kernel of one step for one target."""
+    """The kernel of one step for one target.
 
-    def __init__(self, step: Step, target: Target, double: bool) -> None:
+    Args:
+        step: the step.
+        target: what it is compiled for.
+        double: whether numbers are of 64 bits, and not 32.
+        raw: whether the weights are read where they lie, for a single step, and not packed for many.
+    """
+
+    def __init__(self, step: Step, target: Target, double: bool, raw: bool = False) -> None:
         self.step = step
+        self.raw = raw
         self.target = target
         self.plan = schedule(step)
-        self.layout = layout(step, self.plan)
+        self.layout = layout(step, self.plan, raw)
         self.place = {name: k for k, name in enumerate(self.layout.fields)}
         self.scalar = ir.DoubleType() if double else ir.FloatType()
         self.size = 8 if double else 4
@@ -164,15 +177,16 @@ class Kernel:
         self.module = ir.Module("holdfast")
         self.module.triple = target.triple
         self.tiles: dict[tuple[int, int], ir.Function] = {}
+        self.dots_function: ir.Function | None = None
 
     def text(self) -> str:
         """The module as text."""
         self.wait = self.emit_wait()
-        self.pack = self.emit_pack()
-        bodies = [
-            (self.emit_body(part, tail=False), self.emit_body(part, tail=True)) for part in self.plan.passes
-        ]
-        self.emit_kernel(bodies)
+        if not self.raw:
+            self.pack = self.emit_pack()
+        parts = (*([self.plan.before] if self.plan.before else ()), *self.plan.passes)
+        self.bodies = {part: (self.emit_body(part, tail=False), self.emit_body(part, tail=True)) for part in parts}
+        self.emit_kernel()
         self.emit_run()
         text = str(self.module)
         return text.replace("nounwind", f"nounwind {self.target.attributes}".rstrip())
@@ -188,9 +202,11 @@ class Kernel:
         return value
 
     def at(self, code: Code, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+        """The address so many numbers on."""
         return code.b.gep(pointer, [offset], source_etype=self.scalar)
 
     def load(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
+        """A vector from memory; only the lanes of a mask are read, the others are 0."""
         if mask is None:
             return code.b.load(at, typ=self.vector, align=self.size)
         function = self.intrinsic("llvm.masked.load", self.vector, [PTR, I32, mask.type, self.vector], ".p0")
@@ -198,6 +214,7 @@ class Kernel:
         return code.b.call(function, [at, I32(self.size), mask, zero])
 
     def save(self, code: Code, value: ir.Value, at: ir.Value, mask: ir.Value | None) -> None:
+        """A vector to memory; only the lanes of a mask are written."""
         if mask is None:
             code.b.store(value, at, align=self.size)
         else:
@@ -205,6 +222,7 @@ class Kernel:
             code.b.call(function, [value, at, I32(self.size), mask])
 
     def intrinsic(self, name: str, returns: ir.Type, arguments: Sequence[ir.Type], suffix: str = "") -> ir.Function:
+        """An intrinsic of LLVM's for vectors of this kernel."""
         kind = "f64" if self.size == 8 else "f32"
         full = f"{name}.v{self.lanes}{kind}{suffix}"
         if full in self.module.globals:
@@ -222,7 +240,7 @@ class Kernel:
     def emit_wait(self) -> ir.Function:
         """Wait until all threads of the team have come here."""
         code = Code(self.module, "wait", [PTR, I64])
-        arguments, threads = code.args
+        _, threads = code.args
         b = code.b
         with code.when(b.icmp_signed(">", threads, code.number(1))):
             counter = self.field(code, "barrier", PTR)
@@ -248,7 +266,7 @@ class Kernel:
                         name = "llvm.x86.sse2.pause"
                         b.call(ir.Function(self.module, ir.FunctionType(VOID, []), name), [])
                     # Where there are more threads than processors, the one waited for may need this one.
-                    with code.when(b.icmp_signed(">", count, code.number(1 << 13))):
+                    with code.when(b.icmp_signed(">", count, code.number(1 << 9))):
                         b.call(ir.Function(self.module, ir.FunctionType(I32, []), self.target.give_way), [])
                     more = b.add(count, code.number(1))
                     count.add_incoming(more, b.block)
@@ -293,25 +311,46 @@ class Kernel:
                     first = b.add(b.add(base, self.integer(code, result_at, g)), b.mul(b.mul(v, lanes), across))
                     vector = b.mul(b.add(b.mul(v, results), g), lanes)
                     to = self.at(code, target, b.add(b.mul(b.mul(s, rows), per_row), vector))
-                    with b.if_else(b.and_(full, adjacent)) as (quick, slow):
+                    with b.if_else(b.and_(full, adjacent)) as (quick, other):
                         with quick, code.loop(code.number(0), rows) as k:
                             at = self.at(code, source, b.add(first, b.mul(k, along)))
                             self.save(code, self.load(code, at, None), self.at(code, to, b.mul(k, per_row)), None)
-                        with slow, code.loop(code.number(0), rows) as k:
-                            row = self.at(code, to, b.mul(k, per_row))
-                            start = b.add(first, b.mul(k, along))
-                            for lane in range(self.lanes):
-                                inside = b.icmp_signed("<", code.number(lane), left)
-                                # Outside, an entry that exists for certain is read in place of one that may not.
-                                at = b.select(inside, b.add(start, b.mul(code.number(lane), across)), base)
-                                value = b.load(self.at(code, source, at), typ=self.scalar, align=self.size)
-                                value = b.select(inside, value, zero)
-                                b.store(value, self.at(code, row, code.number(lane)), align=self.size)
+                        with other:
+                            square = b.and_(full, b.icmp_signed("==", along, code.number(1)))
+                            whole = b.select(square, b.sub(rows, b.srem(rows, lanes)), code.number(0))
+                            with code.loop(code.number(0), whole, self.lanes) as k:
+                                corner = self.at(code, source, b.add(first, k))
+                                self.transpose(code, corner, across, self.at(code, to, b.mul(k, per_row)), per_row)
+                            with code.loop(whole, rows) as k:
+                                row = self.at(code, to, b.mul(k, per_row))
+                                start = b.add(first, b.mul(k, along))
+                                for lane in range(self.lanes):
+                                    inside = b.icmp_signed("<", code.number(lane), left)
+                                    # Outside, an entry that exists for certain is read in place of one that may not.
+                                    at = b.select(inside, b.add(start, b.mul(code.number(lane), across)), base)
+                                    value = b.load(self.at(code, source, at), typ=self.scalar, align=self.size)
+                                    value = b.select(inside, value, zero)
+                                    b.store(value, self.at(code, row, code.number(lane)), align=self.size)
         b.ret_void()
         code.function.attributes.add("noinline")
         return code.function
 
+    def transpose(self, code: Code, source: ir.Value, stride: ir.Value, target: ir.Value, step: ir.Value) -> None:
+        """A square of as many rows as a vector has lanes: its columns become the rows."""
+        b, n = code.b, self.lanes
+        vectors = [self.load(code, self.at(code, source, b.mul(code.number(r), stride)), None) for r in range(n)]
+        typ = ir.VectorType(I32, n)
+        low = ir.Constant(typ, [k // 2 + (n if k % 2 else 0) for k in range(n)])
+        high = ir.Constant(typ, [k // 2 + n // 2 + (n if k % 2 else 0) for k in range(n)])
+        for _ in range(n.bit_length() - 1):  # a perfect shuffle of the rows, as often as it takes to turn the square
+            half = n // 2
+            pairs = list(zip(vectors[:half], vectors[half:]))
+            vectors = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]
+        for r, vector in enumerate(vectors):
+            self.save(code, vector, self.at(code, target, b.mul(code.number(r), step)), None)
+
     def integer(self, code: Code, table: ir.Value, index: ir.Value) -> ir.Value:
+        """An entry of a table."""
         return code.b.load(code.b.gep(table, [index], source_etype=I64), typ=I64, align=8)
 
     def block(self, code: Code, table: ir.Value, block: ir.Value) -> list[ir.Value]:
@@ -375,7 +414,9 @@ class Kernel:
     # One pass for one vector of units of one row.
 
     def emit_body(self, part: Pass, tail: bool) -> ir.Function:
-        name = f"pass_{part.stage}_{part.width}{'_tail' if tail else ''}"
+        """The elementwise part of a pass as a function: for a whole vector, or for the last one."""
+        when = "before" if part is self.plan.before else f"pass_{part.stage}"
+        name = f"{when}_{part.width}{'_tail' if tail else ''}"
         code = Code(self.module, name, [PTR, *[I64] * len(_Body.GIVEN), *[PTR] * len(part.products)])
         _Body(self, part, code, tail).emit()
         code.b.ret_void()
@@ -384,24 +425,29 @@ class Kernel:
 
     # The loop over time.
 
-    def emit_kernel(self, bodies: Sequence[tuple[ir.Function, ir.Function]]) -> None:
+    def emit_kernel(self) -> None:
+        """kernel(arguments, thread, threads): one thread's part of a run."""
         code = self.kernel = Code(self.module, "kernel", [PTR, I64, I64])
         arguments, thread, threads = code.args
         b = code.b
         one, zero = code.number(1), code.number(0)
+        if not self.raw:
+            with code.when(b.icmp_signed("!=", self.field(code, "pack"), zero)):
+                self.emit_packing(code, thread, threads)
         with code.when(b.icmp_signed("!=", self.field(code, "begin"), zero)):
-            self.emit_packing(code, thread, threads)
             self.emit_states(code, thread, threads, final=False)
-            b.call(self.wait, [arguments, threads])
+            b.call(self.wait, [arguments, threads])  # for the weights too: they are packed only where a run begins
         shared = b.icmp_signed("!=", self.field(code, "shared"), zero)
         team = _Team(thread, threads, shared, b.select(shared, zero, thread), b.select(shared, one, threads))
         back = b.icmp_signed("!=", self.field(code, "back"), zero)
         sums = {}
-        for part in self.plan.passes:
+        for part in self.bodies:
             for k in part.products:
                 sums[k] = b.alloca(self.scalar, self.most_rows(self.results(k)) * self.results(k) * self.lanes)
                 sums[k].align = 64
         start = self.field(code, "start", PTR)
+        if self.plan.before:
+            self.emit_before(code, thread, threads, start, back, sums)
         with code.loop(zero, self.field(code, "steps")) as s:
             t = b.select(back, b.sub(self.field(code, "first"), s), b.add(self.field(code, "first"), s))
             packed_row = self.integer(code, start, t)
@@ -416,15 +462,36 @@ class Kernel:
                 b.select(back, odd, even),
                 rows,
             )
-            for number, (part, pair) in enumerate(zip(self.plan.passes, bodies)):
+            for number, part in enumerate(self.plan.passes):
                 self.emit_means(code, part, team, where)
-                self.emit_pass(code, number, pair, team, where, sums)
+                self.emit_pass(code, part, team, where, sums)
                 last = number + 1 == len(self.plan.passes)
                 if last or self.plan.passes[number + 1].stage != part.stage:
                     b.call(self.wait, [arguments, b.select(shared, threads, one)])
         with code.when(b.icmp_signed("!=", self.field(code, "end"), zero)):
             self.emit_states(code, thread, threads, final=True)
         b.ret_void()
+
+    def emit_before(
+        self,
+        code: Code,
+        thread: ir.Value,
+        threads: ir.Value,
+        start: ir.Value,
+        back: ir.Value,
+        sums: Mapping[int, ir.Value],
+    ) -> None:
+        """What is computed for all steps of a call at once; the threads share their rows."""
+        b, one, zero = code.b, code.number(1), code.number(0)
+        first, beyond = self.field(code, "first"), b.sub(self.field(code, "steps"), one)
+        lowest = b.select(back, b.sub(first, beyond), first)
+        begin = self.integer(code, start, lowest)
+        end = self.integer(code, start, b.add(lowest, self.field(code, "steps")))
+        low, high = self.share(code, b.sub(end, begin), thread, threads)
+        team = _Team(thread, threads, I1(0), low, one)
+        assert self.plan.before is not None
+        self.emit_pass(code, self.plan.before, team, _Moment(begin, zero, zero, zero, b.sub(high, low)), sums)
+        b.call(self.wait, [code.args[0], threads])
 
     def emit_states(self, code: Code, thread: ir.Value, threads: ir.Value, final: bool) -> None:
         """Copy the first state of each sequence to both slots, or its final state from the slot where it stands."""
@@ -483,6 +550,7 @@ class Kernel:
         b.ret_void()
 
     def emit_packing(self, code: Code, thread: ir.Value, threads: ir.Value) -> None:
+        """Pack all weights, each thread a part of the blocks."""
         b = code.b
         for k, product in enumerate(self.step.products):
             table = self.layout.of_product[k]
@@ -516,16 +584,14 @@ class Kernel:
     def emit_pass(
         self,
         code: Code,
-        number: int,
-        pair: tuple[ir.Function, ir.Function],
+        part: Pass,
         team: _Team,
         where: _Moment,
         sums: Mapping[int, ir.Value],
     ) -> None:
         """A pass over this thread's blocks of units and sequences."""
-        b, zero, one = code.b, code.number(0), code.number(1)
-        part = self.plan.passes[number]
-        table = self.layout.of_pass[number]
+        b, zero = code.b, code.number(0)
+        table = self.layout.of_pass[part]
         blocks = self.field(code, f"table {table}.blocks")
         begin, end = self.share(code, blocks, team.thread, team.threads)
         begin, end = b.select(team.shared, begin, zero), b.select(team.shared, end, blocks)
@@ -533,15 +599,14 @@ class Kernel:
         with code.loop(begin, end) as block:
             unit, count, head = self.block(code, table_at, block)
             if part.products:
-                self.emit_tiles(code, part, pair, team, where, (block, unit, count, head), sums)
+                self.emit_tiles(code, part, team, where, (block, unit, count, head), sums)
             else:
-                self.emit_rows(code, part, pair, team, where, (zero, where.rows), (unit, count), {})
+                self.emit_rows(code, part, team, where, (zero, where.rows), (unit, count), {})
 
     def emit_tiles(
         self,
         code: Code,
         part: Pass,
-        pair: tuple[ir.Function, ir.Function],
         team: _Team,
         where: _Moment,
         block: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
@@ -558,14 +623,16 @@ class Kernel:
             high = b.sdiv(b.mul(where.rows, b.add(j, code.number(1))), tiles)
             row = b.add(team.first_row, b.mul(low, team.row_step))
             for k in part.products:
-                self.emit_product(code, k, (number, head), where, row, team.row_step, b.sub(high, low), sums[k])
-            self.emit_rows(code, part, pair, team, where, (low, high), (unit, count), sums)
+                if self.raw:
+                    self.emit_dots(code, k, (unit, count, head), where, row, team.row_step, b.sub(high, low), sums[k])
+                else:
+                    self.emit_product(code, k, (number, head), where, row, team.row_step, b.sub(high, low), sums[k])
+            self.emit_rows(code, part, team, where, (low, high), (unit, count), sums)
 
     def emit_rows(
         self,
         code: Code,
         part: Pass,
-        pair: tuple[ir.Function, ir.Function],
         team: _Team,
         where: _Moment,
         rows: tuple[ir.Value, ir.Value],
@@ -590,9 +657,9 @@ class Kernel:
                 b.call(function, [code.args[0], team.thread, *here, b.add(unit, b.mul(v, lanes)), rest, *at])
 
             with code.loop(zero, full_vectors) as v:
-                call(pair[0], v)
+                call(self.bodies[part][0], v)
             with code.when(b.icmp_signed(">", rest, zero)):
-                call(pair[1], full_vectors)
+                call(self.bodies[part][1], full_vectors)
 
     def emit_product(
         self,
@@ -613,14 +680,7 @@ class Kernel:
         per_block = b.mul(b.mul(code.number(len(product.operands)), inner), code.number(results * self.lanes))
         weight = self.at(code, self.field(code, f"product {k}.packed", PTR), b.mul(number, per_block))
         for order, (array, slot, length) in enumerate(self.runs(k)):
-            packed = not array.startswith("scratch") and self.step.array(array).order == "packed"
-            stride = self.field(code, f"{array}.row")
-            first = b.add(where.packed_row, row) if packed else row
-            place = where.slot_in if slot == "in" else code.number(int(slot))
-            offset = b.add(b.mul(first, stride), b.mul(place, self.field(code, f"{array}.slot")))
-            if product.headed:
-                offset = b.add(offset, b.mul(head, inner))
-            operand = self.at(code, self.field(code, f"{array}.at", PTR), offset)
+            operand, stride = self.operand(code, product, array, slot, where, row, head, inner)
             depth = b.mul(inner, code.number(length))
             out = code.function.append_basic_block("tiled")
             switch = b.switch(rows, out)
@@ -632,6 +692,114 @@ class Kernel:
                 b.branch(out)
             b.position_at_end(out)
             weight = self.at(code, weight, b.mul(depth, code.number(results * self.lanes)))
+
+    def operand(
+        self,
+        code: Code,
+        product: Product,
+        array: str,
+        slot: int | str,
+        where: _Moment,
+        row: ir.Value,
+        head: ir.Value,
+        inner: ir.Value,
+    ) -> tuple[ir.Value, ir.Value]:
+        """Where an operand of a product lies for a row, and how far it is to the next row."""
+        b = code.b
+        packed = not array.startswith("scratch") and self.step.array(array).order == "packed"
+        stride = self.field(code, f"{array}.row")
+        first = b.add(where.packed_row, row) if packed else row
+        place = where.slot_in if slot == "in" else code.number(int(slot))
+        offset = b.add(b.mul(first, stride), b.mul(place, self.field(code, f"{array}.slot")))
+        if product.headed:
+            offset = b.add(offset, b.mul(head, inner))
+        return self.at(code, self.field(code, f"{array}.at", PTR), offset), stride
+
+    def emit_dots(
+        self,
+        code: Code,
+        k: int,
+        block: tuple[ir.Value, ir.Value, ir.Value],
+        where: _Moment,
+        row: ir.Value,
+        row_step: ir.Value,
+        rows: ir.Value,
+        sums: ir.Value,
+    ) -> None:
+        """One product of one vector of units, for some rows, by the rows of the weight where it lies."""
+        b = code.b
+        unit, count, head = block
+        product = self.step.products[k]
+        inner, across = self.field(code, f"product {k}.rows"), self.field(code, f"product {k}.across")
+        source, offsets = self.field(code, f"product {k}.source", PTR), self.field(code, f"product {k}.offsets", PTR)
+        [(array, slot)] = self.plan.places[k]
+        operand, stride = self.operand(code, product, array, slot, where, row, head, inner)
+        with code.loop(code.number(0), rows) as i:
+            x = self.at(code, operand, b.mul(i, b.mul(stride, row_step)))
+            to = self.at(code, sums, b.mul(i, code.number(product.results * self.lanes)))
+            with code.loop(code.number(0), code.number(product.results)) as g:
+                first = b.add(self.integer(code, offsets, b.add(g, code.number(1))), b.mul(unit, across))
+                at = self.at(code, to, b.mul(g, code.number(self.lanes)))
+                b.call(self.dots(), [x, self.at(code, source, first), across, inner, count, at])
+
+    def dots(self) -> ir.Function:
+        """sums[lane] = the product of a vector with one row of a weight for each lane."""
+        if self.dots_function is not None:
+            return self.dots_function
+        code = Code(self.module, "dots", [PTR, PTR, I64, I64, I64, PTR])
+        x, weight, across, inner, count, sums = code.args
+        b, n = code.b, self.lanes
+        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
+        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * n)
+        whole = b.sub(inner, b.srem(inner, code.number(n)))
+        numbers = ir.Constant(ir.VectorType(I64, n), list(range(n)))
+        rest = b.insert_element(ir.Constant(numbers.type, ir.Undefined), b.sub(inner, whole), I32(0))
+        rest = b.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(I32, n), [0] * n))
+        mask = b.icmp_signed("<", numbers, rest)
+        last = b.sub(count, code.number(1))
+        rows = []
+        for lane in range(n):  # a row that does not exist is replaced by one that does
+            number = b.select(b.icmp_signed("<", code.number(lane), count), code.number(lane), last)
+            rows.append(self.at(code, weight, b.mul(number, across)))
+        found = []
+        for first in range(0, n, 8):  # so many rows as there are registers for their addresses
+            some = rows[first : first + 8]
+            with code.carried(code.number(0), whole, [zero] * len(some), n) as (k, now, new):
+                value = self.load(code, self.at(code, x, k), None)
+                new[:] = [
+                    b.call(fma, [value, self.load(code, self.at(code, row, k), None), total])
+                    for row, total in zip(some, now)
+                ]
+            value = self.load(code, self.at(code, x, whole), mask)
+            found += [
+                b.call(fma, [value, self.load(code, self.at(code, row, whole), mask), total])
+                for row, total in zip(some, now)
+            ]
+        self.save(code, self.totals(code, found), sums, None)
+        b.ret_void()
+        code.function.attributes.add("noinline")
+        self.dots_function = code.function
+        return code.function
+
+    def totals(self, code: Code, vectors: list[ir.Value]) -> ir.Value:
+        """One vector with the sum over each of as many vectors as there are lanes."""
+        b, n = code.b, self.lanes
+        typ = ir.VectorType(I32, n)
+        low = [k // 2 + (n if k % 2 else 0) for k in range(n)]
+        high = [k // 2 + n // 2 + (n if k % 2 else 0) for k in range(n)]
+        owners = [[v] * n for v in range(n)]  # whose sum each lane is a part of
+        while len(vectors) > 1:
+            half = len(vectors) // 2
+            new, whose = [], []
+            for j in range(half):
+                x, y = vectors[j], vectors[j + half]
+                parts = [b.shuffle_vector(x, y, ir.Constant(typ, mask)) for mask in (low, high)]
+                new.append(b.fadd(*parts))
+                both = owners[j] + owners[j + half]
+                whose.append([both[k] for k in low])
+            vectors, owners = new, whose
+        order = [owners[0].index(lane) for lane in range(n)]
+        return b.shuffle_vector(vectors[0], vectors[0], ir.Constant(typ, order))
 
     def runs(self, k: int) -> list[tuple[str, int | str, int]]:
         """The operands of a product as runs of slots that follow each other: array, first slot, number of slots."""
@@ -670,6 +838,7 @@ class Kernel:
                 b.store(b.fmul(lanes[0], reciprocal), self.mean(code, team.thread, m, row), align=self.size)
 
     def row_of_mean(self, code: Code, thread: ir.Value, m: int, row: ir.Value) -> ir.Value:
+        """Where in a thread's means a row stands."""
         b = code.b
         at = b.add(b.mul(thread, code.number(self.plan.means)), code.number(m))
         return b.add(b.mul(at, self.field(code, "batch")), row)
@@ -732,7 +901,8 @@ class _Body:
 
     def emit(self) -> None:
         part = self.part
-        nodes = {n for n, _ in (*part.spills, *part.sums)} | {s.node for s in (*part.stores, *part.carries)}
+        nodes = {n for n, _ in (*part.spills, *part.sums)}
+        nodes |= {s.node for s in part.stores} | {c.node for c in part.carries}
         for n in sorted(nodes):  # everything is read before anything is stored
             self.value(n)
         for n, slot in part.spills:
@@ -747,6 +917,7 @@ class _Body:
     # Values.
 
     def value(self, index: int) -> ir.Value:
+        """A node's value."""
         if index not in self.values:
             self.values[index] = self._value(index)
         return self.values[index]
@@ -779,6 +950,7 @@ class _Body:
         return self.emitter.call(node.op, *(self.value(a) for a in node.args))
 
     def one_for_all(self, at: ir.Value) -> ir.Value:
+        """A number from memory, in all lanes."""
         kernel = self.kernel
         return kernel.spread(self.code, self.code.b.load(at, typ=kernel.scalar, align=kernel.size))
 
@@ -824,6 +996,7 @@ class _Body:
     # Where values go.
 
     def put(self, value: ir.Value, at: ir.Value) -> None:
+        """Store a value, of the units that exist."""
         self.kernel.save(self.code, value, at, self.mask)
 
     def add_up(self, index: int, m: int) -> None:
@@ -867,7 +1040,7 @@ class _Body:
         self.put(value, self.place(f"state:{state}", "out"))
 
 
-def emit(step: Step, target: Target, double: bool) -> tuple[str, Layout, Schedule]:
-    """The IR of a step's kernel, and what its arguments are."""
-    kernel = Kernel(step, target, double)
+def emit(step: Step, target: Target, double: bool, raw: bool = False) -> tuple[str, Layout, Schedule]:
+    """The IR of a step's kernel, and what its arguments are; the arguments as those of `Kernel`."""
+    kernel = Kernel(step, target, double, raw)
     return kernel.text(), kernel.layout, kernel.plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from .emit import emit
 from .machine import Target, compiled
 from .step import Step
 
-import os
-SHARE = lambda s: s.threads>1 and (s.batch < 2 * s.threads or s.hidden>=int(os.environ.get('SH','9999')))
+Blocks = np.ndarray[Any, np.dtype[np.int64]]
+
 MANY = 64  # sets of arguments that a kernel remembers
 
 
@@ -30,17 +31,62 @@ class Sizes(NamedTuple):
     threads: int
 
 
-class Compiled:
-    """A compiled step, with its arguments as far as they do not change from call to call."""
+class Source(NamedTuple):
+    """How the entries of a product's weight lie in memory: see `Kernel.emit_pack`.
 
-    def __init__(self, step: Step, target: Target, double: bool) -> None:
-        text, self.layout, self.plan = emit(step, target, double)
+    Attributes:
+        segments: where the rows for each operand begin.
+        results: where the entries for each result begin.
+        along: the distance from one entry of an operand to the next.
+        across: that from one unit of the result to the next.
+        head: that from one head to the next.
+    """
+
+    segments: Sequence[int]
+    results: Sequence[int]
+    along: int
+    across: int
+    head: int = 0
+
+
+Weights = Callable[["Sizes"], Mapping[str, Source]]
+
+
+class Compiled:
+    """A compiled step, with its arguments as far as they do not change from call to call.
+
+    Args:
+        step: the step.
+        slots: how many slots a row of an array has, where there are several.
+        weights: how the weights of its products lie, by size.
+        names: the names of the learned tensors that they are.
+        target: what it is compiled for.
+        double, raw: as in `Kernel`.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        slots: Mapping[str, int],
+        weights: Weights,
+        names: Mapping[str, str],
+        target: Target,
+        double: bool,
+        raw: bool = False,
+    ) -> None:
+        self.slots = slots
+        self.weights = weights
+        text, self.layout, self.plan = emit(step, target, double, raw)
         self.step = step
+        self.target = target
         self.size = 8 if double else 4  # bytes of a number
         self.lanes = target.lanes(double)
-        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(compiled(text, target))
+        self.address = compiled(text, target)
+        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.address)
         self.place = {name: k for k, name in enumerate(self.layout.fields)}
-        self.numbers = {product.weight: k for k, product in enumerate(step.products)}
+        self.sources = [
+            (self.place[f"product {k}.source"], names[product.weight]) for k, product in enumerate(step.products)
+        ]
         self.frames: dict[Sizes, Frame] = {}
 
     def frame(self, sizes: Sizes) -> Frame:
@@ -75,7 +121,7 @@ class Frame:
             "order": self.order.ctypes.data,
             "lengths": self.lengths.ctypes.data,
             "reciprocal": self.bits(1 / sizes.hidden),
-            "shared": int(SHARE(sizes)),
+            "shared": int(shares_units(sizes.batch, sizes.threads)),
         }
         self.room("barrier", 128)  # its two counters, each in a cache line of its own
         self.add_products()
@@ -87,27 +133,42 @@ class Frame:
     def add_products(self) -> None:
         """The blocks of units, and room for the packed weights."""
         kernel, layout = self.kernel, self.kernel.layout
-        self.tables = []
+        self.tables: list[Blocks] = []
+        self.offsets: list[Any] = []
         for k, table in enumerate(layout.tables):
             heads = self.sizes.heads if table.headed else 1
             self.tables.append(blocks(self.width[table.width], heads, table.vectors * kernel.lanes))
             self.values |= {f"table {k}.at": self.tables[k].ctypes.data, f"table {k}.blocks": len(self.tables[k])}
+        sources = kernel.weights(self.sizes)
         for k, product in enumerate(kernel.step.products):
+            source = sources[product.weight]
+            offsets = np.array([*source.segments, *source.results], dtype=np.int64)
+            self.offsets.append(offsets)
+            self.values |= {
+                f"product {k}.offsets": offsets.ctypes.data,
+                f"product {k}.along": source.along,
+                f"product {k}.across": source.across,
+                f"product {k}.head": source.head,
+            }
             rows = self.width[product.inner] // (self.sizes.heads if product.headed else 1)
             self.values[f"product {k}.rows"] = rows
-            table = layout.of_product[k]
-            per_row = product.results * layout.tables[table].vectors * kernel.lanes
-            entries = len(self.tables[table]) * len(product.operands) * rows * per_row
+            of = layout.of_product[k]
+            per_row = product.results * layout.tables[of].vectors * kernel.lanes
+            entries = len(self.tables[of]) * len(product.operands) * rows * per_row
             self.room(f"product {k}.packed", entries * kernel.size)
 
     def add_memory(self) -> None:
         """Room for the states, for what is spilled and for means."""
         kernel, batch, size = self.kernel, self.sizes.batch, self.kernel.size
         for array in kernel.step.arrays:
+            width = self.width[array.width]
+            row, slot = width * kernel.slots.get(array.name, 1), width
             if array.name.startswith("state:"):
-                width = self.width[array.width]
                 self.room(f"{array.name}.at", 2 * batch * width * size)
-                self.values |= {f"{array.name}.row": width, f"{array.name}.slot": batch * width}
+                slot = batch * width
+            self.values |= {f"{array.name}.row": row, f"{array.name}.slot": slot}
+        for carry in kernel.step.carries:
+            self.values |= {f"{kind}:{carry.state}.row": self.width[carry.width] for kind in ("first", "final", "home")}
         for name, slots in kernel.plan.scratch.items():
             width = self.width[name]
             self.room(f"scratch_{name}.at", batch * slots * width * size)
@@ -138,7 +199,12 @@ class Frame:
         return found, memory
 
 
-def blocks(width: int, heads: int, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def shares_units(batch: int, threads: int) -> bool:
+    """Whether the threads of a team share the units, and not the sequences."""
+    return threads > 1 and batch < 2 * threads
+
+
+def blocks(width: int, heads: int, size: int) -> Blocks:
     """The blocks of some units: first unit, number of units, head."""
     per_head = width // heads
     rows = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.language import Program, derive
-from holdfast.language.graph import Graph, Node, needed
+from holdfast.language.graph import Graph, Node
 from holdfast.language.operations import OPERATIONS
 from holdfast.language.program import MAIN_WEIGHT, Parameter
 from holdfast.language.symbols import LAYER_NORM_EPSILON, Value, leaf, sqrt
@@ -83,11 +83,10 @@ class _Lowering:
             elif index not in place:
                 group = member[index]
                 operand = place[group.operand]
-                raw = [
-                    Value(graph, graph.add("product", [operand], f"{group.weight} {gate}")) for gate in group.gates
-                ]
+                raw = [Value(graph, graph.add("product", [operand], f"{group.weight} {gate}")) for gate in group.gates]
                 if program.layer_norm:
-                    raw = self.normalised(raw, group.weight, group.gates)
+                    name = gain_name(group.weight)
+                    raw = normalised(raw, [leaf(graph, "parameter", f"{name}.{gate}") for gate in group.gates])
                 for gate, n, value in zip(group.gates, group.nodes, raw):
                     biased = program.bias and group.weight == MAIN_WEIGHT and gate not in joined
                     place[n] = (value + leaf(graph, "parameter", f"bias_hh.{gate}") if biased else value).index
@@ -107,20 +106,6 @@ class _Lowering:
         )
         return new, frozenset(joined)
 
-    def normalised(self, raw: list[Value], weight: str, gates: Sequence[str]) -> list[Value]:
-        """A layer norm over the vector of all gates."""
-        count = len(raw)
-
-        def mean(values: list[Value]) -> Value:
-            total = functools.reduce(lambda a, b: a + b, values)
-            return Value(self.graph, self.graph.add("mean", [(total * (1 / count)).index]))
-
-        middle = mean(raw)
-        centred = [r - middle for r in raw]
-        scale = 1.0 / sqrt(mean([c * c for c in centred]) + LAYER_NORM_EPSILON)
-        gains = [leaf(self.graph, "parameter", f"{gain_name(weight)}.{gate}") for gate in gates]
-        return [gain * (c * scale) for gain, c in zip(gains, centred)]
-
     def joined(self) -> set[str]:
         """The gates whose input and recurrent part are used only as their sum, so that one bias will do."""
         program = self.program
@@ -135,12 +120,28 @@ class _Lowering:
         inputs = {node.label: index for index, node in enumerate(program.nodes) if node.op == "input"}
         found = set()
         for gate in program.gates:
-            products = [i for i, n in enumerate(program.nodes) if n.op == "product" and n.label == f"{MAIN_WEIGHT} {gate}"]
+            products = [
+                i for i, n in enumerate(program.nodes) if n.op == "product" and n.label == f"{MAIN_WEIGHT} {gate}"
+            ]
             if len(products) == 1 and gate in inputs and users[products[0]] == users[inputs[gate]]:
                 user = users[products[0]]
                 if len(user) == 1 and user[0] >= 0 and program.nodes[user[0]].op == "add":
                     found.add(gate)
         return found
+
+
+def normalised(raw: Sequence[Value], gains: Sequence[Value]) -> list[Value]:
+    """A layer norm over the vector of all gates, for each gate."""
+    graph = raw[0].graph
+
+    def mean(values: Sequence[Value]) -> Value:
+        total = functools.reduce(lambda a, b: a + b, values)
+        return Value(graph, graph.add("mean", [(total * (1 / len(raw))).index]))
+
+    middle = mean(raw)
+    centred = [r - middle for r in raw]
+    scale = 1.0 / sqrt(mean([c * c for c in centred]) + LAYER_NORM_EPSILON)
+    return [gain * (c * scale) for gain, c in zip(gains, centred)]
 
 
 class _Builder:
@@ -151,6 +152,7 @@ class _Builder:
         self.arrays: dict[str, Array] = {}
         self.products: list[Product] = []
         self.stores: list[Store] = []
+        self.before: list[Store] = []
         self.carries: list[Carry] = []
         self.leaves: dict[int, str | None] = {}
 
@@ -164,7 +166,9 @@ class _Builder:
         self.arrays.setdefault(array, Array(array, order, width))
         self.stores.append(Store(node, array, slot))
 
-    def product(self, weight: str, operands: Sequence[int], results: int, width: str, inner: str, headed: bool) -> list[int]:
+    def product(
+        self, weight: str, operands: Sequence[int], results: int, width: str, inner: str, headed: bool
+    ) -> list[int]:
         number = len(self.products)
         self.products.append(Product(weight, tuple(operands), results, width, inner, headed))
         nodes = [self.graph.add("product", operands, f"{number} {k}") for k in range(results)]
@@ -179,6 +183,7 @@ class _Builder:
             arrays=tuple(self.arrays.values()),
             products=tuple(self.products),
             stores=tuple(self.stores),
+            before=tuple(self.before),
             carries=tuple(self.carries),
             backward=backward,
             resets=resets,
@@ -203,7 +208,7 @@ def _leaf(builder: _Builder, program: Program, node: Node) -> int:
 
 
 @functools.lru_cache(maxsize=512)
-def forward(program: Program, trace: bool, save: bool, resets: bool, fused: bool) -> Forward:
+def forward(program: Program, trace: bool, save: bool, resets: bool, projection: str) -> Forward:
     """The forward step.
 
     Args:
@@ -211,13 +216,16 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, fused: bool
         trace: whether the states and the shown values of every step are stored.
         save: whether what the way back needs is kept.
         resets: whether there are boundaries.
-        fused: whether the step multiplies the input too, and does not find its products in `gates`.
+        projection: where W x is computed: "within" the step, "ahead" of all steps, or "outside" the kernel; "stream"
+            is within, with every learned tensor read where it lies.
     """
     low, joined = lowered(program)
     builder = _Builder()
-    inputs: list[int] = []
-    if fused:
-        inputs = builder.product("input", [builder.load("x", 0, "packed", "input")], len(low.gates), "units", "input", False)
+    inputs = (
+        []
+        if projection == "outside"
+        else _inputs(builder, low, program.layer_norm, joined if projection == "stream" else frozenset())
+    )
     place: dict[int, int] = {}
     member = {n: group for group in low.groups for n in group.nodes}
     for index, node in enumerate(low.nodes):
@@ -227,10 +235,10 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, fused: bool
             place[index] = builder.graph.constant(float(node.label))
         elif node.op == "input":
             gate = low.gates.index(node.label)
-            place[index] = inputs[gate] if fused else builder.load("gates", gate, "packed", volatile=save)
-            if fused and low.bias:
-                bias = builder.load("bias", gate, "unit")
-                place[index] = builder.graph.add("add", [inputs[gate], bias])
+            if projection in ("within", "stream"):
+                place[index] = inputs[gate]
+            else:
+                place[index] = builder.load("gates", gate, "packed", volatile=save)
         elif node.op == "state":
             place[index] = builder.load(f"state:{node.label}", "in", "local", _width(low, node.label))
         elif node.op in ("parameter", "mask"):
@@ -239,7 +247,9 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, fused: bool
             group = member[index]
             number = low.groups.index(group)
             wide = "output" if low.projection else "units"
-            nodes = builder.product(f"group {number}", [place[group.operand]], len(group.nodes), "units", wide, low.heads > 1)
+            nodes = builder.product(
+                f"group {number}", [place[group.operand]], len(group.nodes), "units", wide, low.heads > 1
+            )
             place.update(zip(group.nodes, nodes))
         elif node.op == "project":
             [place[index]] = builder.product("projection", [place[node.args[0]]], 1, "output", "units", False)
@@ -256,15 +266,35 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, fused: bool
             builder.store(place[node_index], f"shown:{k}", 0, "outer")
     kept: list[Kept] = []
     slots = {"kept": 0, "kept_output": 0, "kept_rows": 0}
-    if save and fused:  # kept as the other form keeps it, so that the way back is the same
-        other = forward(program, trace, save, resets, False)
+    if projection == "ahead":
+        builder.arrays.setdefault("gates", Array("gates", "packed", volatile=save))
+        builder.before = [Store(node, "gates", gate) for gate, node in enumerate(inputs)]
+    if save and projection == "within":  # kept as the other forms keep it, so that the way back is the same
+        other = forward(program, trace, save, resets, "outside")
         kept, slots = list(other.kept), dict(other.slots)
-        for k in kept:
-            width = {"kept_output": "output", "kept_rows": "row"}.get(k.array, "units")
-            builder.store(place[k.node], k.array, k.slot, "packed", width)
+        for own in kept:
+            width = {"kept_output": "output", "kept_rows": "row"}.get(own.array, "units")
+            builder.store(place[own.node], own.array, own.slot, "packed", width)
     elif save:
         kept = _keep(builder, low, place, trace, resets, slots)
     return Forward(low, builder.step(False, resets, 0.0), tuple(kept), slots, joined)
+
+
+def _inputs(builder: _Builder, low: Program, normed: bool, joined: frozenset[str]) -> list[int]:
+    """W x + b, or LN(W x) + b, for each gate, as nodes; with b_hh as well for those gates that are named."""
+    x = builder.load("x", 0, "packed", "input")
+    graph, gates = builder.graph, low.gates
+    found = builder.product("input", [x], len(gates), "units", "input", False)
+    if normed:
+        gains = [Value(graph, builder.load("gain", k, "unit")) for k in range(len(gates))]
+        found = [value.index for value in normalised([Value(graph, n) for n in found], gains)]
+    if low.bias:
+        found = [graph.add("add", [n, builder.load("bias", k, "unit")]) for k, n in enumerate(found)]
+        found = [
+            graph.add("add", [n, builder.load("bias_hh", k, "unit")]) if gate in joined else n
+            for k, (gate, n) in enumerate(zip(gates, found))
+        ]
+    return found
 
 
 def _keep(
@@ -338,7 +368,7 @@ def backward(
         output: whether a gradient arrives at the output.
         traced: for each traced value, whether a gradient arrives there.
     """
-    ahead = forward(program, trace, True, resets, False)
+    ahead = forward(program, trace, True, resets, "outside")
     return ahead, _Back(ahead, trace, resets, output, traced).run()
 
 
@@ -408,9 +438,10 @@ class _Back:
             elif node.op == "adjoint":
                 place.append(self.adjoint(node.label))
             elif node.op == "transposed":
-                group = low.groups[int(node.label)]
                 wide = "output" if low.projection else "units"
-                place += builder.product(f"back {node.label}", [place[a] for a in node.args], 1, wide, "units", low.heads > 1)
+                place += builder.product(
+                    f"back {node.label}", [place[a] for a in node.args], 1, wide, "units", low.heads > 1
+                )
             elif node.op == "unproject":
                 place += builder.product("unproject", [place[node.args[0]]], 1, "units", "output", False)
             else:

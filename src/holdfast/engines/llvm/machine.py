@@ -65,7 +65,9 @@ class Target:
     def machine(self) -> llvm.TargetMachine:
         """LLVM's object for it."""
         target = llvm.Target.from_triple(self.triple)
-        return target.create_target_machine(cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="jitdefault")
+        return target.create_target_machine(
+            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="jitdefault"
+        )
 
 
 def _initialise() -> None:

@@ -25,12 +25,13 @@ from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import names
 from . import lowering, machine, threads
-from .frame import Compiled, Sizes
+from .frame import Compiled, Sizes, Source
 from .memory import empty
 
+SMALL_STEP = int(os.environ.get("SS", "40000"))  # multiplications of a step below which threads do not share it
 SMALL = 200_000  # multiplications below which a second thread costs more than it gives
-FUSE_FEATURES = int(os.environ.get('FF','8'))  # features of an input that is always multiplied in the kernel
-FUSE_BATCH = int(os.environ.get('FB','8'))  # sequences a thread from which on any input is
+WITHIN_FEATURES = int(os.environ.get("FF", "8"))  # so few features are always multiplied within the step
+WITHIN_BATCH = int(os.environ.get("FB", "8"))  # and any number of them, from so many sequences a thread on
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
 SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
 
@@ -95,12 +96,17 @@ class Call:
         self, kernel: Compiled, program: Program, low: Program, inputs: Inputs, rows: Rows, back: bool
     ) -> None:
         self.kernel, self.program, self.rows, self.back = kernel, low, rows, back
-        self.weights = {n: w if w.is_contiguous() else w.contiguous() for n, w in zip(_names(program), inputs.weights)}
+        self.weights = {
+            n: w if w.is_contiguous() else w.contiguous() for n, w in zip(names_of(program), inputs.weights)
+        }
         self.hidden = inputs.weights[0].shape[0] // len(program.gates)
         self.output = inputs.state[0].shape[-1]
         steps, batch = inputs.x.shape[:2]
-        work = rows.count * (self.weights["weight_hh"].numel() + 20 * self.hidden)
-        team = threads.count() if work > SMALL else 1
+        per_row = self.weights["weight_hh"].numel() + 20 * self.hidden
+        team = threads.count()
+        # Where the threads share the units they meet in every step.
+        small = batch * per_row < SMALL_STEP if batch < 2 * team else rows.count * per_row < SMALL
+        team = 1 if small else team
         self.sizes = Sizes(steps, batch, inputs.x.shape[2], self.hidden, self.output, program.heads, team)
         frame = kernel.frame(self.sizes)
         self.arguments, memory = frame.arguments()
@@ -111,24 +117,24 @@ class Call:
                 self.point(name, getattr(rows, name))
 
     def point(self, name: str, tensor: Tensor) -> None:
+        """Where a table of the arguments lies."""
         self.alive.append(tensor)
         self.arguments[self.kernel.place[name]] = tensor.data_ptr()
 
-    def array(self, name: str, tensor: Tensor, row: int = 0, slot: int = 0, first_row: int = 0) -> None:
+    def array(self, name: str, tensor: Tensor, first_row: int = 0) -> None:
         """Where an array of the step lies, if the step has it; its rows may be those from some row on."""
-        place = self.kernel.place.get(f"{name}.at")
+        place = self.kernel.place.get(name + ".at")
         if place is not None:
             self.alive.append(tensor)
-            self.arguments[place] = tensor.data_ptr() - first_row * row * self.kernel.size
-            self.arguments[place + 1] = row
-            self.arguments[place + 2] = slot
+            at = tensor.data_ptr()
+            self.arguments[place] = at - first_row * self.arguments[place + 1] * self.kernel.size if first_row else at
 
     def given(self, masks: Sequence[Tensor]) -> None:
         """Parameters and masks."""
         for p in self.program.parameters:
-            self.array(f"parameter:{p.name}", self.weights[p.name], 0, self.hidden)
+            self.array(f"parameter:{p.name}", self.weights[p.name])
         for m, tensor in zip(self.program.masks, masks):
-            self.array(f"mask:{m.name}", tensor.contiguous(), tensor.shape[-1])
+            self.array(f"mask:{m.name}", tensor.contiguous())
 
     def states(self, first: Sequence[Tensor]) -> list[Tensor]:
         """What the first step starts from; returns where the final state will be."""
@@ -136,24 +142,17 @@ class Call:
         for name, value in zip(self.program.states, first):
             value = value.contiguous()
             end = torch.empty_like(value)
-            self.array(f"first:{name}", value, value.shape[-1])
-            self.array(f"final:{name}", end, end.shape[-1])
+            self.array("first:" + name, value)
+            self.array("final:" + name, end)
             final.append(end)
         return final
 
-    def product(self, weight: str, source: Tensor, offsets: Sequence[int], along: int, across: int, head: int) -> None:
-        """Where the weight of a product lies: see `Kernel.emit_pack`."""
-        number = self.kernel.numbers.get(weight)
-        if number is None:
-            return
-        place = self.kernel.place[f"product {number}.packed"]
-        table = (ctypes.c_int64 * len(offsets))(*offsets)
-        self.alive += [source, table]
-        self.arguments[place + 1] = source.data_ptr()
-        self.arguments[place + 3] = ctypes.addressof(table)
-        self.arguments[place + 4] = along
-        self.arguments[place + 5] = across
-        self.arguments[place + 6] = head
+    def products(self) -> None:
+        """Where the weights of the products lie."""
+        for number, name in self.kernel.sources:
+            tensor = self.weights[name]
+            self.alive.append(tensor)
+            self.arguments[number] = tensor.data_ptr()
 
     def run(self, first: int, last: int, begin: bool, end: bool) -> None:
         """Run over some steps: the first of the run, those between, the last of the run."""
@@ -162,20 +161,52 @@ class Call:
         arguments[1] = begin
         arguments[2] = end
         arguments[3] = last - 1 if self.back else first
+        arguments[4] = begin
         self.kernel.run(ctypes.addressof(arguments), self.sizes.threads)
 
 
 @functools.lru_cache(maxsize=512)
-def _names(program: Program) -> list[str]:
+def names_of(program: Program) -> list[str]:
+    """The names of a program's learned tensors."""
     return names(program)
 
 
 @functools.lru_cache(maxsize=512)
 def _forward_kernel(
-    program: Program, trace: bool, save: bool, resets: bool, fused: bool, double: bool, vectors: str
+    program: Program, trace: bool, save: bool, resets: bool, projection: str, double: bool, vectors: str
 ) -> tuple[lowering.Forward, Compiled]:
-    ahead = lowering.forward(program, trace, save, resets, fused)
-    return ahead, Compiled(ahead.step, machine.host(vectors), double)
+    ahead = lowering.forward(program, trace, save, resets, projection)
+    return ahead, forward_kernel(ahead, machine.host(vectors), double)
+
+
+def forward_kernel(ahead: lowering.Forward, target: machine.Target, double: bool, raw: bool = False) -> Compiled:
+    """A forward step, compiled."""
+    low = ahead.program
+
+    def weights(sizes: Sizes) -> dict[str, Source]:
+        h, inner = sizes.hidden, sizes.output // sizes.heads
+        found = {"projection": Source([0], [0], 1, h)}
+        found["input"] = Source([0], [k * h * sizes.input for k in range(len(low.gates))], 1, sizes.input)
+        for k, group in enumerate(low.groups):
+            found[f"group {k}"] = Source([0], [row * h * inner for row in rows_of(low, group)], 1, inner)
+        return found
+
+    slots = {"gates": len(low.gates), **ahead.slots}
+    return Compiled(ahead.step, slots, weights, _weights(low), target, double, raw)
+
+
+def rows_of(low: Program, group: Group) -> list[int]:
+    """Which of the gates of its weight a group multiplies."""
+    order = next(w.gates for w in low.weights if w.name == group.weight)
+    return [order.index(gate) for gate in group.gates]
+
+
+def _weights(low: Program) -> dict[str, str]:
+    """The name of the learned tensor of each product, forward or backward."""
+    found = {"input": "weight_ih", "projection": "weight_hr", "unproject": "weight_hr"}
+    for k, group in enumerate(low.groups):
+        found |= {f"group {k}": group.weight, f"back {k}": group.weight}
+    return found
 
 
 @functools.lru_cache(maxsize=512)
@@ -189,79 +220,86 @@ def _backward_kernel(
     vectors: str,
 ) -> tuple[lowering.Forward, lowering.Backward, Compiled]:
     ahead, back = lowering.backward(program, trace, resets, output, traced)
-    return ahead, back, Compiled(back.step, machine.host(vectors), double)
+    low = ahead.program
+
+    def weights(sizes: Sizes) -> dict[str, Source]:
+        h, inner = sizes.hidden, sizes.output // sizes.heads
+        found = {"unproject": Source([0], [0], h, 1)}
+        for k, group in enumerate(low.groups):
+            segments = [row * h * inner for row in rows_of(low, group)]
+            found[f"back {k}"] = Source(segments, [0], inner, 1, h // sizes.heads * inner - inner)
+        return found
+
+    slots = {"gates": len(low.gates), **ahead.slots, "d": back.slots, "sums": len(back.sums)}
+    return ahead, back, Compiled(back.step, slots, weights, _weights(low), machine.host(vectors), double)
 
 
-def _vectors() -> str:
+def vectors_wanted() -> str:
+    """The vector units that are asked for by name; empty for the best."""
     return os.environ.get(machine.VARIABLE, "")
 
 
 def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The visible results of a run, and what `backward` needs; as the reference engine's."""
     x, resets = inputs.x, inputs.reset is not None
-    fused = _fuses(program, inputs)
-    ahead, kernel = _forward_kernel(program, trace, save, resets, fused, x.dtype == torch.float64, _vectors())
+    projection = _projection(program, inputs)
+    ahead, kernel = _forward_kernel(
+        program, trace, save, resets, projection, x.dtype == torch.float64, vectors_wanted()
+    )
     low = ahead.program
     rows = Rows(inputs)
     call = Call(kernel, program, low, inputs, rows, inputs.reverse)
     steps, batch = x.shape[:2]
     hidden, output = call.hidden, call.output
     call.given(inputs.masks)
+    call.products()
     y = _series(x, (steps, batch, output), rows.ragged)
-    call.array("y", y, output)
+    call.array("y", y)
     others = len(low.states) - 1
     traced = [_series(x, (steps, batch, hidden), rows.ragged) for _ in range(others + len(low.shown))] if trace else []
     for k, series in enumerate(traced):
-        call.array(f"trace:{k}" if k < others else f"shown:{k - others}", series, hidden)
-    width = len(low.gates) * hidden
+        call.array(f"trace:{k}" if k < others else f"shown:{k - others}", series)
     saved = []
     if save:
         widths = {"gates": hidden, "kept": hidden, "kept_output": output, "kept_rows": 1}
         for name, slots in {"gates": len(low.gates), **ahead.slots}.items():
             kept = empty(x, (steps, batch, slots * widths[name]))
-            call.array(name, kept, slots * widths[name], widths[name])
+            call.array(name, kept)
             saved.append(kept)
     final = call.states(_first_states(call, inputs) if resets else inputs.state)
-    for k, group in enumerate(low.groups):
-        weight = call.weights[group.weight]
-        inner = weight.shape[1]
-        order = next(w.gates for w in low.weights if w.name == group.weight)
-        offsets = [0, *(order.index(gate) * hidden * inner for gate in group.gates)]
-        call.product(f"group {k}", weight, offsets, 1, inner, 0)
-    if low.projection:
-        call.product("projection", call.weights["weight_hr"], [0, 0], 1, hidden, 0)
-
     flat, bias = rows.packed(x), _input_bias(program, ahead.joined, call.weights)
-    if fused:
-        inner = x.shape[2]
-        call.array("x", flat, inner)
-        call.product("input", call.weights["weight_ih"], [0, *range(0, width * inner, hidden * inner)], 1, inner, 0)
-        if bias is not None:
-            call.array("bias", bias, 0, hidden)
+    call.array("x", flat)
+    if bias is not None:
+        call.array("bias", bias)
+    if projection == "within":
         if rows.count:
             call.run(0, rows.steps, True, True)
     else:
+        width = len(low.gates) * hidden
         spans = list(rows.spans(width, kernel.size, inputs.reverse))
         most = max((end - begin for *_, begin, end in spans), default=0)
         gates = saved[0].flatten(0, 1) if save else empty(x, (most, width))
         for number, (first, last, begin, end) in enumerate(spans):
             part = gates[begin:end] if save else gates[: end - begin]
-            _project(program, call.weights, bias, flat[begin:end], part)
-            call.array("gates", part, width, hidden, begin)
+            call.array("gates", part, begin)
+            if projection == "outside":
+                _project(program, call.weights, bias, flat[begin:end], part)
             call.run(first, last, number == 0, number + 1 == len(spans))
     if not rows.count:
         final = [s.clone() for s in inputs.state]
     return [y, *final, *traced], saved
 
 
-def _fuses(program: Program, inputs: Inputs) -> bool:
-    """Whether the kernel multiplies the input itself, step by step, in place of one product for all steps.
+def _projection(program: Program, inputs: Inputs) -> str:
+    """Where W x is computed.
 
-    That saves the way of the products through memory, but reads the weight in every step: it pays where that is small,
-    or where many sequences share what is read.
+    Within the step its results need no way through memory, but the weight is read in every step: that pays where the
+    weight is small, or where many sequences share what is read. A layer norm over all gates is PyTorch's.
     """
+    if program.layer_norm:
+        return "outside"
     batch, features = inputs.x.shape[1:]
-    return not program.layer_norm and (features <= FUSE_FEATURES or batch >= FUSE_BATCH * threads.count())
+    return "within" if features <= WITHIN_FEATURES or batch >= WITHIN_BATCH * threads.count() else "ahead"
 
 
 def _series(x: Tensor, shape: tuple[int, ...], ragged: bool) -> Tensor:
@@ -283,16 +321,9 @@ def _input_bias(program: Program, joined: frozenset[str], weights: Mapping[str, 
 
 
 def _project(program: Program, weights: Mapping[str, Tensor], bias: Tensor | None, x: Tensor, out: Tensor) -> None:
-    """The input part of all gates, for all rows of x."""
-    weight = weights["weight_ih"]
-    if program.layer_norm:
-        product = torch.mm(x, weight.t())
-        normed = F.layer_norm(product, product.shape[-1:], weights["weight_ln_x"], bias, LAYER_NORM_EPSILON)
-        out.copy_(normed)
-    elif bias is None:
-        torch.mm(x, weight.t(), out=out)
-    else:
-        torch.addmm(bias, x, weight.t(), out=out)
+    """LN(W x) + b for all gates and all rows of x."""
+    product = torch.mm(x, weights["weight_ih"].t())
+    out.copy_(F.layer_norm(product, product.shape[-1:], weights["weight_ln_x"], bias, LAYER_NORM_EPSILON))
 
 
 def _first_states(call: Call, inputs: Inputs) -> list[Tensor]:
@@ -324,39 +355,32 @@ def backward(
     x, resets = inputs.x, inputs.reset is not None
     arrives = tuple(g is not None for g in traced)
     ahead, back, kernel = _backward_kernel(
-        program, trace, resets, output is not None, arrives, x.dtype == torch.float64, _vectors()
+        program, trace, resets, output is not None, arrives, x.dtype == torch.float64, vectors_wanted()
     )
     low = ahead.program
     rows = Rows(inputs)
     call = Call(kernel, program, low, inputs, rows, not inputs.reverse)
     hidden, wide = call.hidden, call.output
     call.given(inputs.masks)
+    call.products()
     kept = dict(zip(("gates", *ahead.slots), saved))
     for name, tensor in kept.items():
-        call.array(name, tensor, tensor.shape[-1], {"kept_output": wide, "kept_rows": 1}.get(name, hidden))
+        call.array(name, tensor)
     if output is not None:
-        call.array("dy", output.contiguous(), wide)
+        call.array("dy", output.contiguous())
     for k, gradient in enumerate(traced):
         if gradient is not None:
-            call.array(f"dtraced:{k}", gradient.contiguous(), hidden)
+            call.array(f"dtraced:{k}", gradient.contiguous())
     to_state = call.states([torch.zeros_like(s) if g is None else g for g, s in zip(final, inputs.state)])
     sums = x.new_zeros(call.sizes.threads, len(back.sums), hidden)
-    call.array("sums", sums, len(back.sums) * hidden, hidden)
-    home = [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.home]
+    call.array("sums", sums)
+    home = [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.state] if resets else []
     if resets:
         boundaries = inputs.boundaries()
         assert boundaries is not None
         call.point("resets", boundaries.contiguous().view(torch.uint8))
-        for name, total in zip(low.states, home or [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.state]):
-            call.array(f"home:{name}", total, total.shape[-1])
-    for k, group in enumerate(low.groups):
-        weight = call.weights[group.weight]
-        inner = weight.shape[1]
-        order = next(w.gates for w in low.weights if w.name == group.weight)
-        offsets = [*(order.index(gate) * hidden * inner for gate in group.gates), 0]
-        call.product(f"back {k}", weight, offsets, inner, 1, hidden // low.heads * inner - inner)
-    if low.projection:
-        call.product("unproject", call.weights["weight_hr"], [0, 0], hidden, 1, 0)
+        for name, total in zip(low.states, home):
+            call.array(f"home:{name}", total)
 
     width = back.slots * hidden
     spans = list(rows.spans(width, kernel.size, call.back))
@@ -366,8 +390,8 @@ def backward(
     flat = rows.packed(x)
     to_x = empty(flat, flat.shape) if need_x else None
     for number, (first, last, begin, end) in enumerate(spans):
-        call.array("d", d, width, hidden, begin)
-        call.array("dprojected", projected, wide, 0, begin)
+        call.array("d", d, begin)
+        call.array("dprojected", projected, begin)
         call.run(first, last, number == 0, number + 1 == len(spans))
         part = slice(begin, end)
         learned.add(d[: end - begin], projected[: end - begin], flat[part], part, None if to_x is None else to_x[part])
@@ -376,7 +400,7 @@ def backward(
     return Gradients(
         None if to_x is None else rows.padded(to_x, x.shape),
         to_state,
-        [total.sum(0) for total in home],
+        [total.sum(0) for total in home[: len(inputs.home)]],
         learned.finished(sums.sum(0)),
     )
 
@@ -493,17 +517,15 @@ class _Learned:
                     weight, gate = self.low.nodes[n].label.split()
                     if weight == MAIN_WEIGHT and gate in self.ahead.joined:
                         recurrent[gates.index(gate)] = totals[slot]
-        return [self.gradient(name) for name in _names(self.program)]
+        return [self.gradient(name) for name in names_of(self.program)]
 
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
     """Shape and dtype of each tensor that `forward` saves for `backward`."""
-    ahead = lowering.forward(program, trace, True, inputs.reset is not None, False)
+    ahead = lowering.forward(program, trace, True, inputs.reset is not None, "outside")
     steps, batch = inputs.x.shape[:2]
     gates = inputs.weights[0].shape[0]
     hidden, output = gates // len(program.gates), inputs.state[0].shape[-1]
     widths = {"kept": hidden, "kept_output": output, "kept_rows": 1}
     shapes = [gates, *(slots * widths[name] for name, slots in ahead.slots.items())]
     return [((steps, batch, width), inputs.x.dtype) for width in shapes]
-
-

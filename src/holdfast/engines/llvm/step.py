@@ -91,6 +91,7 @@ class Step:
         arrays: what it loads from and stores to.
         products: its matrix products.
         stores: what it stores.
+        before: what is stored for all steps before the first one runs; it depends on no state.
         carries: what it hands to the next step.
         backward: whether it runs against the direction of the recurrence.
         resets: whether sequences may return home between steps.
@@ -102,6 +103,7 @@ class Step:
     arrays: tuple[Array, ...]
     products: tuple[Product, ...]
     stores: tuple[Store, ...]
+    before: tuple[Store, ...]
     carries: tuple[Carry, ...]
     backward: bool
     resets: bool
@@ -146,6 +148,7 @@ class Schedule:
 
     Attributes:
         passes: in the order in which they run.
+        before: what runs once for all steps, or None.
         places: where the operands of each product lie.
         scratch: how many slots are spilled, by width.
         means: how many means there are.
@@ -155,6 +158,7 @@ class Schedule:
     """
 
     passes: tuple[Pass, ...]
+    before: Pass | None
     places: tuple[tuple[Place, ...], ...]
     scratch: Mapping[str, int]
     means: int
@@ -246,7 +250,6 @@ class _Scheduler:
             return key
 
         materialised: list[int] = []
-        places: list[tuple[Place, ...]] = []
         for product in step.products:
             for operand in product.operands:
                 if not _direct(step, operand) and operand not in self.stored and operand not in materialised:
@@ -285,8 +288,7 @@ class _Scheduler:
         for n in sorted(at_spill):
             slots[n] = scratch[at_spill[n][1]]
             scratch[at_spill[n][1]] += 1
-        for product in step.products:
-            places.append(tuple(self._place(operand, at_spill, slots) for operand in product.operands))
+        places = [tuple(self._place(o, at_spill, slots) for o in product.operands) for product in step.products]
         keys = sorted({key for _, key in done})
         passes = tuple(
             Pass(
@@ -301,7 +303,18 @@ class _Scheduler:
             for key in keys
         )
         home = {n: self.at(n) for n in range(len(step.nodes)) if self.once(n)}
-        return Schedule(passes, tuple(places), scratch, len(self.number), dict(self.number), home, slots)
+        before = None
+        if step.before:
+            ahead = {k for s in step.before for k in self.products_of(s.node)}
+            before = Pass(0, "units", tuple(sorted(ahead)), (), (), (), step.before, ())
+        return Schedule(passes, before, tuple(places), scratch, len(self.number), dict(self.number), home, slots)
+
+    def products_of(self, index: int) -> set[int]:
+        """The products that a node depends on."""
+        node = self.step.nodes[index]
+        if node.op == "product":
+            return {int(node.label.split()[0])}
+        return {k for a in node.args for k in self.products_of(a)}
 
     def _width(self, array: str) -> str | None:
         width = self.step.array(array).width

@@ -1,0 +1,220 @@
+"""Every vector path, and every way through a run that a small case does not take by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from holdfast.engines.llvm import machine, run
+from tests.agreement import check, plain
+from tests.configurations import Configuration, configurations
+from tests.engines.llvm.calls import VECTORS, make, outcome
+from tests.support import assert_all_close
+
+SAMPLE = 200
+NEVER = 1 << 60
+
+
+def _every(step: int, first: int = 0) -> list[Any]:
+    cs = list(enumerate(configurations(SAMPLE)))
+    return [pytest.param(c, k, id=f"{k}-{c['kind']}") for k, c in cs[first::step]]
+
+
+def _others(step: int, first: int = 0) -> list[Any]:
+    taken = {p.values[1] for p in _every(step, first)}
+    return [p for p in _every(1) if p.values[1] not in taken]
+
+
+# Vector paths.
+
+
+@pytest.mark.parametrize("vectors", VECTORS)
+@pytest.mark.parametrize(("c", "seed"), _every(8))
+def test_each_vector_path_agrees_with_the_oracle(
+    c: Configuration, seed: int, vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machine.VARIABLE, vectors)
+    check(c, seed, "llvm")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("vectors", VECTORS)
+@pytest.mark.parametrize(("c", "seed"), _others(8))
+def test_each_vector_path_agrees_with_the_oracle_in_the_other_cases(
+    c: Configuration, seed: int, vectors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machine.VARIABLE, vectors)
+    check(c, seed, "llvm")
+
+
+@pytest.mark.parametrize("vectors", VECTORS)
+def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    original = run.Compiled
+
+    def spy(step: Any, target: machine.Target, double: bool) -> Any:
+        found.append(target)
+        return original(step, target, double)
+
+    monkeypatch.setenv(machine.VARIABLE, vectors)
+    monkeypatch.setattr(run, "Compiled", spy)
+    call = make("LSTM", hidden=3, cell_clip=0.123)  # a program that no other test has
+    outcome(call, "llvm")
+    assert [t.name for t in found] == [vectors, vectors]
+    assert {t.bits for t in found} == {{"avx512": 512, "avx2": 256, "portable": 128}[vectors]}
+
+
+# Ways through a run.
+
+THREADED = {"SMALL": 0, "SMALL_STEP": 0}
+AHEAD = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": NEVER}
+WITHIN = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0}
+SPANS = {"SPAN_ROWS": 3, "SPAN_BYTES": 0}
+WAYS: dict[str, Mapping[str, int]] = {
+    "threads": THREADED,
+    "spans": AHEAD | SPANS,
+    "ahead": AHEAD,
+    "within": WITHIN,
+    "threads, ahead, spans": THREADED | AHEAD | SPANS,
+    "threads, within, spans": THREADED | WITHIN | SPANS,
+}
+
+
+class Taken:
+    """Which ways the calls took."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[int] = []
+        self.shared: list[bool] = []
+        self.projections: list[str] = []
+        original, projection = run.Call.run, run._projection
+
+        def one(call: Any, *given: Any) -> None:
+            self.threads.append(call.sizes.threads)
+            self.shared.append(bool(call.arguments[call.kernel.place["shared"]]))
+            original(call, *given)
+
+        def chosen(*given: Any) -> str:
+            self.projections.append(projection(*given))
+            return self.projections[-1]
+
+        monkeypatch.setattr(run.Call, "run", one)
+        monkeypatch.setattr(run, "_projection", chosen)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
+    return Taken(monkeypatch)
+
+
+def _force(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in WAYS[way].items():
+        monkeypatch.setattr(run, name, value)
+
+
+def _confirm(way: str, taken: Taken, threads: int, runs: int = 0) -> None:
+    """The calls went where they were meant to go."""
+    if "threads" in way:
+        assert set(taken.threads) == {threads}
+    for projection in ("within", "ahead"):
+        if projection in way:
+            assert set(taken.projections) <= {projection, "outside"}
+    if "spans" in way and runs:
+        assert len(taken.threads) > runs
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize(("c", "seed"), _every(40, 3))
+def test_each_way_through_a_run_agrees_with_the_oracle(
+    c: Configuration, seed: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
+) -> None:
+    torch.set_num_threads(threads)
+    _force(way, monkeypatch)
+    check(c, seed, "llvm")
+    _confirm(way, taken, threads)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize(("c", "seed"), _others(40, 3))
+def test_each_way_through_a_run_agrees_with_the_oracle_in_the_other_cases(
+    c: Configuration, seed: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
+) -> None:
+    torch.set_num_threads(threads)
+    _force(way, monkeypatch)
+    check(c, seed, "llvm")
+    _confirm(way, taken, threads)
+
+
+# What the oracle's configurations have too few sequences for: they are compared with the reference engine.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "LSTM": {},
+    "GRU": {"kind": "GRU"},
+    "layer norm": {"layer_norm": True, "peephole": True},
+    "heads": {"heads": 3},
+    "projection": {"proj_size": 12},
+    "all": {"layer_norm": True, "heads": 3, "proj_size": 12, "zoneout": (0.2, 0.3), "grad_clip": 0.05},
+    "SLSTM": {"kind": "SLSTM", "heads": 3},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 7, 13])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_any_number_of_threads_and_sequences_gives_what_the_reference_gives(
+    options: str, batch: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
+) -> None:
+    torch.set_num_threads(threads)
+    _force(way, monkeypatch)
+    for ragged in (False, True):
+        given = OPTIONS[options] | {"ragged": ragged, "resets": batch % 2 == 0}
+        call = make(steps=6, batch=batch, hidden=33, dtype=torch.float64, **given)
+        taken.threads.clear()
+        got = outcome(call, "llvm")
+        if not ragged:
+            _confirm(way, taken, threads, 2)
+            if "threads" in way:  # few sequences: the threads share the units; many: they share the sequences
+                assert set(taken.shared) == {batch < 2 * threads}
+        assert_all_close(got, outcome(call, "reference"), torch.float64)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("hidden", [1, 7, 9, 16, 100])
+def test_there_may_be_more_threads_than_blocks_of_units(
+    hidden: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(threads)
+    _force("threads", monkeypatch)
+    for batch in (1, 4):
+        call = make("LSTM", steps=4, batch=batch, hidden=hidden, dtype=torch.float64)
+        assert_all_close(outcome(call, "llvm"), outcome(call, "reference"), torch.float64)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["with time", "against time"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 8])
+def test_a_sequence_may_end_anywhere_in_a_span(steps: int, reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    _force("spans", monkeypatch)
+    call = make("LSTM", steps=steps, batch=2, dtype=torch.float64, ragged=True, resets=True, bidirectional=reverse)
+    assert_all_close(outcome(call, "llvm"), outcome(call, "reference"), torch.float64)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_empty_batch_and_sequences_of_no_steps_are_no_exception(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    _force(way, monkeypatch)
+    none = make("LSTM", steps=4, batch=3, dtype=torch.float64)
+    for lengths in ([0, 0, 0], [0, 4, 0], [1, 0, 2]):
+        call = type(none)(none.layer, none.x, none.hx, torch.tensor(lengths))
+        assert_all_close(outcome(call, "llvm"), outcome(call, "reference"), torch.float64)
+
+
+def test_the_plain_configuration_is_checked_as_it_is_without_any_force(taken: Taken) -> None:
+    check(plain(), 0, "llvm")
+    assert set(taken.threads) == {1}
+    assert set(taken.projections) == {"within"}

@@ -1,0 +1,191 @@
+"""Which engine runs a call, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import holdfast
+from holdfast.engines import operator
+from holdfast.engines.choose import ENGINES, STEPWISE, check_name, choose
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+PLAIN = holdfast.LSTM(3, 5).program.text()
+OPENED = holdfast.LSTM(3, 5, peephole=True).program.text()
+FACTS = ("traced", "lengths", "reset")
+
+
+@pytest.mark.parametrize("program", [PLAIN, OPENED], ids=["plain", "with options"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("fact", [*FACTS, None])
+def test_on_a_cpu_it_is_the_compiled_engine_for_everything(program: str, dtype: torch.dtype, fact: str | None) -> None:
+    engine, reason = choose("auto", program, CPU, dtype, **{fact: True} if fact else {})
+    assert engine == "llvm"
+    assert reason == "compiled for this machine from the equations above"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_on_a_cpu_goes_step_by_step_and_says_what_that_costs(dtype: torch.dtype) -> None:
+    engine, reason = choose("auto", PLAIN, CPU, dtype)
+    assert engine == "reference"
+    assert reason.startswith(f"{STEPWISE}; llvm cannot serve this call: ")
+    assert str(dtype).removeprefix("torch.") in reason
+    assert "ten times" in STEPWISE
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: holdfast.LSTM(3, 5),
+        lambda: holdfast.LSTM(3, 5, proj_size=2, bias=False),
+        lambda: holdfast.GRU(3, 5),
+        lambda: holdfast.RNN(3, 5, nonlinearity="relu"),
+    ],
+    ids=["LSTM", "projected LSTM", "GRU", "RNN"],
+)
+def test_on_a_gpu_a_plain_layer_goes_to_cudnn(make: Any, dtype: torch.dtype) -> None:
+    engine, reason = choose("auto", make().program.text(), CUDA, dtype)
+    assert engine == "vendor"
+    assert "cuDNN" in reason
+    assert "no second derivatives" in reason
+    assert reason.endswith(f"lengths, reset or trace run in {STEPWISE}")
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_on_a_gpu_a_call_beyond_cudnn_goes_step_by_step_and_says_what_that_costs(fact: str) -> None:
+    engine, reason = choose("auto", PLAIN, CUDA, torch.float32, **{fact: True})
+    assert engine == "reference"
+    assert reason.startswith(f"{STEPWISE}; vendor cannot serve this call: ")
+    assert reason.endswith(f"given was {fact.removesuffix('d')}")
+
+
+def test_on_a_gpu_a_cell_beyond_cudnn_goes_step_by_step_and_says_what_that_costs() -> None:
+    engine, reason = choose("auto", OPENED, CUDA, torch.float32)
+    assert engine == "reference"
+    assert reason.startswith(STEPWISE)
+    assert reason.endswith("the equations of this LSTM are others")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu"])
+def test_on_any_other_device_it_goes_step_by_step(device: str) -> None:
+    engine, reason = choose("auto", PLAIN, torch.device(device), torch.float32)
+    assert engine == "reference"
+    assert reason.startswith(STEPWISE)
+    assert reason.endswith(f"the input is on {device}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "dtype"),
+    [
+        ("reference", CPU, torch.float32),
+        ("reference", CUDA, torch.bfloat16),
+        ("reference", torch.device("meta"), torch.float32),
+        ("llvm", CPU, torch.float64),
+        ("vendor", CPU, torch.float32),
+        ("vendor", CUDA, torch.float16),
+    ],
+)
+def test_an_engine_asked_for_by_name_is_given(asked: str, device: torch.device, dtype: torch.dtype) -> None:
+    assert choose(asked, PLAIN, device, dtype) == (asked, "asked for by name")
+
+
+@pytest.mark.parametrize(
+    ("asked", "program", "device", "dtype", "facts", "message"),
+    [
+        ("llvm", PLAIN, CUDA, torch.float32, {}, "it runs on the CPU, the input is on cuda:0"),
+        ("llvm", PLAIN, CPU, torch.bfloat16, {}, "float32 and float64, the input is bfloat16"),
+        (
+            "vendor",
+            OPENED,
+            CPU,
+            torch.float32,
+            {},
+            "a plain LSTM, GRU or RNN .*; the equations of this LSTM are others",
+        ),
+        ("vendor", PLAIN, CPU, torch.float16, {}, "float32 and float64, the input is float16"),
+        ("vendor", PLAIN, CUDA, torch.float32, {"reset": True}, "without trace, lengths .* and reset; given was reset"),
+    ],
+)
+def test_one_that_cannot_serve_is_an_error_that_says_why(
+    asked: str, program: str, device: torch.device, dtype: torch.dtype, facts: Any, message: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match=f"^engine='{asked}' cannot serve this call: .*{message}$"):
+            choose(asked, program, device, dtype, **facts)
+
+
+def test_unknown_names_are_refused() -> None:
+    for name in ENGINES:
+        check_name(name)
+    expected = "^engine must be one of auto, reference, llvm, vendor; got 'warp'$"
+    with pytest.raises(ValueError, match=expected):
+        check_name("warp")
+    with pytest.raises(ValueError, match=expected):
+        choose("warp", PLAIN, CPU, torch.float32)
+
+
+def test_a_choice_is_remembered() -> None:
+    assert choose("auto", PLAIN, CPU, torch.float32) is choose("auto", PLAIN, CPU, torch.float32)
+
+
+def test_setting_an_engine_checks_its_name_only_and_calling_the_rest() -> None:
+    layer = holdfast.LSTM(3, 5, peephole=True)
+    layer.engine = "vendor"
+    with pytest.raises(NotImplementedError, match="engine='vendor' cannot serve this call"):
+        layer(torch.randn(7, 2, 3))
+    layer.engine = "llvm"
+    layer(torch.randn(7, 2, 3))
+    with pytest.raises(NotImplementedError, match=r"engine='llvm' cannot serve this call: .* the input is bfloat16"):
+        layer.bfloat16()(torch.randn(7, 2, 3, dtype=torch.bfloat16))
+    with pytest.raises(NotImplementedError, match="the input is bfloat16"):
+        holdfast.GRUCell(3, 5, dtype=torch.bfloat16, engine="llvm")(torch.randn(2, 3, dtype=torch.bfloat16))
+
+
+def test_autocast_counts() -> None:
+    layer, x = holdfast.LSTM(3, 5, engine="llvm"), torch.randn(7, 2, 3)
+    layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(NotImplementedError, match="is bfloat16"):
+        layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer.double()(x.double())[0].dtype == torch.float64
+
+
+def test_the_operator_asks_again_because_an_exported_program_may_have_been_moved() -> None:
+    layer = holdfast.RNN(3, 4, dtype=torch.bfloat16)
+    x, state = torch.randn(5, 2, 3, dtype=torch.bfloat16), [torch.zeros(2, 4, dtype=torch.bfloat16)]
+    arguments = (x, state, [], list(layer.parameters()), [], None, None, layer.program.text())
+    operator.recurrence(*arguments, "reference", False, False, False)
+    with pytest.raises(NotImplementedError, match=r"engine='llvm' cannot serve this call: .* the input is bfloat16"):
+        operator.recurrence(*arguments, "llvm", False, False, False)
+
+
+@pytest.mark.parametrize("asked", ENGINES)
+def test_the_choice_compiles_and_depends_on_no_shape(asked: str) -> None:
+    torch._dynamo.reset()
+    graphs = 0
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        nonlocal graphs
+        graphs += 1
+        return graph.forward
+
+    layer = holdfast.LSTM(3, 5, engine=asked)
+    compiled: Any = torch.compile(layer, fullgraph=True, backend=backend)
+    with torch.no_grad():
+        for shape in ((5, 2, 3), (7, 4, 3), (9, 3, 3)):
+            x = torch.randn(shape)
+            assert torch.equal(compiled(x)[0], layer(x)[0])
+    assert graphs <= 2
+    if asked != "auto":
+        layer.engine = "auto"
+        assert compiled(x)[0].shape == (9, 3, 5)
+
+
+def test_compiling_a_call_that_the_engine_cannot_serve_is_an_error_too() -> None:
+    torch._dynamo.reset()
+    layer = holdfast.LSTM(3, 5, peephole=True, engine="vendor")
+    with pytest.raises(NotImplementedError, match="engine='vendor' cannot serve this call"):
+        torch.compile(layer, backend="eager")(torch.randn(5, 2, 3))

@@ -35,8 +35,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev ## Measure speed as ratios to peers, in one process.
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed-dev ## Measure speed and memory as ratios to peers; make bench ARGS="--only stream" …
+	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(VENV)/.installed-dev ## Build the wheel.
 	$(BIN)/hatchling build --target wheel

@@ -31,7 +31,6 @@ def describe(threads: int, peak: float) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": threads,
         "peak": peak,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "holdfast": holdfast.__version__,
         "revision": revision(),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -26,17 +28,24 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds that several calls took, round by round."""
+    """What several calls took, round by round.
+
+    Attributes:
+        seconds: of each call, by name.
+        others: how many cores other processes kept busy meanwhile; None where the system does not tell.
+    """
 
     seconds: Mapping[str, Sequence[float]]
+    others: float | None = None
 
     def median(self, name: str) -> float:
         """Of one call."""
         return statistics.median(self.seconds[name])
 
-    def milliseconds(self) -> dict[str, float]:
-        """The median of each call."""
-        return {name: 1e3 * self.median(name) for name in self.seconds}
+    @property
+    def rounds(self) -> int:
+        """How often each call was timed."""
+        return len(next(iter(self.seconds.values())))
 
     def ratio(self, over: str, under: str) -> Ratio:
         """How many times as long `over` takes as `under`.
@@ -77,6 +86,7 @@ def in_turns(
             for call in calls.values():
                 call()
         rounds = max(least, min(most, int(budget / (time.perf_counter() - begin))))
+        surroundings = Surroundings()
         for turn in range(rounds):
             first = turn // 2 % len(names)
             order = names[first:] + names[:first]
@@ -85,22 +95,38 @@ def in_turns(
                 begin = time.perf_counter()
                 call()
                 seconds[name].append(time.perf_counter() - begin)
+        others = surroundings.busy()
     finally:
         if collecting:
             gc.enable()
-    return Timings(seconds)
+    return Timings(seconds, others)
+
+
+class Surroundings:
+    """How busy other processes keep the machine, from the moment this is made."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def busy(self) -> float | None:
+        """How many cores they kept busy, on average; None where the system does not tell."""
+        now = self._now()
+        if self._start is None or now is None:
+            return None
+        wall, everybody, own = (after - before for after, before in zip(now, self._start))
+        return max(0.0, everybody - own) / wall
+
+    def _now(self) -> tuple[float, float, float] | None:
+        """Seconds by the clock, of all processes (and of other guests of the host), and of this one with children."""
+        try:
+            user, nice, system, _, _, *rest = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        everybody = sum(map(int, (user, nice, system, *rest))) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), everybody, sum(os.times()[:4])
 
 
 def matrix_product_peak(size: int = 1024, budget: float = 1.0) -> float:
     """Floating-point operations a second of a large float32 matrix product, on this machine, now."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / in_turns({"product": lambda: a @ b}, budget).median("product")
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Of ratios.
-
-    >>> geometric_mean([1.0, 4.0])
-    2.0
-    """
-    return statistics.geometric_mean(values)

@@ -58,6 +58,7 @@ class Column:
         show: how a value is written.
         width: in characters.
         compared: whether two revisions are compared by it.
+        names: whether it tells one row from the others.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Column:
     show: Callable[[Any], str] = times
     width: int = 10
     compared: bool = False
+    names: bool = False
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """A row's entry, padded."""
@@ -74,6 +76,9 @@ class Column:
     def head(self) -> str:
         """The title, padded."""
         return self.title.ljust(self.width) if self.show is text else self.title.rjust(self.width)
+
+
+OTHERS = Column("others", "others", one_decimal, 6)  # cores that other processes kept busy: 0.0 is as it should be
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Table:
     Attributes:
         name: what the command line calls it.
         title: one line above it.
-        columns: those that are printed; those shown as text, at the left, name a row.
+        columns: those that are printed.
         note: how it was measured, where that needs saying.
     """
 
@@ -116,18 +121,19 @@ class Table:
         print(f"\n{self.name}: {self.title}")
         if self.note:
             print(self.note)
-        print(" ".join(column.head() for column in self.columns).rstrip(), flush=True)
+        print("  ".join(column.head() for column in self.columns).rstrip(), flush=True)
 
     def add(self, row: Row) -> None:
         """A measured row."""
         self.rows.append(row)
-        print(" ".join(column.cell(row) for column in self.columns).rstrip(), flush=True)
+        print("  ".join(column.cell(row) for column in self.columns).rstrip(), flush=True)
 
     def refuse(self, row: Row, who: str, error: float) -> None:
         """A row that is not timed, because a result is wrong."""
         self.refused.append({**row, "wrong": who, "error": error})
-        name = " ".join(column.cell(row) for column in self.columns if column.key in row)
-        print(f"{name.rstrip()}  WRONG, not timed: {who} is off by {error:.1e} (accepted: {TOLERANCE:.0e})", flush=True)
+        print(
+            f"{self.label(row)}  WRONG, not timed: {who} is off by {error:.1e} (accepted: {TOLERANCE:.0e})", flush=True
+        )
 
     def require_at_least(self, what: str, wanted: float, key: str, rows: Sequence[Row] | None = None) -> None:
         """In no row may a ratio be smaller."""
@@ -138,8 +144,11 @@ class Table:
         self._require_each(what, wanted, key, self.rows if rows is None else rows, at_least=False)
 
     def _require_each(self, what: str, wanted: float, key: str, rows: Sequence[Row], at_least: bool) -> None:
+        bound = f"{'≥' if at_least else '≤'} {wanted:g}"
         having = [row for row in rows if row.get(key) is not None]
         if not having:
+            if self.refused:
+                self.require(what, bound, "nothing timed", False)
             return
         worst = (min if at_least else max)(having, key=lambda row: float(row[key]))
         value = float(worst[key])
@@ -147,7 +156,7 @@ class Table:
         found = f"{'lowest' if at_least else 'highest'} {times(value)} in {self.label(worst)}"
         if failing:
             found += f"; {len(failing)} of {len(having)} rows miss it"
-        self.require(what, f"{'≥' if at_least else '≤'} {wanted:g}", found, not failing)
+        self.require(what, bound, found, not failing)
 
     def require(self, what: str, wanted: str, figure: str, reached: bool) -> None:
         """A requirement of any kind; one on a table with wrong rows is not reached."""
@@ -157,7 +166,7 @@ class Table:
 
     def label(self, row: Mapping[str, Any]) -> str:
         """A row's name."""
-        return " ".join(str(row[column.key]) for column in self.columns if column.show is text and column.key in row)
+        return " ".join(str(row[column.key]) for column in self.columns if column.names)
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for the file."""

@@ -1,26 +1,34 @@
 """A product that is broken on purpose, in one place at a time, must fail the ordinary checks.
 
-Each mutant is patched into the product itself; the checks are those of every layer, on a dozen configurations.
+Each mutant is patched into the product itself; the checks are those of every layer, on a dozen configurations. The
+mutants of the compiled engine follow at the end, with a few cases of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import llvmlite.ir as ir
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import holdfast
 from holdfast import cells
 from holdfast.engines import operator
 from holdfast.engines.inputs import Inputs
+from holdfast.engines.llvm import code, emit, frame, functions, lowering, machine, run
+from holdfast.engines.llvm import products as multiplied
+from holdfast.engines.llvm import stream as llvm_stream
 from holdfast.engines.reference import backward_run, forward_run, products, schedule
 from holdfast.language import cell as language_cell
 from holdfast.language import derivative, parse
-from holdfast.layers import Recurrent, noise
+from holdfast.layers import Recurrent, Stream, noise
 from tests.agreement import check, plain
+from tests.support import assert_close, error
 
 Patch = pytest.MonkeyPatch
 
@@ -48,12 +56,23 @@ def ordinary_checks() -> None:
         check(c, k + 100)
 
 
+KERNELS = (
+    lowering.lowered,
+    lowering.forward,
+    lowering.backward,
+    lowering.needed_back,
+    run._forward_kernel,
+    run._backward_kernel,
+    llvm_stream._kernel,
+)
+
+
 @pytest.fixture(autouse=True)
 def _no_memory_of_mutants() -> Iterator[None]:
     """What is remembered of a program must not outlive a mutant."""
 
     def forget() -> None:
-        for remembered in (parse, derivative.derive, schedule.schedule):
+        for remembered in (parse, derivative.derive, schedule.schedule, *KERNELS):
             remembered.cache_clear()
 
     forget()
@@ -583,3 +602,492 @@ def test_the_ordinary_checks_catch(name: str, monkeypatch: Patch) -> None:
 
 def test_there_are_at_least_twenty_five_mutants() -> None:
     assert len(MUTANTS) >= 25
+
+
+# The compiled engine: its kernels, what stands around them, and the stream. The kernels are compiled for the vectors
+# that every machine has; 9 units leave a rest in them.
+
+FEW, MANY = 0, 1  # seeds: of three sequences, fewer than two a thread, and of four, traced
+
+
+def _kernel_check(seed: int, threads: int = 1, **choices: Any) -> Callable[[Patch], None]:
+    """The ordinary check of one configuration on the compiled engine, by some threads."""
+
+    def run_check(patch: Patch) -> None:
+        torch.set_num_threads(threads)
+        for name in ("SMALL", "SMALL_STEP"):
+            patch.setattr(run, name, 0)
+        c = plain(**{"dtype": "float64", "hidden": 9, "state": "passed", **choices})
+        check(c, seed, "llvm")
+        check(c, seed + 100, "llvm")  # other numbers, of the same sizes
+
+    return run_check
+
+
+def _in_spans(patch: Patch) -> None:
+    """Many short spans of steps, with W x ahead of each."""
+    patch.setattr(run, "WITHIN_FEATURES", 0)
+    patch.setattr(run, "WITHIN_BATCH", 1000)
+    patch.setattr(run, "SPAN_ROWS", 6)
+    patch.setattr(run, "SPAN_BYTES", 1)
+    _kernel_check(FEW, lengths=True, bidirectional=True)(patch)
+
+
+def _of_nan(patch: Patch) -> None:
+    """NaN comes out where the reference gives NaN, and nowhere else."""
+    rnn, relu = holdfast.RNN(3, 9), holdfast.RNN(3, 9, activation="relu")
+    for layer in (rnn, relu, holdfast.LSTM(3, 9, cell_clip=0.5), holdfast.SLSTM(3, 9)):
+        x = torch.randn(4, 2, 3)
+        x[-1, 0] = float("nan")
+        found = []
+        for engine in ("llvm", "reference"):
+            layer.engine = engine
+            with torch.no_grad():
+                output, state = layer(x)
+            found.append([output, *(state if isinstance(state, tuple) else [state])])
+        for got, expected in zip(*found):
+            assert torch.equal(got.isnan(), expected.isnan())
+            assert error(got.nan_to_num(0.0), expected.nan_to_num(0.0)) < 2e-5
+
+
+def _of_streams(batch: int) -> Callable[[Patch], None]:
+    """A stream is the layer's own run, while weights change and some sequences start anew."""
+
+    def run_check(patch: Patch) -> None:
+        layer = holdfast.LSTM(3, 9, 2, dtype=torch.float64, engine="reference")
+        stream = layer.stream(batch)
+
+        def follow() -> None:
+            for _ in range(3):
+                x = torch.randn(1, batch, 3, dtype=torch.float64)
+                with torch.no_grad():
+                    output, state = layer(x, stream.state)
+                assert_close(stream.step(x[0]), output[0])
+                for got, expected in zip(stream.state, state):
+                    assert_close(got, expected)
+
+        follow()
+        with torch.no_grad():
+            for weight in layer.parameters():
+                weight.mul_(-0.5)
+        follow()
+        layer.weight_hh_l1 = nn.Parameter(torch.randn_like(layer.weight_hh_l1) / 3)
+        follow()
+        before = [s.clone() for s in stream.state]
+        stream.reset([1])
+        for s, old in zip(stream.state, before):
+            assert not s[:, 1].any()
+            assert torch.equal(s[:, 0], old[:, 0])
+        follow()
+
+    return run_check
+
+
+KERNEL_CHECKS: dict[str, Callable[[Patch], None]] = {
+    "plain": _kernel_check(FEW),
+    "ragged": _kernel_check(FEW, lengths=True, bidirectional=True),
+    "resets": _kernel_check(FEW, kind="gru", reset=True, bidirectional=True),
+    "layer norm": _kernel_check(FEW, layer_norm=True),
+    "heads": _kernel_check(FEW, heads=True),
+    "gradient clipping": _kernel_check(FEW, grad_clip=True, kind="rnn"),
+    "spans": _in_spans,
+    "threads that share the sequences": _kernel_check(MANY, threads=2),
+    "threads that share the units": _kernel_check(FEW, threads=2),
+    "NaN": _of_nan,
+    "stream": _of_streams(2),
+    "stream of many": _of_streams(llvm_stream.RAW_BATCH + 1),
+}
+KERNEL_MUTANTS: dict[str, tuple[Callable[[Patch], None], tuple[str, ...]]] = {}
+
+
+def kernel_mutant(*checks: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """A way to break the compiled engine, and which of its checks must notice, each of them."""
+
+    def add(function: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        KERNEL_MUTANTS[function.__name__.removeprefix("_").replace("_", " ")] = function, checks
+        return function
+
+    return add
+
+
+def _around(patch: Patch, of: Any, name: str, body: Callable[..., Any]) -> None:
+    """Replace a method by one that is given the original first."""
+    original = getattr(of, name)
+    patch.setattr(of, name, lambda *arguments, **named: body(original, *arguments, **named))
+
+
+# Vectors.
+
+
+@kernel_mutant("plain", "stream")
+def _last_unit_masked_away(patch: Patch) -> None:
+    def one_less(original: Any, self: Any) -> Any:
+        self.given["rest"] = self.code.b.sub(self.given["rest"], ir.Constant(code.I64, 1))
+        return original(self)
+
+    _around(patch, emit._Body, "first_lanes", one_less)
+
+
+@kernel_mutant("plain", "stream of many")
+def _units_past_the_last_whole_vector_left_out(patch: Patch) -> None:
+    _around(patch, emit._Body, "emit", lambda original, self: None if self.mask is not None else original(self))
+
+
+@kernel_mutant("layer norm")
+def _mean_over_lanes_that_are_no_units(patch: Patch) -> None:
+    def unmasked(original: Any, self: Any, *arguments: Any) -> None:
+        mask, self.mask = self.mask, None
+        original(self, *arguments)
+        self.mask = mask
+
+    _around(patch, emit._Body, "add_up", unmasked)
+
+
+def _swallowing(patch: Patch, name: str, order: str) -> None:
+    """A bound in place of NaN: the comparison the other way round."""
+
+    def bounded(self: Any, bound: float, x: Any) -> Any:
+        c = self.splat(bound)
+        return self.builder.select(self.builder.fcmp_ordered(order, x, c), x, c)
+
+    patch.setattr(functions.Emitter, name, bounded)
+
+
+@kernel_mutant("NaN")
+def _NaN_swallowed_by_an_upper_bound(patch: Patch) -> None:
+    _swallowing(patch, "_at_most", "<")
+
+
+@kernel_mutant("NaN")
+def _NaN_swallowed_by_a_lower_bound(patch: Patch) -> None:
+    _swallowing(patch, "_at_least", ">")
+
+
+@kernel_mutant("NaN")
+def _NaN_swallowed_by_the_larger_or_smaller_of_two(patch: Patch) -> None:
+    def chosen(self: Any, order: str, a: Any, b: Any) -> Any:
+        return self.builder.select(self.builder.fcmp_ordered(order, a, b), a, b)
+
+    patch.setattr(functions.Emitter, "_chosen", chosen)
+
+
+# Threads.
+
+
+@kernel_mutant("threads that share the sequences")
+def _sequence_that_no_thread_takes(patch: Patch) -> None:
+    def one_less(original: Any, self: Any, code: Any, part: Any, team: Any, where: Any, sums: Any) -> None:
+        b = code.b
+        first = b.and_(
+            b.icmp_signed("==", team.thread, code.number(0)), b.icmp_signed(">", team.threads, code.number(1))
+        )
+        lost = b.select(b.and_(first, b.not_(team.shared)), code.number(1), code.number(0))
+        original(self, code, part, team, replace(where, rows=b.sub(where.rows, lost)), sums)
+
+    _around(patch, emit.Kernel, "emit_pass", one_less)
+
+
+@kernel_mutant("threads that share the units")
+def _units_that_no_thread_takes(patch: Patch) -> None:
+    def one_more(original: Any, self: Any, code: Any, part: Any, team: Any, *rest: Any) -> None:
+        original(self, code, part, replace(team, threads=code.b.add(team.threads, code.number(1))), *rest)
+
+    _around(patch, emit.Kernel, "emit_pass", one_more)
+
+
+@kernel_mutant("threads that share the sequences", "threads that share the units")
+def _weights_that_no_thread_packs(patch: Patch) -> None:
+    def short(original: Any, self: Any, code: Any, *rest: Any) -> None:
+        share = self.share
+
+        def lost(code: Any, count: Any, thread: Any, threads: Any) -> Any:
+            low, high = share(code, count, thread, threads)
+            several = code.b.icmp_signed(">", threads, code.number(1))
+            return low, code.b.select(several, code.b.sub(high, code.number(1)), high)
+
+        self.share = lost
+        original(self, code, *rest)
+        del self.share
+
+    _around(patch, emit.Kernel, "emit_packing", short)
+
+
+# Packing.
+
+
+@kernel_mutant("plain", "stream of many")
+def _squares_of_a_weight_not_turned(patch: Patch) -> None:
+    def copied(self: Any, code: Any, source: Any, stride: Any, target: Any, step: Any) -> None:
+        for r in range(self.lanes):
+            row = self.load(code, self.at(code, source, code.b.mul(code.number(r), stride)), None)
+            self.save(code, row, self.at(code, target, code.b.mul(code.number(r), step)), None)
+
+    patch.setattr(multiplied.Products, "transpose", copied)
+
+
+@kernel_mutant("plain", "stream of many")
+def _rows_past_the_last_square_not_packed(patch: Patch) -> None:
+    def short(original: Any, self: Any, low: Any, high: Any, *step: Any) -> Any:
+        if self.function.name == "pack" and isinstance(low, ir.instructions.SelectInstr):  # the loop over the rest
+            high = self.b.select(self.b.icmp_signed(">", low, self.number(0)), low, high)
+        return original(self, low, high, *step)
+
+    _around(patch, code.Code, "loop", short)
+
+
+def _source(patch: Patch, change: Callable[[frame.Source], frame.Source]) -> None:
+    patch.setattr(run, "Source", lambda *arguments: change(frame.Source(*arguments)))
+
+
+@kernel_mutant("plain", "stream")
+def _gates_of_a_weight_in_another_order(patch: Patch) -> None:
+    _source(patch, lambda source: source._replace(results=source.results[::-1]))
+
+
+@kernel_mutant("plain", "stream")
+def _rows_of_a_weight_one_number_too_close(patch: Patch) -> None:
+    _source(patch, lambda source: source._replace(across=max(1, source.across - 1)))
+
+
+@kernel_mutant("heads")
+def _heads_go_back_by_the_weights_of_others(patch: Patch) -> None:
+    _source(patch, lambda source: source._replace(head=0))
+
+
+@kernel_mutant("plain", "ragged")
+def _weights_packed_in_the_first_call_only(patch: Patch) -> None:
+    memories: dict[frame.Frame, Any] = {}
+    packed: set[int] = set()
+
+    def same_memory(original: Any, self: Any) -> Any:
+        arguments, memory = memories.setdefault(self, original(self))
+        return type(arguments).from_buffer_copy(arguments), memory
+
+    def begin(original: Any, self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *arguments, **named)
+        compiled, pack, place = self.run, self.place["pack"], self.place["barrier"]
+
+        def stale(address: int, threads: int) -> None:
+            given = (ctypes.c_int64 * len(self.place)).from_address(address)
+            if given[place] in packed:
+                given[pack] = 0
+            packed.add(given[place])
+            compiled(address, threads)
+
+        self.run = stale
+
+    _around(patch, frame.Frame, "arguments", same_memory)
+    _around(patch, frame.Compiled, "__init__", begin)
+
+
+# States, lengths, resets.
+
+
+def _field(patch: Patch, final: bool, change: Callable[[Any, str, Any], Any]) -> None:
+    """Change what is read of the arguments while the first states, or the final ones, are copied."""
+
+    def changed(original: Any, self: Any, code: Any, *threads: Any, **which: bool) -> None:
+        field = self.field
+        if which["final"] == final:
+            self.field = lambda code, name, *typ: change(code, name, field(code, name, *typ))
+        original(self, code, *threads, **which)
+        self.__dict__.pop("field", None)
+
+    _around(patch, emit.Kernel, "emit_states", changed)
+
+
+@kernel_mutant("plain", "ragged")
+def _final_state_from_the_other_place(patch: Patch) -> None:
+    _field(patch, True, lambda code, name, v: code.b.sub(code.number(1), v) if name == "back" else v)
+
+
+@kernel_mutant("plain", "ragged")
+def _first_state_in_one_place_only(patch: Patch) -> None:
+    _field(patch, False, lambda code, name, v: code.number(0) if name in ("state:h.slot", "state:c.slot") else v)
+
+
+@kernel_mutant("plain", "ragged")
+def _state_of_the_wrong_parity_against_time(patch: Patch) -> None:
+    def swapped(original: Any, self: Any, code: Any, part: Any, team: Any, where: Any, sums: Any) -> None:
+        b, back = code.b, code.b.icmp_signed("!=", self.field(code, "back"), code.number(0))
+        one, other = where.slot_in, where.slot_out
+        where = replace(where, slot_in=b.select(back, other, one), slot_out=b.select(back, one, other))
+        original(self, code, part, team, where, sums)
+
+    _around(patch, emit.Kernel, "emit_pass", swapped)
+
+
+@kernel_mutant("resets")
+def _reset_boundary_one_step_off(patch: Patch) -> None:
+    def moved(original: Any, self: Any, name: str, tensor: Tensor) -> None:
+        original(self, name, tensor.roll(1, 0) if name == "resets" else tensor)
+
+    _around(patch, run.Call, "point", moved)
+
+
+@kernel_mutant("resets")
+def _reset_overlooked_on_the_way_back(patch: Patch) -> None:
+    def overlooked(original: Any, self: Any, backward: bool, resets: bool, clip: float) -> Any:
+        return original(self, backward, resets and not backward, clip)
+
+    _around(patch, lowering._Builder, "step", overlooked)
+
+
+@kernel_mutant("ragged")
+def _order_of_the_lengths_not_undone(patch: Patch) -> None:
+    def sorted_only(original: Any, self: Any, inputs: Inputs) -> None:
+        original(self, inputs)
+        if self.ragged:
+            self.order = torch.arange(self.batch)
+
+    _around(patch, run.Rows, "__init__", sorted_only)
+
+
+# Spans, and the way back.
+
+
+@kernel_mutant("spans")
+def _step_lost_where_a_span_ends(patch: Patch) -> None:
+    def short(original: Any, self: Any, *arguments: Any) -> Iterator[tuple[int, int, int, int]]:
+        for first, last, begin, end in original(self, *arguments):
+            yield first, last - (last < self.steps and last - first > 1), begin, end
+
+    _around(patch, run.Rows, "spans", short)
+
+
+@kernel_mutant("spans")
+def _row_lost_where_a_span_begins(patch: Patch) -> None:
+    def short(original: Any, self: Any, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Any) -> None:
+        if rows.start:
+            d, projected, x, rows = d[1:], projected[1:], x[1:], slice(rows.start + 1, rows.stop)
+            to_x = None if to_x is None else to_x[1:]
+        original(self, d, projected, x, rows, to_x)
+
+    _around(patch, run._Learned, "add", short)
+
+
+@kernel_mutant("spans")
+def _only_the_last_span_counts(patch: Patch) -> None:
+    def forgetful(original: Any, self: Any, *arguments: Any) -> None:
+        self.found.clear()
+        original(self, *arguments)
+
+    _around(patch, run._Learned, "add", forgetful)
+
+
+@kernel_mutant("spans")
+def _biases_of_the_first_span_only(patch: Patch) -> None:
+    def once(original: Any, self: Any, *arguments: Any) -> None:
+        totals = None if self.totals is None else self.totals.clone()
+        original(self, *arguments)
+        self.totals = self.totals if totals is None else totals
+
+    _around(patch, run._Learned, "add", once)
+
+
+@kernel_mutant("plain", "layer norm", "spans")
+def _bias_of_the_input_doubled(patch: Patch) -> None:
+    def doubled(original: Any, *arguments: Any) -> Tensor | None:
+        bias = original(*arguments)
+        return None if bias is None else 2 * bias
+
+    _around(patch, run, "_input_bias", doubled)
+
+
+@kernel_mutant("plain", "ragged")
+def _two_kept_values_swapped_on_the_way_back(patch: Patch) -> None:
+    def swapped(original: Any, self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        one, other, *_ = [n for n, kept in self.kept.items() if kept.array == "gates"]
+        self.kept[one], self.kept[other] = self.kept[other], self.kept[one]
+
+    _around(patch, lowering._Back, "__init__", swapped)
+
+
+@kernel_mutant("gradient clipping")
+def _gradient_not_clipped_in_the_kernel(patch: Patch) -> None:
+    _around(
+        patch,
+        lowering._Builder,
+        "step",
+        lambda original, self, backward, resets, clip: original(self, backward, resets, 0.0),
+    )
+
+
+# The stream.
+
+
+@kernel_mutant("stream", "stream of many")
+def _stream_tells_the_state_of_the_step_before(patch: Patch) -> None:
+    def other(self: Any, k: int) -> list[Any]:
+        return [ring[self.odd ^ 1] for ring in self.layers[k].rings]
+
+    patch.setattr(llvm_stream.Stepper, "states", other)
+
+
+@kernel_mutant("stream", "stream of many")
+def _stream_keeps_the_biases_it_saw_first(patch: Patch) -> None:
+    def copied(original: Any, self: Any, weights: Sequence[Tensor]) -> None:
+        names = run.names_of(self.program)
+        original(self, [w.clone() if n.startswith("bias") else w for n, w in zip(names, weights)])
+
+    _around(patch, llvm_stream._Layer, "bind", copied)
+
+
+@kernel_mutant("stream of many")
+def _stream_packs_its_weights_once(patch: Patch) -> None:
+    def once(original: Any, self: Any) -> None:
+        original(self)
+        for layer in self.layers if self.odd == 0 else ():
+            for arguments in layer.arguments:
+                arguments[layer.kernel.place["pack"]] = 0
+
+    _around(patch, llvm_stream.Stepper, "step", once)
+
+
+@kernel_mutant("stream", "stream of many")
+def _stream_does_not_follow_the_layer(patch: Patch) -> None:
+    patch.setattr(Stream, "_refresh", lambda self: None)
+
+
+@kernel_mutant("stream")
+def _rest_of_a_row_of_the_weight_not_multiplied(patch: Patch) -> None:
+    def short(original: Any, self: Any) -> Any:
+        load = self.load
+        self.load = lambda code, at, mask: self.zero if mask is not None else load(code, at, mask)
+        found = original(self)
+        del self.load
+        return found
+
+    _around(patch, multiplied.Products, "dots", short)
+
+
+@kernel_mutant("stream")
+def _lanes_of_a_sum_in_another_order(patch: Patch) -> None:
+    _around(patch, multiplied.Products, "totals", lambda original, self, code, found: original(self, code, found[::-1]))
+
+
+@pytest.fixture
+def _portable(monkeypatch: Patch) -> None:
+    """The vectors that every machine has."""
+    monkeypatch.setenv(machine.VARIABLE, "portable")
+
+
+@pytest.mark.usefixtures("_portable")
+@pytest.mark.parametrize("name", KERNEL_CHECKS)
+def test_the_compiled_engine_as_it_is_passes(name: str, monkeypatch: Patch) -> None:
+    KERNEL_CHECKS[name](monkeypatch)
+
+
+@pytest.mark.usefixtures("_portable")
+@pytest.mark.parametrize(
+    ("name", "caught_by"), [(name, check) for name, (_, checks) in KERNEL_MUTANTS.items() for check in checks]
+)
+def test_the_checks_of_the_compiled_engine_catch(name: str, caught_by: str, monkeypatch: Patch) -> None:
+    KERNEL_MUTANTS[name][0](monkeypatch)
+    with pytest.raises(AssertionError):
+        KERNEL_CHECKS[caught_by](monkeypatch)
+
+
+def test_there_are_at_least_twenty_five_mutants_of_the_compiled_engine() -> None:
+    assert len(KERNEL_MUTANTS) >= 25

@@ -90,6 +90,14 @@ def possible(tensors: Sequence[Tensor]) -> bool:
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
+def beyond_operators(gradient: Tensor) -> bool:
+    """Whether an arriving gradient carries a tangent, or is a whole batch of gradients (`is_grads_batched`)."""
+    if torch._C._functorch.is_legacy_batchedtensor(gradient):
+        return True
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(gradient).tangent is not None
+
+
 def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
     """The visible results of a run."""
     if not save:
@@ -115,7 +123,7 @@ class _Recurrence(torch.autograd.Function):
         kept = ctx.saved_tensors
         inputs, saved, need_x = call.inputs(kept[: ctx.given]), kept[ctx.given :], ctx.needs_input_grad[1]
         arrived = [g for g in gradients if g is not None]
-        if torch.is_grad_enabled() or not possible(arrived):
+        if torch.is_grad_enabled() or not possible(arrived) or any(map(beyond_operators, arrived)):
             return None, *call.differentiably(inputs, saved, gradients, need_x)
         states = call.counts[0]
         output, final, traced = gradients[0], gradients[1 : 1 + states], gradients[1 + states :]

@@ -320,7 +320,7 @@ def _gradients(
     need_x: bool,
 ) -> Sequence[Tensor | None]:
     """The gradients of x, state, home and weights, by the operator; differentiable themselves."""
-    if any(g is not None and _beyond_operators(g) for g in arriving):
+    if any(g is not None and eager.beyond_operators(g) for g in arriving):
         return _gradients_by_reference(program, inputs, trace, arriving)
     to_x, *others = recurrence_backward(
         [g for g in arriving if g is not None],
@@ -340,14 +340,6 @@ def _gradients(
         need_x,
     )
     return to_x if need_x else None, *others
-
-
-def _beyond_operators(gradient: Tensor) -> bool:
-    """Whether an arriving gradient carries a tangent, or is a whole batch of gradients (`is_grads_batched`)."""
-    if torch._C._functorch.is_legacy_batchedtensor(gradient):
-        return True
-    forward_ad = torch.autograd.forward_ad
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(gradient).tangent is not None
 
 
 def _gradients_by_reference(

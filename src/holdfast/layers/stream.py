@@ -50,102 +50,130 @@ class Stream:
             raise ValueError(f"a stream runs on the compiled CPU engine, which cannot serve this layer: {why}")
         self._layer = layer
         self._dtype = weight.dtype
-        self._text = ""
         self.batch_size = batch_size
-        self._make()
+        self._follow()
         self.reset()
 
-    def _make(self) -> None:
-        """Compile for the layer's options as they are now."""
+    def _follow(self) -> None:
+        """Compile for the layer's options as they are now, and learn where its weights lie."""
         layer = self._layer
-        self._text = layer._texts[False, False]
+        text = layer._texts[False, False]
+        weights = self._weights()
         output = layer.proj_size or layer.hidden_size
         double = self._dtype == torch.float64
-        self._stepper = Stepper(
-            parse(self._text), layer.input_size, layer.hidden_size, output, layer.num_layers, self.batch_size, double
+        stepper = Stepper(
+            parse(text), layer.input_size, layer.hidden_size, output, layer.num_layers, self.batch_size, double
         )
-        self._x, self._y = self._stepper.x, self._stepper.y
-        self._shape, self._out_shape = self._x.shape, self._y.shape
-        self._run = self._stepper.step
-        self._parameters = layer._parameters
-        self._bind()
+        stepper.bind(weights)
+        self._text, self._stepper = text, stepper
+        self._x, self._y, self._run = stepper.x, stepper.y, stepper.step
+        self._shape, self._out_shape = stepper.x.shape, stepper.y.shape
+        self._remember()
 
-    def _bind(self) -> None:
-        """Learn where the weights lie."""
-        weights = [[w.detach() for w in own] for own in self._layer.all_weights]
-        for own in weights:
-            for w in own:
-                if w.device.type != "cpu" or w.dtype != self._dtype:
-                    raise RuntimeError(
-                        f"the layer was moved to {w.device}, {w.dtype} while this stream ran; make a new stream"
-                    )
-                if not w.is_contiguous():
-                    raise RuntimeError("a stream needs contiguous weights")
-        self._stepper.bind(weights)
-        self._seen = self._places()
+    def _weights(self) -> list[list[Tensor]]:
+        """The layer's weights, if a stream can read them where they lie."""
+        found = [[w.detach() for w in own] for own in self._layer.all_weights]
+        for w in (w for own in found for w in own):
+            if w.device.type != "cpu" or w.dtype != self._dtype:
+                raise RuntimeError(
+                    f"the layer is on {w.device} in {w.dtype} now, this stream runs on the CPU in {self._dtype}: "
+                    "make a new one"
+                )
+            if not w.is_contiguous():
+                raise RuntimeError("a stream reads the weights where they lie, and needs them contiguous")
+        return found
 
-    def _places(self) -> list[int]:
-        return [p.data_ptr() for p in self._parameters.values()]  # type: ignore[union-attr]
+    def _places(self) -> dict[str, int]:
+        """Where the learned tensors lie; nowhere if a stream could not read them there."""
+        return {
+            name: p.data_ptr() if p.is_contiguous() else 0
+            for name, p in self._layer._parameters.items()
+            if p is not None
+        }
+
+    def _remember(self) -> None:
+        """Remember where the weights lie; they are looked for again in each step if there may be no sign of a change.
+
+        So it is with a weight that is computed from others: one that is parametrized, or pruned.
+        """
+        own = {name for names in self._layer._all_weights for name in names}
+        self._seen = self._places() if own <= self._layer._parameters.keys() else {}
+
+    def _refresh(self) -> None:
+        """Follow the layer, whose weights lie elsewhere now or whose options have changed."""
+        if self._layer._texts[False, False] is self._text:
+            self._stepper.bind(self._weights())
+            self._remember()
+        else:
+            state = self.state
+            self._follow()
+            self.state = state
 
     def step(self, x: Array, out: Array | None = None) -> Array:
         """One time step.
 
         Args:
             x: (B, I), a NumPy array or a tensor.
-            out: where the output goes; by default to a fresh array of x's kind.
+            out: where the output goes, of x's kind and the layer's dtype; by default to a fresh one.
 
         Returns:
             The output, (B, H).
         """
-        if [p.data_ptr() for p in self._parameters.values()] != self._seen or (  # type: ignore[union-attr]
-            self._layer._texts[False, False] is not self._text
-        ):
+        if self._places() != self._seen or self._layer._texts[False, False] is not self._text:
             self._refresh()
-        kind = type(x)
-        if kind is np.ndarray:
-            if x.shape != self._shape:
-                raise self._wrong(x)
+        if isinstance(x, np.ndarray):
+            if x.shape != self._shape or x.dtype.kind not in "fiub":
+                raise self._wrong("x", x, self._shape)
+            target = None if out is None else self._array(out)
             self._x[...] = x
-            self._run()
-            if out is None:
-                return self._y.copy()  # type: ignore[return-value]
-            if type(out) is not np.ndarray or out.shape != self._out_shape:
-                raise self._wrong_out(out)
-            out[...] = self._y
-            return out
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a NumPy array or a tensor, got {kind.__name__}")
-        if x.shape != self._shape or x.device.type != "cpu":
-            raise self._wrong(x)
-        self._x[...] = x.detach().numpy()
+        else:
+            values = self._tensor("x", x, self._shape)
+            target = None if out is None else self._tensor("out", out, self._out_shape, self._dtype)
+            self._x[...] = values
         self._run()
-        if out is None:
-            return torch.from_numpy(self._y.copy())
-        if not isinstance(out, Tensor) or out.shape != self._out_shape or out.device.type != "cpu":
-            raise self._wrong_out(out)
-        out.detach().numpy()[...] = self._y
+        if target is not None:
+            target[...] = self._y
+            return out  # type: ignore[return-value]
+        found = self._y.copy()
+        return found if isinstance(x, np.ndarray) else torch.from_numpy(found)
+
+    def _array(self, out: Any) -> np.ndarray[Any, Any]:
+        """An array that the output can be written to."""
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != self._out_shape
+            or out.dtype != self._y.dtype
+            or not out.flags.writeable
+        ):
+            raise self._wrong("out", out, self._out_shape)
         return out
 
-    def _refresh(self) -> None:
-        """Follow the layer, whose weights lie elsewhere now or whose options have changed."""
-        if self._layer._texts[False, False] is self._text:
-            self._bind()
-            return
-        state = self.state
-        self._make()
-        self.state = state
+    def _tensor(
+        self, name: str, given: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> np.ndarray[Any, Any]:
+        """A tensor's values as an array: in the stream's dtype, or the tensor's own memory where that is asked for."""
+        if not isinstance(given, Tensor):
+            raise self._wrong(name, given, shape)
+        plain = given.device.type == "cpu" and given.layout == torch.strided and not given.is_complex()
+        if given.shape != shape or not plain or (dtype is not None and given.dtype != dtype):
+            raise self._wrong(name, given, shape)
+        if dtype is None:
+            given = given.resolve_neg()
+            given = given if given.dtype == self._dtype else given.to(self._dtype)
+        return given.detach().numpy()
 
-    def _wrong(self, x: Any) -> Exception:
-        where = f" on {x.device}" if isinstance(x, Tensor) else ""
+    def _wrong(self, name: str, given: Any, shape: tuple[int, ...]) -> Exception:
+        if not isinstance(given, np.ndarray | Tensor):
+            return TypeError(f"{name} must be a NumPy array or a tensor, of one kind, got {type(given).__name__}")
+        wanted = "of real numbers" if name == "x" else f"of {self._dtype}, of x's kind, that can be written to"
+        where = f" on {given.device}" if isinstance(given, Tensor) else ""
         return ValueError(
-            f"x must be {tuple(self._shape)} (batch_size, input_size) on the CPU, got {tuple(x.shape)}{where}"
+            f"{name} must be a CPU array or tensor {tuple(shape)} {wanted}; "
+            f"got {type(given).__name__} {tuple(given.shape)} of {given.dtype}{where}"
         )
 
-    def _wrong_out(self, out: Any) -> Exception:
-        given = tuple(out.shape) if hasattr(out, "shape") else out
-        return ValueError(
-            f"out must be {tuple(self._out_shape)} and of the kind of x, got {type(out).__name__} {given}"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self._layer, self.batch_size, self.state)
 
     @property
     def state(self) -> State:
@@ -187,3 +215,10 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"Stream({self._layer!r}, batch_size={self.batch_size})"
+
+
+def _rebuilt(layer: Recurrent, batch_size: int, state: State) -> Stream:
+    """A copy of a stream, on a copy of its layer."""
+    stream = Stream(layer, batch_size)
+    stream.state = state
+    return stream

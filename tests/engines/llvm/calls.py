@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -42,16 +43,8 @@ class Call:
 
     def double(self) -> Call:
         """The same numbers in double precision."""
-        layer = type_of(self.layer)
-        layer.load_state_dict({name: w.double() for name, w in self.layer.state_dict().items()})
+        layer = copy.deepcopy(self.layer).double()
         return Call(layer, self.x.double(), [s.double() for s in self.hx], self.lengths, self.reset)
-
-
-def type_of(layer: holdfast.Recurrent) -> Any:
-    """A copy of a layer in double precision."""
-    import copy
-
-    return copy.deepcopy(layer).double()
 
 
 def make(
@@ -108,7 +101,8 @@ def outcome(call: Call, engine: str, seed: int = 1, training: bool = True) -> di
     finals = [final] if isinstance(final, Tensor) else list(final)
     results = {"output": y, **{f"final {k}": s for k, s in enumerate(finals)}}
     generator = torch.Generator().manual_seed(seed)
-    arriving = [torch.randn(r.shape, generator=generator, dtype=r.dtype) for r in results.values()]
+    double = torch.float64  # the same numbers for every dtype
+    arriving = [torch.randn(r.shape, generator=generator, dtype=double).to(r.dtype) for r in results.values()]
     leaves = {"x": x, **{f"hx{k}": s for k, s in enumerate(hx)}, **dict(layer.named_parameters())}
     found = torch.autograd.grad(
         list(results.values()), list(leaves.values()), arriving, allow_unused=True, materialize_grads=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -15,35 +15,33 @@ from tests.engines.llvm.calls import VECTORS, make, outcome
 from tests.support import assert_all_close
 
 SAMPLE = 200
+CASES = configurations(SAMPLE)
 NEVER = 1 << 60
 
 
-def _every(step: int, first: int = 0) -> list[Any]:
-    cs = list(enumerate(configurations(SAMPLE)))
-    return [pytest.param(c, k, id=f"{k}-{c['kind']}") for k, c in cs[first::step]]
+def _cases(numbers: Iterable[int]) -> list[Any]:
+    """Configurations of the sample; the number of each is its seed too."""
+    return [pytest.param(CASES[k], k, id=f"{k}-{CASES[k]['kind']}") for k in numbers]
 
 
-def _others(step: int, first: int = 0) -> list[Any]:
-    taken = {p.values[1] for p in _every(step, first)}
-    return [p for p in _every(1) if p.values[1] not in taken]
+# Vector paths: every eighth configuration on one of the paths, the whole sample on all of them where there is time.
+
+EIGHTHS = range(0, SAMPLE, 8)
+NAMES = [param.values[0] for param in VECTORS]
 
 
-# Vector paths.
+def _paths() -> list[Any]:
+    found = []
+    for k, c in enumerate(CASES):
+        for number, (name, param) in enumerate(zip(NAMES, VECTORS)):
+            now = k in EIGHTHS and number == k // 8 % len(NAMES)
+            marks = [*param.marks, *([] if now else [pytest.mark.full])]
+            found.append(pytest.param(c, k, name, id=f"{k}-{c['kind']}-{name}", marks=marks))
+    return found
 
 
-@pytest.mark.parametrize("vectors", VECTORS)
-@pytest.mark.parametrize(("c", "seed"), _every(8))
+@pytest.mark.parametrize(("c", "seed", "vectors"), _paths())
 def test_each_vector_path_agrees_with_the_oracle(
-    c: Configuration, seed: int, vectors: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(machine.VARIABLE, vectors)
-    check(c, seed, "llvm")
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("vectors", VECTORS)
-@pytest.mark.parametrize(("c", "seed"), _others(8))
-def test_each_vector_path_agrees_with_the_oracle_in_the_other_cases(
     c: Configuration, seed: int, vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(machine.VARIABLE, vectors)
@@ -55,9 +53,9 @@ def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest
     found: list[Any] = []
     original = run.Compiled
 
-    def spy(step: Any, target: machine.Target, double: bool) -> Any:
-        found.append(target)
-        return original(step, target, double)
+    def spy(*given: Any) -> Any:
+        found.extend(g for g in given if isinstance(g, machine.Target))
+        return original(*given)
 
     monkeypatch.setenv(machine.VARIABLE, vectors)
     monkeypatch.setattr(run, "Compiled", spy)
@@ -126,9 +124,12 @@ def _confirm(way: str, taken: Taken, threads: int, runs: int = 0) -> None:
         assert len(taken.threads) > runs
 
 
+FORTIETHS = range(3, SAMPLE, 40)
+
+
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize(("c", "seed"), _every(40, 3))
+@pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.parametrize(("c", "seed"), _cases(FORTIETHS))
 def test_each_way_through_a_run_agrees_with_the_oracle(
     c: Configuration, seed: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
 ) -> None:
@@ -141,7 +142,7 @@ def test_each_way_through_a_run_agrees_with_the_oracle(
 @pytest.mark.full
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize(("c", "seed"), _others(40, 3))
+@pytest.mark.parametrize(("c", "seed"), _cases(k for k in range(SAMPLE) if k not in FORTIETHS))
 def test_each_way_through_a_run_agrees_with_the_oracle_in_the_other_cases(
     c: Configuration, seed: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
 ) -> None:
@@ -154,28 +155,33 @@ def test_each_way_through_a_run_agrees_with_the_oracle_in_the_other_cases(
 # What the oracle's configurations have too few sequences for: they are compared with the reference engine.
 OPTIONS: dict[str, dict[str, Any]] = {
     "LSTM": {},
+    "all": {"layer_norm": True, "heads": 3, "proj_size": 12, "zoneout": (0.2, 0.3), "grad_clip": 0.05},
+    "heads": {"kind": "SLSTM", "heads": 3},
     "GRU": {"kind": "GRU"},
     "layer norm": {"layer_norm": True, "peephole": True},
-    "heads": {"heads": 3},
     "projection": {"proj_size": 12},
-    "all": {"layer_norm": True, "heads": 3, "proj_size": 12, "zoneout": (0.2, 0.3), "grad_clip": 0.05},
-    "SLSTM": {"kind": "SLSTM", "heads": 3},
 }
+QUICK = ("LSTM", "all", "heads")
+each_option = pytest.mark.parametrize(
+    "options", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.full]) for name in OPTIONS]
+)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("batch", [1, 2, 7, 13])
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("batch", [1, 5, 13])
+@each_option
 def test_any_number_of_threads_and_sequences_gives_what_the_reference_gives(
     options: str, batch: int, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
 ) -> None:
     torch.set_num_threads(threads)
     _force(way, monkeypatch)
     for ragged in (False, True):
-        given = OPTIONS[options] | {"ragged": ragged, "resets": batch % 2 == 0}
-        call = make(steps=6, batch=batch, hidden=33, dtype=torch.float64, **given)
+        call = make(
+            steps=6, batch=batch, hidden=33, dtype=torch.float64, ragged=ragged, resets=True, **OPTIONS[options]
+        )
         taken.threads.clear()
+        taken.shared.clear()
         got = outcome(call, "llvm")
         if not ragged:
             _confirm(way, taken, threads, 2)

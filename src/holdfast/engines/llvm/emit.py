@@ -6,154 +6,20 @@ arguments are an array of 64-bit integers, pointers among them, in the order of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from .code import I1, I8, I32, I64, PTR, VOID, Code
 from .functions import Emitter
+from .layout import Layout, layout
 from .machine import Target
+from .products import Products
 from .step import Pass, Product, Schedule, Step, schedule
 
-I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
-PTR, VOID = ir.PointerType(), ir.VoidType()
 
-HEADER = (
-    "steps",  # how many steps the loop makes: a call may run a part of the sequence
-    "begin",  # 1 in the first call of a sequence, which reads the first state
-    "end",  # 1 in the last, which writes the final state
-    "first",  # the first step
-    "pack",  # 1 if the weights are to be packed
-    "back",  # 1 if time runs backwards, in the order of the loop
-    "batch",
-    "units",  # H
-    "output",  # P
-    "start",  # (T + 1,) the first packed row of each step
-    "order",  # (B,) the caller's number of each sequence, longest first
-    "lengths",  # (B,) the length of each sequence, longest first
-    "shared",  # 1 if the threads share the units, 0 if they share the sequences
-    "barrier",
-    "resets",  # (T, B) uint8: whether a boundary comes between the step and the next one of this loop
-    "partial",  # (threads, means, B, lanes) sums over a thread's units
-    "mean",  # (threads, means, B)
-    "reciprocal",  # 1 / H as the bits of a number
-)
-OPERAND = ("packed", "source", "rows", "offsets", "along", "across", "head")
-
-
-def vectors(results: int) -> int:
-    """How many vectors of units a block holds, so that a register tile has at least three or four vectors."""
-    return {1: 4, 2: 2}.get(results, 1)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A division of the units into blocks, by what it depends on."""
-
-    width: str
-    vectors: int
-    headed: bool
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the arguments are, in their order."""
-
-    fields: tuple[str, ...]
-    tables: tuple[Table, ...]
-    of_pass: Mapping[Pass, int]  # the table of each pass
-    of_product: tuple[int, ...]  # the table of each product
-
-
-def layout(step: Step, plan: Schedule, raw: bool) -> Layout:
-    """The arguments of a step's kernel."""
-    tables: list[Table] = []
-    of_pass: dict[Pass, int] = {}
-    of_product = [0] * len(step.products)
-    for part in (*([plan.before] if plan.before else ()), *plan.passes):
-        most = max((step.products[k].results for k in part.products), default=1)
-        table = Table(part.width, 1 if raw else vectors(most), any(step.products[k].headed for k in part.products))
-        if table not in tables:
-            tables.append(table)
-        of_pass[part] = tables.index(table)
-        for k in part.products:
-            of_product[k] = tables.index(table)
-    fields = list(HEADER)
-    for name in (*(array.name for array in step.arrays), "scratch_units", "scratch_output"):
-        fields += [f"{name}.{what}" for what in ("at", "row", "slot")]
-    for carry in step.carries:
-        fields += [
-            f"{kind}:{carry.state}.{what}" for kind in ("first", "final", "home") for what in ("at", "row", "slot")
-        ]
-    for k in range(len(step.products)):
-        fields += [f"product {k}.{what}" for what in OPERAND]
-    for k in range(len(tables)):
-        fields += [f"table {k}.at", f"table {k}.blocks"]
-    return Layout(tuple(fields), tuple(tables), of_pass, tuple(of_product))
-
-
-class Code:
-    """A function under construction."""
-
-    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], returns: ir.Type = VOID) -> None:
-        self.function = ir.Function(module, ir.FunctionType(returns, arguments), name)
-        self.function.linkage = "internal"
-        self.function.attributes.add("nounwind")
-        self.args = self.function.args
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
-
-    def number(self, value: int) -> ir.Constant:
-        """A whole number as a constant."""
-        return ir.Constant(I64, value)
-
-    @contextmanager
-    def loop(self, low: ir.Value, high: ir.Value, step: int = 1) -> Iterator[ir.Value]:
-        """for (i = low; i < high; i += step)"""
-        with self.carried(low, high, (), step) as (i, _, _):
-            yield i
-
-    @contextmanager
-    def carried(
-        self, low: ir.Value, high: ir.Value, values: Sequence[ir.Value], step: int = 1
-    ) -> Iterator[tuple[ir.Value, list[ir.Value], list[ir.Value]]]:
-        """The same with values that go from turn to turn: the body replaces them in the second list.
-
-        After the loop the first list holds what they ended as.
-        """
-        b = self.b
-        before = b.block
-        head = self.function.append_basic_block("head")
-        body = self.function.append_basic_block("body")
-        after = self.function.append_basic_block("after")
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(I64)
-        i.add_incoming(low, before)
-        phis = []
-        for value in values:
-            phi = b.phi(value.type)
-            phi.add_incoming(value, before)
-            phis.append(phi)
-        b.cbranch(b.icmp_signed("<", i, high), body, after)
-        b.position_at_end(body)
-        new = list(phis)
-        yield i, phis, new
-        end = b.block
-        i.add_incoming(b.add(i, self.number(step)), end)
-        for phi, value in zip(phis, new):
-            phi.add_incoming(value, end)
-        b.branch(head)
-        b.position_at_end(after)
-
-    @contextmanager
-    def when(self, condition: ir.Value) -> Iterator[None]:
-        """if (condition)"""
-        with self.b.if_then(condition):
-            yield
-
-
-class Kernel:
+class Kernel(Products):
     """The kernel of one step for one target.
 
     Args:
@@ -164,20 +30,12 @@ class Kernel:
     """
 
     def __init__(self, step: Step, target: Target, double: bool, raw: bool = False) -> None:
+        super().__init__(target, double)
         self.step = step
         self.raw = raw
-        self.target = target
         self.plan = schedule(step)
         self.layout = layout(step, self.plan, raw)
         self.place = {name: k for k, name in enumerate(self.layout.fields)}
-        self.scalar = ir.DoubleType() if double else ir.FloatType()
-        self.size = 8 if double else 4
-        self.lanes = target.lanes(double)
-        self.vector = ir.VectorType(self.scalar, self.lanes)
-        self.module = ir.Module("holdfast")
-        self.module.triple = target.triple
-        self.tiles: dict[tuple[int, int], ir.Function] = {}
-        self.dots_function: ir.Function | None = None
 
     def text(self) -> str:
         """The module as text."""
@@ -191,7 +49,7 @@ class Kernel:
         text = str(self.module)
         return text.replace("nounwind", f"nounwind {self.target.attributes}".rstrip())
 
-    # Memory.
+    # Arguments.
 
     def field(self, code: Code, name: str, typ: ir.Type = I64) -> ir.Value:
         """One of the arguments, which do not change while the kernel runs."""
@@ -200,40 +58,6 @@ class Kernel:
         value = b.load(at, typ=typ, align=8)
         value.set_metadata("invariant.load", self.module.add_metadata([]))
         return value
-
-    def at(self, code: Code, pointer: ir.Value, offset: ir.Value) -> ir.Value:
-        """The address so many numbers on."""
-        return code.b.gep(pointer, [offset], source_etype=self.scalar)
-
-    def load(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
-        """A vector from memory; only the lanes of a mask are read, the others are 0."""
-        if mask is None:
-            return code.b.load(at, typ=self.vector, align=self.size)
-        function = self.intrinsic("llvm.masked.load", self.vector, [PTR, I32, mask.type, self.vector], ".p0")
-        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
-        return code.b.call(function, [at, I32(self.size), mask, zero])
-
-    def save(self, code: Code, value: ir.Value, at: ir.Value, mask: ir.Value | None) -> None:
-        """A vector to memory; only the lanes of a mask are written."""
-        if mask is None:
-            code.b.store(value, at, align=self.size)
-        else:
-            function = self.intrinsic("llvm.masked.store", VOID, [self.vector, PTR, I32, mask.type], ".p0")
-            code.b.call(function, [value, at, I32(self.size), mask])
-
-    def intrinsic(self, name: str, returns: ir.Type, arguments: Sequence[ir.Type], suffix: str = "") -> ir.Function:
-        """An intrinsic of LLVM's for vectors of this kernel."""
-        kind = "f64" if self.size == 8 else "f32"
-        full = f"{name}.v{self.lanes}{kind}{suffix}"
-        if full in self.module.globals:
-            return self.module.globals[full]
-        return ir.Function(self.module, ir.FunctionType(returns, arguments), full)
-
-    def spread(self, code: Code, value: ir.Value) -> ir.Value:
-        """One number in all lanes."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        one = code.b.insert_element(undefined, value, I32(0))
-        return code.b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
 
     # Threads.
 
@@ -276,140 +100,11 @@ class Kernel:
         code.function.attributes.add("noinline")
         return code.function
 
-    # Weights.
-
-    def emit_pack(self) -> ir.Function:
-        """Bring a weight into the order in which the register tiles read it: [block][row][vector][lane].
-
-        The entry of a row (segment s, row k in it), vector v and lane is at segment[s] + k·along + result[v] +
-        lane·across in the source, counted from a block's origin, unit·across + head·(head's stride).
-        """
-        code = Code(
-            self.module,
-            "pack",
-            # source, packed, table, from, to; rows, segments, offsets; results, vectors, offsets; three strides
-            [PTR, PTR, PTR, I64, I64, I64, I64, PTR, I64, I64, PTR, I64, I64, I64],
-        )
-        b = code.b
-        source, packed, table, begin, end, rows, segments, segment_at, results, wide, result_at, along, across, head = (
-            code.args
-        )
-        lanes = code.number(self.lanes)
-        zero = ir.Constant(self.scalar, 0.0)
-        per_row = b.mul(b.mul(results, wide), lanes)
-        per_block = b.mul(b.mul(segments, rows), per_row)
-        adjacent = b.icmp_signed("==", across, code.number(1))
-        with code.loop(begin, end) as block:
-            unit, count, number = self.block(code, table, block)
-            origin = b.add(b.mul(unit, across), b.mul(number, head))
-            target = self.at(code, packed, b.mul(block, per_block))
-            with code.loop(code.number(0), segments) as s:
-                base = b.add(origin, self.integer(code, segment_at, s))
-                with code.loop(code.number(0), wide) as v, code.loop(code.number(0), results) as g:
-                    left = b.sub(count, b.mul(v, lanes))
-                    full = b.icmp_signed(">=", left, lanes)
-                    first = b.add(b.add(base, self.integer(code, result_at, g)), b.mul(b.mul(v, lanes), across))
-                    vector = b.mul(b.add(b.mul(v, results), g), lanes)
-                    to = self.at(code, target, b.add(b.mul(b.mul(s, rows), per_row), vector))
-                    with b.if_else(b.and_(full, adjacent)) as (quick, other):
-                        with quick, code.loop(code.number(0), rows) as k:
-                            at = self.at(code, source, b.add(first, b.mul(k, along)))
-                            self.save(code, self.load(code, at, None), self.at(code, to, b.mul(k, per_row)), None)
-                        with other:
-                            square = b.and_(full, b.icmp_signed("==", along, code.number(1)))
-                            whole = b.select(square, b.sub(rows, b.srem(rows, lanes)), code.number(0))
-                            with code.loop(code.number(0), whole, self.lanes) as k:
-                                corner = self.at(code, source, b.add(first, k))
-                                self.transpose(code, corner, across, self.at(code, to, b.mul(k, per_row)), per_row)
-                            with code.loop(whole, rows) as k:
-                                row = self.at(code, to, b.mul(k, per_row))
-                                start = b.add(first, b.mul(k, along))
-                                for lane in range(self.lanes):
-                                    inside = b.icmp_signed("<", code.number(lane), left)
-                                    # Outside, an entry that exists for certain is read in place of one that may not.
-                                    at = b.select(inside, b.add(start, b.mul(code.number(lane), across)), base)
-                                    value = b.load(self.at(code, source, at), typ=self.scalar, align=self.size)
-                                    value = b.select(inside, value, zero)
-                                    b.store(value, self.at(code, row, code.number(lane)), align=self.size)
-        b.ret_void()
-        code.function.attributes.add("noinline")
-        return code.function
-
-    def transpose(self, code: Code, source: ir.Value, stride: ir.Value, target: ir.Value, step: ir.Value) -> None:
-        """A square of as many rows as a vector has lanes: its columns become the rows."""
-        b, n = code.b, self.lanes
-        vectors = [self.load(code, self.at(code, source, b.mul(code.number(r), stride)), None) for r in range(n)]
-        typ = ir.VectorType(I32, n)
-        low = ir.Constant(typ, [k // 2 + (n if k % 2 else 0) for k in range(n)])
-        high = ir.Constant(typ, [k // 2 + n // 2 + (n if k % 2 else 0) for k in range(n)])
-        for _ in range(n.bit_length() - 1):  # a perfect shuffle of the rows, as often as it takes to turn the square
-            half = n // 2
-            pairs = list(zip(vectors[:half], vectors[half:]))
-            vectors = [b.shuffle_vector(x, y, mask) for x, y in pairs for mask in (low, high)]
-        for r, vector in enumerate(vectors):
-            self.save(code, vector, self.at(code, target, b.mul(code.number(r), step)), None)
-
-    def integer(self, code: Code, table: ir.Value, index: ir.Value) -> ir.Value:
-        """An entry of a table."""
-        return code.b.load(code.b.gep(table, [index], source_etype=I64), typ=I64, align=8)
-
-    def block(self, code: Code, table: ir.Value, block: ir.Value) -> list[ir.Value]:
-        """First unit, number of units, and head of a block."""
-        first = code.b.mul(block, code.number(3))
-        return [self.integer(code, table, code.b.add(first, code.number(k))) for k in range(3)]
-
-    # Matrix products.
+    # Products.
 
     def results(self, k: int) -> int:
         """How many vectors one row of a register tile has."""
         return self.step.products[k].results * self.layout.tables[self.layout.of_product[k]].vectors
-
-    def most_rows(self, results: int) -> int:
-        """How many rows a register tile has: as many as leave room for the weights and an operand."""
-        return max(1, min(8, self.target.accumulators // results))
-
-    def tile(self, results: int, rows: int) -> ir.Function:
-        """sums[row][vector] (+)= sum over k of operand[row][k] · weight[k][vector], for some rows, in registers."""
-        if (results, rows) in self.tiles:
-            return self.tiles[results, rows]
-        code = Code(self.module, f"tile_{results}_{rows}", [PTR, I64, PTR, I64, PTR, I1])
-        operand, stride, weight, inner, sums, add = code.args
-        b = code.b
-        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
-        n = rows * results
-        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
-        row_at = [self.at(code, operand, b.mul(stride, code.number(r))) for r in range(rows)]
-        places = [self.at(code, sums, code.number(j * self.lanes)) for j in range(n)]
-        start = [b.select(add, self.load(code, place, None), zero) for place in places]
-        # A sum waits for the one before it: where there are few, they are taken over several k side by side.
-        parallel = max(1, min(4, 8 // n))
-
-        def turn(k: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
-            at = self.at(code, weight, b.mul(k, code.number(results * self.lanes)))
-            w = [self.load(code, self.at(code, at, code.number(v * self.lanes)), None) for v in range(results)]
-            new = []
-            for r in range(rows):
-                x = self.spread(code, b.load(self.at(code, row_at[r], k), typ=self.scalar, align=self.size))
-                new += [b.call(fma, [x, w[v], values[r * results + v]]) for v in range(results)]
-            return new
-
-        whole = b.sub(inner, b.srem(inner, code.number(parallel))) if parallel > 1 else inner
-        with code.carried(code.number(0), whole, start + [zero] * (n * (parallel - 1)), parallel) as (k, now, new):
-            for j in range(parallel):
-                new[j * n : (j + 1) * n] = turn(b.add(k, code.number(j)), now[j * n : (j + 1) * n])
-        totals = now[:n]
-        if parallel > 1:
-            for j in range(1, parallel):
-                totals = [b.fadd(a, c) for a, c in zip(totals, now[j * n : (j + 1) * n])]
-            with code.carried(whole, inner, totals) as (k, now, new):
-                new[:] = turn(k, now)
-            totals = now
-        for value, place in zip(totals, places):
-            self.save(code, value, place, None)
-        b.ret_void()
-        code.function.attributes.add("noinline")
-        self.tiles[results, rows] = code.function
-        return code.function
 
     # One pass for one vector of units of one row.
 
@@ -742,65 +437,6 @@ class Kernel:
                 at = self.at(code, to, b.mul(g, code.number(self.lanes)))
                 b.call(self.dots(), [x, self.at(code, source, first), across, inner, count, at])
 
-    def dots(self) -> ir.Function:
-        """sums[lane] = the product of a vector with one row of a weight for each lane."""
-        if self.dots_function is not None:
-            return self.dots_function
-        code = Code(self.module, "dots", [PTR, PTR, I64, I64, I64, PTR])
-        x, weight, across, inner, count, sums = code.args
-        b, n = code.b, self.lanes
-        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
-        zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * n)
-        whole = b.sub(inner, b.srem(inner, code.number(n)))
-        numbers = ir.Constant(ir.VectorType(I64, n), list(range(n)))
-        rest = b.insert_element(ir.Constant(numbers.type, ir.Undefined), b.sub(inner, whole), I32(0))
-        rest = b.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(I32, n), [0] * n))
-        mask = b.icmp_signed("<", numbers, rest)
-        last = b.sub(count, code.number(1))
-        rows = []
-        for lane in range(n):  # a row that does not exist is replaced by one that does
-            number = b.select(b.icmp_signed("<", code.number(lane), count), code.number(lane), last)
-            rows.append(self.at(code, weight, b.mul(number, across)))
-        found = []
-        for first in range(0, n, 8):  # so many rows as there are registers for their addresses
-            some = rows[first : first + 8]
-            with code.carried(code.number(0), whole, [zero] * len(some), n) as (k, now, new):
-                value = self.load(code, self.at(code, x, k), None)
-                new[:] = [
-                    b.call(fma, [value, self.load(code, self.at(code, row, k), None), total])
-                    for row, total in zip(some, now)
-                ]
-            value = self.load(code, self.at(code, x, whole), mask)
-            found += [
-                b.call(fma, [value, self.load(code, self.at(code, row, whole), mask), total])
-                for row, total in zip(some, now)
-            ]
-        self.save(code, self.totals(code, found), sums, None)
-        b.ret_void()
-        code.function.attributes.add("noinline")
-        self.dots_function = code.function
-        return code.function
-
-    def totals(self, code: Code, vectors: list[ir.Value]) -> ir.Value:
-        """One vector with the sum over each of as many vectors as there are lanes."""
-        b, n = code.b, self.lanes
-        typ = ir.VectorType(I32, n)
-        low = [k // 2 + (n if k % 2 else 0) for k in range(n)]
-        high = [k // 2 + n // 2 + (n if k % 2 else 0) for k in range(n)]
-        owners = [[v] * n for v in range(n)]  # whose sum each lane is a part of
-        while len(vectors) > 1:
-            half = len(vectors) // 2
-            new, whose = [], []
-            for j in range(half):
-                x, y = vectors[j], vectors[j + half]
-                parts = [b.shuffle_vector(x, y, ir.Constant(typ, mask)) for mask in (low, high)]
-                new.append(b.fadd(*parts))
-                both = owners[j] + owners[j + half]
-                whose.append([both[k] for k in low])
-            vectors, owners = new, whose
-        order = [owners[0].index(lane) for lane in range(n)]
-        return b.shuffle_vector(vectors[0], vectors[0], ir.Constant(typ, order))
-
     def runs(self, k: int) -> list[tuple[str, int | str, int]]:
         """The operands of a product as runs of slots that follow each other: array, first slot, number of slots."""
         found: list[tuple[str, int | str, int]] = []
@@ -820,15 +456,14 @@ class Kernel:
         if not part.sums and not part.means:
             return
         b = code.b
-        nothing = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
         with code.loop(code.number(0), where.rows) as i:
             row = b.add(team.first_row, b.mul(i, team.row_step))
             for _, m in part.sums:
-                self.save(code, nothing, self.partial(code, team.thread, m, row), None)
+                self.save(code, self.zero, self.partial(code, team.thread, m, row), None)
             for m in part.means:
                 begin = b.select(team.shared, code.number(0), team.thread)
                 end = b.select(team.shared, team.threads, b.add(team.thread, code.number(1)))
-                with code.carried(begin, end, [nothing]) as (other, now, new):
+                with code.carried(begin, end, [self.zero]) as (other, now, new):
                     new[0] = b.fadd(now[0], self.load(code, self.partial(code, other, m, row), None))
                 lanes = [b.extract_element(now[0], I32(lane)) for lane in range(self.lanes)]
                 while len(lanes) > 1:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .emit import emit
 from .machine import Target, compiled
+from .memory import empty
 from .step import Step
 
 Blocks = np.ndarray[Any, np.dtype[np.int64]]
@@ -190,7 +191,7 @@ class Frame:
 
     def arguments(self) -> tuple[Any, Tensor]:
         """A call's own arguments, and the working memory they point to."""
-        memory = torch.empty(self.bytes + 64, dtype=torch.uint8)
+        memory = empty(torch.uint8, (self.bytes + 64,))
         found = self.type.from_buffer_copy(self.template)
         base = (memory.data_ptr() + 63) & ~63
         for number, offset in self.inside:

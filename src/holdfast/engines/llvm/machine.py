@@ -66,7 +66,7 @@ class Target:
         """LLVM's object for it."""
         target = llvm.Target.from_triple(self.triple)
         return target.create_target_machine(
-            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="jitdefault"
+            cpu=self.cpu, features=self.features, opt=2, reloc="pic", codemodel="jitdefault"
         )
 
 
@@ -116,7 +116,7 @@ def optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     """IR as text, through LLVM's optimiser."""
     module = llvm.parse_assembly(text)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = False  # the kernels are vectors already
     options.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, options)

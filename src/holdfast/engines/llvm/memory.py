@@ -27,9 +27,9 @@ def _advise() -> Callable[[int, int, int], int] | None:
     return advise
 
 
-def empty(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor of the dtype and on the device of another, with nothing in it yet."""
-    found = torch.empty(shape, dtype=like.dtype)
+def empty(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """A tensor with nothing in it yet."""
+    found = torch.empty(shape, dtype=dtype)
     size = found.numel() * found.element_size()
     if size >= LARGE:
         advise = _advise()

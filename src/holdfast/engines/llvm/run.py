@@ -61,7 +61,7 @@ class Rows:
     def packed(self, series: Tensor) -> Tensor:
         """(T, B, ·) as (count, ·), without the padding."""
         flat = series.reshape(-1, series.shape[-1])
-        return flat.index_select(0, self.index) if self.ragged else flat
+        return flat.index_select(0, self.index) if self.ragged else flat.contiguous()
 
     def padded(self, packed: Tensor, shape: Sequence[int]) -> Tensor:
         """(count, ·) as (T, B, ·), zero in the padding."""
@@ -263,7 +263,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
     if save:
         widths = {"gates": hidden, "kept": hidden, "kept_output": output, "kept_rows": 1}
         for name, slots in {"gates": len(low.gates), **ahead.slots}.items():
-            kept = empty(x, (steps, batch, slots * widths[name]))
+            kept = empty(x.dtype, (steps, batch, slots * widths[name]))
             call.array(name, kept)
             saved.append(kept)
     final = call.states(_first_states(call, inputs) if resets else inputs.state)
@@ -278,7 +278,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
         width = len(low.gates) * hidden
         spans = list(rows.spans(width, kernel.size, inputs.reverse))
         most = max((end - begin for *_, begin, end in spans), default=0)
-        gates = saved[0].flatten(0, 1) if save else empty(x, (most, width))
+        gates = saved[0].flatten(0, 1) if save else empty(x.dtype, (most, width))
         for number, (first, last, begin, end) in enumerate(spans):
             part = gates[begin:end] if save else gates[: end - begin]
             call.array("gates", part, begin)
@@ -304,7 +304,7 @@ def _projection(program: Program, inputs: Inputs) -> str:
 
 def _series(x: Tensor, shape: tuple[int, ...], ragged: bool) -> Tensor:
     """Room for a visible series; past a length there are zeros."""
-    series = empty(x, shape)
+    series = empty(x.dtype, shape)
     return series.zero_() if ragged else series
 
 
@@ -385,10 +385,10 @@ def backward(
     width = back.slots * hidden
     spans = list(rows.spans(width, kernel.size, call.back))
     most = max((end - begin for *_, begin, end in spans), default=0)
-    d, projected = x.new_empty(most, width), x.new_empty(most, wide)
+    d, projected = empty(x.dtype, (most, width)), empty(x.dtype, (most, wide))
     learned = _Learned(program, ahead, back, call, kept)
     flat = rows.packed(x)
-    to_x = empty(flat, flat.shape) if need_x else None
+    to_x = empty(flat.dtype, flat.shape) if need_x else None
     for number, (first, last, begin, end) in enumerate(spans):
         call.array("d", d, begin)
         call.array("dprojected", projected, begin)
@@ -444,7 +444,8 @@ class _Learned:
     def gradient(self, name: str) -> Tensor:
         """The gradient of a weight so far."""
         if name not in self.found:
-            self.found[name] = torch.zeros_like(self.call.weights[name])
+            weight = self.call.weights[name]
+            self.found[name] = empty(weight.dtype, weight.shape).zero_()
         return self.found[name]
 
     def add(self, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Tensor | None) -> None:

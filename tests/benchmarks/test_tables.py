@@ -1,0 +1,121 @@
+"""The benchmark's own correctness: what it compares is the same thing computed twice. Nothing here is timed in earnest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import __main__ as command
+from benchmarks import loops, measure, peers
+from benchmarks.onnx_stream import Bound, Fed
+from benchmarks.probes import compilation, memory
+from benchmarks.report import Table
+from benchmarks.settings import Settings
+from benchmarks.shapes import Shape
+from benchmarks.tables import grid, options, own_cell, ragged
+from torch import nn
+
+SHAPE = Shape(6, 3, 4, 5)
+SETTINGS = Settings("reference", threads=1, seconds=0.0, shapes=(SHAPE,))
+
+
+def empty() -> Table:
+    return Table("name", "title", [])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("name", options.OPTIONS)
+def test_the_loop_does_what_the_option_does(name: str, training: bool) -> None:
+    table = empty()
+    options._measure(table, SETTINGS, name, options.OPTIONS[name], SHAPE, training)
+    assert not table.refused, table.refused
+    assert table.rows[0]["error"] < 1e-5
+
+
+@pytest.mark.parametrize("name", ["zoneout", "cell_clip", "grad_clip", "recurrent dropout", "resets", "trace"])
+def test_each_option_makes_a_difference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = loops.lstm_loop
+    monkeypatch.setattr(loops, "lstm_loop", lambda x, h, c, weights, _: loop(x, h, c, weights, loops.Options()))
+    table = empty()
+    options._measure(table, SETTINGS, name, options.OPTIONS[name], SHAPE, training=True)
+    assert table.refused
+    assert not table.rows
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_a_row_whose_results_are_wrong_is_not_timed(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = peers.ours
+
+    def broken(*args: object, **kwargs: object) -> object:
+        layer = ours(*args, **kwargs)  # type: ignore[arg-type]
+        nn.init.zeros_(layer.bias_hh_l0)  # type: ignore[arg-type]
+        return layer
+
+    monkeypatch.setattr(grid, "ours", broken)
+    monkeypatch.setattr(grid, "in_turns", lambda *_: pytest.fail("timed"))
+    table = empty()
+    grid._measure_row(table, SETTINGS, SHAPE, "GRU", training)
+    assert [row["cell"] for row in table.refused] == ["GRU"]
+
+
+def test_the_work_of_a_row_is_that_of_its_products() -> None:
+    forward = 2 * 6 * 3 * (4 * 5) * (4 + 5)
+    assert grid._operations(SHAPE, "LSTM", training=False, input_gradient=False) == forward
+    assert grid._operations(SHAPE, "LSTM", training=True, input_gradient=True) == 3 * forward
+    assert grid._operations(SHAPE, "LSTM", training=True, input_gradient=False) == 3 * forward - 2 * 6 * 3 * 20 * 4
+
+
+def test_the_other_tables_compare_the_same_things() -> None:
+    for module, arguments in ((own_cell, (True,)), (own_cell, (False,)), (ragged, ())):
+        table = empty()
+        module._measure(table, SETTINGS, SHAPE, *arguments)  # type: ignore[attr-defined]
+        assert not table.refused, table.refused
+        assert table.rows
+
+
+@pytest.mark.parametrize("kind", [Fed, Bound])
+def test_onnx_runtime_streams_what_the_layer_computes(kind: type[Fed | Bound]) -> None:
+    lstm, xs = nn.LSTM(3, 5), torch.randn(7, 1, 3)
+    stream = kind(lstm, threads=1)
+    steps = [torch.from_numpy(stream.step(x.numpy()[None])).reshape(1, 5) for x in xs]
+    torch.testing.assert_close(torch.stack(steps), lstm(xs)[0])
+
+
+def test_a_step_needs_memory_that_grows_with_its_size() -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux tells the highest resident size since a moment")
+    small, large = (memory.main("torch", Shape(steps, 32, 8, 64), 1, True)["bytes"] for steps in (50, 400))
+    assert large > 3 * small > 0
+
+
+def test_the_first_call_is_told_from_the_second() -> None:
+    assert set(compilation.main("GRU", "reference", 1)) == {"make", "first", "first_cpu", "second"}
+
+
+def test_the_command_prints_tables_and_a_summary_and_writes_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "matrix_product_peak", lambda: measure.matrix_product_peak(64, 0.0))
+    written = tmp_path / "found.json"
+    command.main(
+        f"--engine reference --threads 1 --seconds 0 --only inference training --shapes 6,3,4,5 --cells LSTM RNN "
+        f"--json {written}".split()
+    )
+    printed, found = capsys.readouterr().out, json.loads(written.read_text())
+    assert printed.count("(6, 3, 4, 5)") >= 4
+    assert "summary" in printed
+    assert list(found["tables"]) == ["inference", "training"]
+    assert {row["cell"] for row in found["tables"]["training"]["rows"]} == {"LSTM", "RNN"}
+    assert found["machine"]["threads"] == 1
+    assert found["tables"]["inference"]["requirements"]
+
+
+def test_the_same_command_line_measures_another_revision() -> None:
+    parser = command._parser()
+    given = parser.parse_args(
+        ["--only", "stream", "--shapes", "1,2,3,4", "5,6,7,8", "--no-input-gradient", "--seconds", "0.5"]
+    )
+    again = parser.parse_args(command._same(given))
+    assert vars(again) == vars(given)

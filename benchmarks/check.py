@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-TOLERANCE = 1e-4  # of max|a - b| / max|b|, between two float32 runs
+TOLERANCE = 4e-5  # of max|a - b| / max|b|: twice that of the tests, because here both sides are float32 runs
 
 
 def error(got: Tensor, expected: Tensor) -> float:

@@ -31,11 +31,18 @@ def test_every_call_is_timed_equally_often_and_no_call_always_follows_the_same_o
     assert len(set(rounds)) == 6
 
 
-def test_the_number_of_rounds_follows_from_the_budget_and_has_bounds() -> None:
-    quick, slow = {"it": lambda: None}, {"it": lambda: time.sleep(0.02)}
-    assert in_turns(quick, budget=10.0, most=7).rounds == 7
-    assert in_turns(slow, budget=0.01, least=3).rounds == 3
-    assert 4 <= in_turns(slow, budget=0.2, least=3).rounds <= 10
+@pytest.mark.parametrize(("budget", "rounds"), [(2.0, 8), (0.1, 3), (100.0, 12)])
+def test_the_number_of_rounds_follows_from_the_budget_and_has_bounds(
+    budget: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def call() -> None:
+        clock[0] += 0.25
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    timings = in_turns({"it": call}, budget, least=3, most=12)
+    assert timings.seconds == {"it": [0.25] * rounds}
 
 
 def test_the_garbage_collector_rests_while_calls_are_timed() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark's own correctness: what it compares is the same thing computed twice. Nothing here is timed in earnest."""
+"""What the benchmark compares is the same thing computed twice. Nothing here is timed in earnest."""
 
 from __future__ import annotations
 

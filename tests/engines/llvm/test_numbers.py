@@ -30,7 +30,11 @@ STATES = {"LSTM": 2, "GRU": 1, "RNN": 1, "SLSTM": 4}
 
 each_path = pytest.mark.parametrize("vectors", VECTORS)
 each_kind = pytest.mark.parametrize("kind", KINDS)
-each_value = pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+QUICK = ("nan", "-inf", "1e4", "tiny")
+each_value = pytest.mark.parametrize(
+    "value",
+    [pytest.param(v, id=name, marks=[] if name in QUICK else [pytest.mark.full]) for name, v in VALUES.items()],
+)
 
 
 @pytest.fixture

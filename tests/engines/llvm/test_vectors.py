@@ -168,7 +168,7 @@ each_option = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize("batch", [1, 5, 13])
 @each_option
 def test_any_number_of_threads_and_sequences_gives_what_the_reference_gives(

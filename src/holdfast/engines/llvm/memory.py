@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-LARGE = 4 << 20  # bytes; below, the allocator hands out pages that are in use already
+LARGE = 32 << 20  # bytes; below, the allocator hands out pages that are in use already
 HUGE_PAGE = 2 << 20
 _HUGE_PAGES = 14  # MADV_HUGEPAGE
 

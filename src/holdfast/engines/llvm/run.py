@@ -425,6 +425,7 @@ class _Learned:
         self.shown = next((n.args[0] for n in self.low.nodes if n.op == "project"), None)
         self.through_projection = any(s.array == "dprojected" for s in back.step.stores)
         self.parts = [part for group in self.low.groups for part in self.divided(group)]
+        self.begun: set[tuple[str, int]] = set()  # the weights, by their first row, that something was added to
 
     def divided(self, group: Group) -> list[tuple[Group, slice, slice]]:
         """A group's gates in runs: of each the rows of its weight and the columns of the gradients."""
@@ -445,8 +446,20 @@ class _Learned:
         """The gradient of a weight so far."""
         if name not in self.found:
             weight = self.call.weights[name]
-            self.found[name] = empty(weight.dtype, weight.shape).zero_()
+            self.found[name] = torch.zeros_like(weight)
         return self.found[name]
+
+    def add_product(self, name: str, rows: slice, a: Tensor, b: Tensor) -> None:
+        """Add a product to some rows of a weight's gradient; the first one is written over whatever is there."""
+        if name not in self.found:
+            written = sum(w.stop - w.start for group, w, _ in self.parts if group.weight == name)
+            weight = self.call.weights[name]
+            whole = name in ("weight_ih", "weight_hr") or written >= weight.shape[0]
+            self.found[name] = torch.empty_like(weight) if whole else torch.zeros_like(weight)
+        target = self.found[name][rows]
+        again = (name, rows.start) in self.begun
+        self.begun.add((name, rows.start))
+        torch.addmm(target, a, b, beta=int(again), out=target)
 
     def add(self, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Tensor | None) -> None:
         """Add a span.
@@ -460,9 +473,12 @@ class _Learned:
         """
         for group, of_weight, of_d in self.parts:
             operand = self.series(group.operand, rows)
-            self.product(self.gradient(group.weight)[of_weight], d[:, of_d], operand)
+            if self.low.heads == 1:
+                self.add_product(group.weight, of_weight, d[:, of_d].t(), operand)
+            else:
+                self.gradient(group.weight)[of_weight] += self.of_heads(d[:, of_d], operand)
         if self.shown is not None and self.through_projection:
-            self.gradient("weight_hr").addmm_(projected.t(), self.series(self.shown, rows))
+            self.add_product("weight_hr", slice(0, self.output), projected.t(), self.series(self.shown, rows))
         if self.program.bias:
             total = d.sum(0)
             self.totals = total if self.totals is None else self.totals.add_(total)
@@ -474,15 +490,11 @@ class _Learned:
         width = self.output if place.array == "kept_output" else self.hidden
         return self.kept[place.array][rows, place.slot * width : (place.slot + 1) * width]
 
-    def product(self, total: Tensor, gradient: Tensor, operand: Tensor) -> None:
-        """Add the gradient of some rows of a recurrent weight."""
+    def of_heads(self, gradient: Tensor, operand: Tensor) -> Tensor:
+        """The gradient of some rows of a recurrent weight that falls into blocks."""
         heads = self.low.heads
-        if heads == 1:
-            total.addmm_(gradient.t(), operand)
-            return
         split = gradient.unflatten(-1, (-1, heads, self.hidden // heads))
-        found = torch.einsum("tgnh,tnp->gnhp", split, operand.unflatten(-1, (heads, -1)))
-        total += found.flatten(0, 2)
+        return torch.einsum("tgnh,tnp->gnhp", split, operand.unflatten(-1, (heads, -1))).flatten(0, 2)
 
     def through_input(self, gradient: Tensor, x: Tensor, to_x: Tensor | None) -> None:
         """Back through the input projection."""
@@ -495,7 +507,7 @@ class _Learned:
                 gradient.contiguous(), product, shape, mean, scale, gain, None, [True, True, False]
             )
             self.gradient("weight_ln_x").add_(to_gain)
-        self.gradient("weight_ih").addmm_(gradient.t(), x)
+        self.add_product("weight_ih", slice(0, weight.shape[0]), gradient.t(), x)
         if to_x is not None:
             torch.mm(gradient, weight, out=to_x)
 

@@ -28,6 +28,7 @@ PUBLIC = [
     "RecurrentCell",
     "SLSTM",
     "SLSTMCell",
+    "Stream",
     "Trace",
     "cells",
     "convert",

@@ -16,6 +16,7 @@ import llvmlite.binding as llvm
 
 from . import threads
 
+MOST_KEPT = 2000  # files of machine code, of some 20 kB each
 VARIABLE = "HOLDFAST_VECTORS"  # lowers the target: avx512, avx2 or portable
 
 
@@ -109,6 +110,8 @@ def current() -> Target:
 
 
 _lock = threading.RLock()  # llvmlite's compiler must not be entered twice
+if hasattr(os, "register_at_fork"):  # nor by a child that was forked while another thread was in it
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _engines: list[llvm.ExecutionEngine] = []  # kernels live as long as the process
 
 
@@ -149,17 +152,17 @@ def compiled(text: str, target: Target, name: str = "run") -> int:
 
 def cache_folder() -> Path:
     """Where machine code is kept between processes."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "holdfast" / "kernels"
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "holdfast" / "kernels"
 
 
 def _private_folder() -> Path | None:
     """The cache's folder, if it is there and nobody else can write to it."""
-    folder = cache_folder()
     try:
+        folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-    except OSError:  # a machine without a home that can be written to: kernels are then compiled in each process
+    except (OSError, RuntimeError):  # no home that can be written to: kernels are then compiled in each process
         return None
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
         return None
@@ -185,7 +188,20 @@ def _keep(key: str, code: bytes) -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):  # a full disk must not stop a run
+        _make_room(folder)
         handle, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(name, folder / key)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(name, folder / key)
+        except OSError:
+            os.unlink(name)
+            raise
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the older half of what is kept, if it is more than any program needs."""
+    kept = list(folder.iterdir())
+    if len(kept) >= MOST_KEPT:
+        for path in sorted(kept, key=lambda path: path.stat().st_mtime)[: MOST_KEPT // 2]:
+            path.unlink(missing_ok=True)

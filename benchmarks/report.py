@@ -79,6 +79,7 @@ class Column:
 
 
 OTHERS = Column("others", "others", one_decimal, 6)  # cores that other processes kept busy: 0.0 is as it should be
+DISTURBING = 0.1
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,7 @@ def summary(tables: Sequence[Table]) -> None:
     for name, (_, r) in zip(names, listed):
         print(f"{'reached' if r.reached else 'MISSED':<8} {name:<{width}}  {r.wanted:<7} {r.figure}")
     print(f"{sum(r.reached for _, r in listed)} of {len(listed)} reached")
+    rows = [row for table in tables for row in table.rows]
+    disturbed = sum((row.get("others") or 0) >= DISTURBING for row in rows)
+    if disturbed:
+        print(f"{disturbed} of {len(rows)} rows were disturbed by other processes (see their last column)")

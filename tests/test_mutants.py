@@ -1052,10 +1052,10 @@ def _stream_does_not_follow_the_layer(patch: Patch) -> None:
 
 @kernel_mutant("stream")
 def _rest_of_a_row_of_the_weight_not_multiplied(patch: Patch) -> None:
-    def short(original: Any, self: Any) -> Any:
+    def short(original: Any, self: Any, tail: bool) -> Any:
         load = self.load
         self.load = lambda code, at, mask: self.zero if mask is not None else load(code, at, mask)
-        found = original(self)
+        found = original(self, tail)
         del self.load
         return found
 

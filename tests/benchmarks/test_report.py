@@ -63,7 +63,16 @@ def test_the_summary_lists_every_requirement(capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.split("summary\n")[1].splitlines()
     assert lines[0].startswith("reached  speed: speed  ≥ 1 ")
     assert lines[1].startswith("MISSED   speed: speed  ≥ 1.5")
-    assert lines[2] == "1 of 2 reached"
+    assert lines[2:] == ["1 of 2 reached"]
+
+
+def test_the_summary_says_how_many_rows_other_processes_disturbed(capsys: pytest.CaptureFixture[str]) -> None:
+    made = table(1.2)
+    made.add({"name": "row 1", "ratio": 1.3, "others": 0.02})
+    made.add({"name": "row 2", "ratio": 1.4, "others": 1.5})
+    made.require_at_least("speed", 1.0, "ratio")
+    report.summary([made])
+    assert "1 of 3 rows were disturbed by other processes" in capsys.readouterr().out
 
 
 def test_two_revisions_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from .tracing import State
 if TYPE_CHECKING:
     from .recurrent import Recurrent
 
+_address = Tensor.data_ptr
 Array = TypeVar("Array", np.ndarray[Any, Any], Tensor)
 
 
@@ -67,6 +69,7 @@ class Stream:
         stepper.bind(weights)
         self._text, self._stepper = text, stepper
         self._x, self._y, self._run = stepper.x, stepper.y, stepper.step
+        self._kind: Any = stepper.y.dtype
         self._shape, self._out_shape = stepper.x.shape, stepper.y.shape
         self._remember()
 
@@ -83,25 +86,35 @@ class Stream:
                 raise RuntimeError("a stream reads the weights where they lie, and needs them contiguous")
         return found
 
-    def _places(self) -> dict[str, int]:
-        """Where the learned tensors lie; nowhere if a stream could not read them there."""
-        return {
-            name: p.data_ptr() if p.is_contiguous() else 0
-            for name, p in self._layer._parameters.items()
-            if p is not None
-        }
+    def _moved(self) -> bool:
+        """Whether weights lie elsewhere than when the kernels were told, or the layer has other options."""
+        return (
+            [*map(_address, self._own)] != self._at
+            or len(self._layer._parameters) != len(self._all)
+            or not all(map(is_, self._layer._parameters.values(), self._all))
+            or self._layer._texts is not self._texts
+            or (self._askew and not all(p.is_contiguous() for p in self._own))
+            or self._computed
+        )
 
     def _remember(self) -> None:
         """Remember where the weights lie; they are looked for again in each step if there may be no sign of a change.
 
         So it is with a weight that is computed from others: one that is parametrized, or pruned.
         """
-        own = {name for names in self._layer._all_weights for name in names}
-        self._seen = self._places() if own <= self._layer._parameters.keys() else {}
+        layer = self._layer
+        names = [name for own in layer._all_weights for name in own]
+        self._all = [*layer._parameters.values()]
+        self._own = [p for name, p in layer._parameters.items() if p is not None and name in names]
+        self._at = [*map(_address, self._own)]
+        self._computed = len(self._own) < len(names)
+        # Only a square weight can lie otherwise at the same address and keep its shape.
+        self._askew = any(p.dim() == 2 and p.shape[0] == p.shape[1] for p in self._own)
+        self._texts = layer._texts
 
     def _refresh(self) -> None:
         """Follow the layer, whose weights lie elsewhere now or whose options have changed."""
-        if self._layer._texts[False, False] is self._text:
+        if self._layer._texts[False, False] == self._text:
             self._stepper.bind(self._weights())
             self._remember()
         else:
@@ -119,10 +132,11 @@ class Stream:
         Returns:
             The output, (B, H).
         """
-        if self._places() != self._seen or self._layer._texts[False, False] is not self._text:
+        if self._moved():
             self._refresh()
-        if isinstance(x, np.ndarray):
-            if x.shape != self._shape or x.dtype.kind not in "fiub":
+        of_numpy = isinstance(x, np.ndarray)
+        if of_numpy:
+            if x.shape != self._shape or (x.dtype is not self._kind and getattr(x.dtype, "kind", "") not in "fiub"):
                 raise self._wrong("x", x, self._shape)
             target = None if out is None else self._array(out)
             self._x[...] = x

@@ -435,7 +435,12 @@ class Kernel(Products):
             with code.loop(code.number(0), code.number(product.results)) as g:
                 first = b.add(self.integer(code, offsets, b.add(g, code.number(1))), b.mul(unit, across))
                 at = self.at(code, to, b.mul(g, code.number(self.lanes)))
-                b.call(self.dots(), [x, self.at(code, source, first), across, inner, count, at])
+                given = [x, self.at(code, source, first), across, inner, count, at]
+                with b.if_else(b.icmp_signed("<", count, code.number(self.lanes))) as (few, all_of_them):
+                    with few:
+                        b.call(self.dots(tail=True), given)
+                    with all_of_them:
+                        b.call(self.dots(tail=False), given)
 
     def runs(self, k: int) -> list[tuple[str, int | str, int]]:
         """The operands of a product as runs of slots that follow each other: array, first slot, number of slots."""

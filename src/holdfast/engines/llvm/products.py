@@ -16,7 +16,7 @@ class Products(Numbers):
     def __init__(self, target: Target, double: bool) -> None:
         super().__init__(target, double)
         self.tiles: dict[tuple[int, int], ir.Function] = {}
-        self.dots_function: ir.Function | None = None
+        self.dotted: dict[bool, ir.Function] = {}
 
     def emit_pack(self) -> ir.Function:
         """Bring a weight into the order in which the register tiles read it: [block][row][vector][lane].
@@ -141,44 +141,50 @@ class Products(Numbers):
         self.tiles[results, rows] = code.function
         return code.function
 
-    def dots(self) -> ir.Function:
-        """sums[lane] = the product of a vector with one row of a weight for each lane."""
-        if self.dots_function is not None:
-            return self.dots_function
-        code = Code(self.module, "dots", [PTR, PTR, I64, I64, I64, PTR])
+    def dots(self, tail: bool) -> ir.Function:
+        """sums[lane] = the product of a vector with one row of a weight for each lane; there may be fewer rows."""
+        if tail in self.dotted:
+            return self.dotted[tail]
+        code = Code(self.module, f"dots{'_tail' if tail else ''}", [PTR, PTR, I64, I64, I64, PTR])
         x, weight, across, inner, count, sums = code.args
         b, n = code.b, self.lanes
         fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
-        zero = self.zero
         whole = b.sub(inner, b.srem(inner, code.number(n)))
-        numbers = ir.Constant(ir.VectorType(I64, n), list(range(n)))
-        rest = b.insert_element(ir.Constant(numbers.type, ir.Undefined), b.sub(inner, whole), I32(0))
-        rest = b.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(I32, n), [0] * n))
-        mask = b.icmp_signed("<", numbers, rest)
-        last = b.sub(count, code.number(1))
         rows = []
-        for lane in range(n):  # a row that does not exist is replaced by one that does
-            number = b.select(b.icmp_signed("<", code.number(lane), count), code.number(lane), last)
+        for lane in range(n):
+            number = code.number(lane)
+            if tail:  # a row that does not exist is replaced by one that does
+                number = b.select(b.icmp_signed("<", number, count), number, b.sub(count, code.number(1)))
             rows.append(self.at(code, weight, b.mul(number, across)))
         found = []
         for first in range(0, n, 8):  # so many rows as there are registers for their addresses
             some = rows[first : first + 8]
-            with code.carried(code.number(0), whole, [zero] * len(some), n) as (k, now, new):
+            with code.carried(code.number(0), whole, [self.zero] * len(some), n) as (k, now, new):
                 value = self.load(code, self.at(code, x, k), None)
                 new[:] = [
                     b.call(fma, [value, self.load(code, self.at(code, row, k), None), total])
                     for row, total in zip(some, now)
                 ]
-            value = self.load(code, self.at(code, x, whole), mask)
-            found += [
-                b.call(fma, [value, self.load(code, self.at(code, row, whole), mask), total])
-                for row, total in zip(some, now)
-            ]
+            with code.carried(whole, inner, now, n) as (k, now, new):  # once, if there is a rest
+                mask = self.first_lanes(code, b.sub(inner, whole))
+                value = self.load(code, self.at(code, x, k), mask)
+                new[:] = [
+                    b.call(fma, [value, self.load(code, self.at(code, row, k), mask), total])
+                    for row, total in zip(some, now)
+                ]
+            found += now
         self.save(code, self.totals(code, found), sums, None)
         b.ret_void()
         code.function.attributes.add("noinline")
-        self.dots_function = code.function
+        self.dotted[tail] = code.function
         return code.function
+
+    def first_lanes(self, code: Code, count: ir.Value) -> ir.Value:
+        """True for so many lanes."""
+        typ = ir.VectorType(I64, self.lanes)
+        rest = code.b.insert_element(ir.Constant(typ, ir.Undefined), count, I32(0))
+        rest = code.b.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        return code.b.icmp_signed("<", ir.Constant(typ, list(range(self.lanes))), rest)
 
     def totals(self, code: Code, vectors: list[ir.Value]) -> ir.Value:
         """One vector with the sum over each of as many vectors as there are lanes."""

@@ -23,7 +23,7 @@ def test_the_examples_in_the_documentation_hold(name: str) -> None:
 def test_every_call_is_timed_equally_often_and_no_call_always_follows_the_same_other() -> None:
     order: list[str] = []
     calls = {name: lambda name=name: order.append(name) for name in "abc"}
-    timings = in_turns(calls, budget=0.0, least=6, warm_up=1)
+    timings = in_turns(calls, budget=0.0, least=6, warm_up=1, burst=0.0)
     assert timings.rounds == 6
     assert all(len(seconds) == 6 for seconds in timings.seconds.values())
     rounds = ["".join(order[k : k + 3]) for k in range(3, len(order), 3)]  # the first is the warm-up
@@ -43,6 +43,20 @@ def test_the_number_of_rounds_follows_from_the_budget_and_has_bounds(
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     timings = in_turns({"it": call}, budget, least=3, most=12)
     assert timings.seconds == {"it": [0.25] * rounds}
+
+
+def test_a_short_call_is_made_several_times_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order = [0.0], []
+
+    def call(name: str, seconds: float) -> None:
+        clock[0] += seconds
+        order.append(name)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    calls = {"short": lambda: call("short", 0.25), "long": lambda: call("long", 2.0)}
+    timings = in_turns(calls, budget=0.0, least=2, warm_up=1, burst=1.0)
+    assert timings.seconds == {"short": [0.25] * 2, "long": [2.0] * 2}
+    assert order == ["short", "long", *["short"] * 4, "long", "long", *["short"] * 4]
 
 
 def test_the_garbage_collector_rests_while_calls_are_timed() -> None:

@@ -97,7 +97,7 @@ def test_the_first_call_is_told_from_the_second() -> None:
 def test_the_command_prints_tables_and_a_summary_and_writes_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "matrix_product_peak", lambda: measure.matrix_product_peak(64, 0.0))
+    monkeypatch.setattr(command, "matrix_product_peak", lambda: measure.matrix_product_peak((64,), 0.0))
     written = tmp_path / "found.json"
     command.main(
         f"--engine reference --threads 1 --seconds 0 --only inference training --shapes 6,3,4,5 --cells LSTM RNN "

@@ -701,7 +701,7 @@ def test_a_layer_that_was_converted_is_refused_and_the_stream_runs_again_when_it
     layer.double()
     with pytest.raises(
         RuntimeError,
-        match=r"the layer is on cpu in torch\.float64 now, this stream runs on the CPU in torch\.float32: make a new one",
+        match=r"is on cpu in torch\.float64 now, this stream runs on the CPU in torch\.float32: make a new one",
     ):
         stream.step(x)
     with pytest.raises(RuntimeError, match="make a new one"):

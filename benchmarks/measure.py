@@ -69,8 +69,8 @@ def in_turns(
 ) -> Timings:
     """Time several calls in turns, so that whatever else the machine does falls on all of them alike.
 
-    A turn of a short call is a burst of several, as a program makes them: after another call, and a pool of threads gone
-    to sleep, the first one takes longer.
+    A turn of a short call is a burst of several, as a program makes them: after another call, and with a pool of
+    threads gone to sleep, the first one takes longer.
 
     The order changes from round to round, so that no call always finds the caches as the same other one left them; and
     nothing is timed while the garbage collector runs.
@@ -92,7 +92,7 @@ def in_turns(
     gc.disable()
     try:
         for _ in range(warm_up):
-            taken = {name: _seconds(call, 1) for name, call in calls.items()}
+            taken = {name: _seconds(call, 1) or 1e-9 for name, call in calls.items()}
         counts = {name: max(1, int(burst / taken[name])) for name in names}
         rounds = max(least, min(most, int(budget / sum(counts[name] * taken[name] for name in names))))
         surroundings = Surroundings()

@@ -417,6 +417,8 @@ class Recurrent(TracedModule):
             x = outputs[0] if directions == 1 else torch.cat(outputs, -1)
             if self.training and self.dropout and layer < self.num_layers - 1:
                 x = noise.dropout(x, self.dropout)
+        if len(finals) == 1:
+            return x, [final.unsqueeze(0) for final in finals[0]], records
         return x, [torch.stack(column) for column in zip(*finals)], records
 
     def _learned_state(self) -> list[Tensor]:

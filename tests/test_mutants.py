@@ -23,6 +23,7 @@ from holdfast.engines.inputs import Inputs
 from holdfast.engines.llvm import code, emit, frame, functions, lowering, machine, run
 from holdfast.engines.llvm import products as multiplied
 from holdfast.engines.llvm import stream as llvm_stream
+from holdfast.engines.llvm import threads as llvm_threads
 from holdfast.engines.reference import backward_run, forward_run, products, schedule
 from holdfast.language import cell as language_cell
 from holdfast.language import derivative, parse
@@ -616,7 +617,7 @@ def _kernel_check(seed: int, threads: int = 1, **choices: Any) -> Callable[[Patc
     def run_check(patch: Patch) -> None:
         torch.set_num_threads(threads)
         for name in ("SMALL", "SMALL_STEP"):
-            patch.setattr(run, name, 0)
+            patch.setattr(llvm_threads, name, 0)
         c = plain(**{"dtype": "float64", "hidden": 9, "state": "passed", **choices})
         check(c, seed, "llvm")
         check(c, seed + 100, "llvm")  # other numbers, of the same sizes
@@ -721,11 +722,10 @@ def _around(patch: Patch, of: Any, name: str, body: Callable[..., Any]) -> None:
 
 @kernel_mutant("plain", "stream")
 def _last_unit_masked_away(patch: Patch) -> None:
-    def one_less(original: Any, self: Any) -> Any:
-        self.given["rest"] = self.code.b.sub(self.given["rest"], ir.Constant(code.I64, 1))
-        return original(self)
+    def one_less(original: Any, self: Any, at: code.Code, count: Any) -> Any:
+        return original(self, at, at.b.sub(count, at.number(1)))
 
-    _around(patch, emit._Body, "first_lanes", one_less)
+    _around(patch, emit.Kernel, "first_lanes", one_less)
 
 
 @kernel_mutant("plain", "stream of many")

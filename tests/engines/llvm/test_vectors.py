@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.engines.llvm import machine, run
+from holdfast.engines.llvm import machine, run, threads
 from tests.agreement import check, plain
 from tests.configurations import Configuration, configurations
 from tests.engines.llvm.calls import VECTORS, make, outcome
@@ -110,7 +110,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
 
 def _force(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in WAYS[way].items():
-        monkeypatch.setattr(run, name, value)
+        monkeypatch.setattr(threads if name in THREADED else run, name, value)
 
 
 def _confirm(way: str, taken: Taken, threads: int, runs: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,22 @@ from .machine import Target
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 PTR, VOID = ir.PointerType(), ir.VoidType()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Hold the garbage collector off while a module is written.
+
+    Its many small objects are no garbage until the end; counting them, the collector would go through all that the
+    process holds, which takes longer than the writing.
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class Code:
@@ -79,10 +96,12 @@ class Numbers:
     Args:
         target: what they are compiled for.
         double: whether numbers are of 64 bits, and not 32.
+        fields: the names of the arguments that the module is called with, an array of 64-bit integers, in their order.
     """
 
-    def __init__(self, target: Target, double: bool) -> None:
+    def __init__(self, target: Target, double: bool, fields: Sequence[str]) -> None:
         self.target = target
+        self.place = {name: k for k, name in enumerate(fields)}
         self.scalar = ir.DoubleType() if double else ir.FloatType()
         self.size = 8 if double else 4
         self.lanes = target.lanes(double)
@@ -127,3 +146,57 @@ class Numbers:
     def integer(self, code: Code, table: ir.Value, index: ir.Value) -> ir.Value:
         """An entry of a table."""
         return code.b.load(code.b.gep(table, [index], source_etype=I64), typ=I64, align=8)
+
+    def first_lanes(self, code: Code, count: ir.Value) -> ir.Value:
+        """True for so many lanes."""
+        b = code.b
+        typ = ir.VectorType(I32, self.lanes)
+        rest = b.insert_element(ir.Constant(typ, ir.Undefined), b.trunc(count, I32), I32(0))
+        rest = b.shuffle_vector(rest, rest, ir.Constant(typ, [0] * self.lanes))
+        return b.icmp_signed("<", ir.Constant(typ, list(range(self.lanes))), rest)
+
+    def field(self, code: Code, name: str, typ: ir.Type = I64) -> ir.Value:
+        """One of the arguments, which do not change while the kernel runs."""
+        b = code.b
+        at = b.gep(code.args[0], [code.number(self.place[name])], source_etype=I64, inbounds=True)
+        value = b.load(at, typ=typ, align=8)
+        value.set_metadata("invariant.load", self.module.add_metadata([]))
+        return value
+
+    def share(self, code: Code, count: ir.Value, thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """A thread's part of some blocks: from, to."""
+        b = code.b
+        end = b.sdiv(b.mul(count, b.add(thread, code.number(1))), threads)
+        return b.sdiv(b.mul(count, thread), threads), end
+
+    def emit_run(self, kernel: Code) -> None:
+        """run(arguments, threads): kernel(arguments, thread, threads) in a team of threads, or by the caller alone."""
+        code = Code(self.module, "run", [PTR, I64])
+        code.function.linkage = ""
+        arguments, threads = code.args
+        b = code.b
+        if self.target.openmp:
+            number, members, parallel = (
+                ir.Function(self.module, typ, name)
+                for name, typ in (
+                    ("omp_get_thread_num", ir.FunctionType(I32, [])),
+                    ("omp_get_num_threads", ir.FunctionType(I32, [])),
+                    ("GOMP_parallel", ir.FunctionType(VOID, [PTR, PTR, I32, I32])),
+                )
+            )
+            member = Code(self.module, "member", [PTR])
+            who, team = (member.b.sext(member.b.call(f, []), I64) for f in (number, members))
+            member.b.call(kernel.function, [member.args[0], who, team])
+            member.b.ret_void()
+            with b.if_else(b.icmp_signed(">", threads, code.number(1))) as (several, alone):
+                with several:
+                    b.call(parallel, [member.function, arguments, b.trunc(threads, I32), I32(0)])
+                with alone:
+                    b.call(kernel.function, [arguments, code.number(0), code.number(1)])
+        else:
+            b.call(kernel.function, [arguments, code.number(0), code.number(1)])
+        b.ret_void()
+
+    def finished(self) -> str:
+        """The module as text."""
+        return str(self.module).replace("nounwind", f"nounwind {self.target.attributes}".rstrip())

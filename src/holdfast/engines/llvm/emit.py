@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from .code import I1, I8, I32, I64, PTR, VOID, Code
+from .code import I1, I8, I32, I64, PTR, VOID, Code, uncollected
 from .functions import Emitter
 from .layout import Layout, layout
 from .machine import Target
@@ -30,12 +30,11 @@ class Kernel(Products):
     """
 
     def __init__(self, step: Step, target: Target, double: bool, raw: bool = False) -> None:
-        super().__init__(target, double)
         self.step = step
         self.raw = raw
         self.plan = schedule(step)
         self.layout = layout(step, self.plan, raw)
-        self.place = {name: k for k, name in enumerate(self.layout.fields)}
+        super().__init__(target, double, self.layout.fields)
 
     def text(self) -> str:
         """The module as text."""
@@ -45,19 +44,8 @@ class Kernel(Products):
         parts = (*([self.plan.before] if self.plan.before else ()), *self.plan.passes)
         self.bodies = {part: (self.emit_body(part, tail=False), self.emit_body(part, tail=True)) for part in parts}
         self.emit_kernel()
-        self.emit_run()
-        text = str(self.module)
-        return text.replace("nounwind", f"nounwind {self.target.attributes}".rstrip())
-
-    # Arguments.
-
-    def field(self, code: Code, name: str, typ: ir.Type = I64) -> ir.Value:
-        """One of the arguments, which do not change while the kernel runs."""
-        b = code.b
-        at = b.gep(code.args[0], [code.number(self.place[name])], source_etype=I64, inbounds=True)
-        value = b.load(at, typ=typ, align=8)
-        value.set_metadata("invariant.load", self.module.add_metadata([]))
-        return value
+        self.emit_run(self.kernel)
+        return self.finished()
 
     # Threads.
 
@@ -216,34 +204,6 @@ class Kernel(Products):
                         value = b.load(source, typ=self.scalar, align=self.size)
                         b.store(value, target, align=self.size)
 
-    def emit_run(self) -> None:
-        """run(arguments, threads): the kernel in a team of threads, or by the caller alone."""
-        code = Code(self.module, "run", [PTR, I64])
-        code.function.linkage = ""
-        arguments, threads = code.args
-        b = code.b
-        if self.target.openmp:
-            number, members, parallel = (
-                ir.Function(self.module, typ, name)
-                for name, typ in (
-                    ("omp_get_thread_num", ir.FunctionType(I32, [])),
-                    ("omp_get_num_threads", ir.FunctionType(I32, [])),
-                    ("GOMP_parallel", ir.FunctionType(VOID, [PTR, PTR, I32, I32])),
-                )
-            )
-            member = Code(self.module, "member", [PTR])
-            who, team = (member.b.sext(member.b.call(f, []), I64) for f in (number, members))
-            member.b.call(self.kernel.function, [member.args[0], who, team])
-            member.b.ret_void()
-            with b.if_else(b.icmp_signed(">", threads, code.number(1))) as (several, alone):
-                with several:
-                    b.call(parallel, [member.function, arguments, b.trunc(threads, I32), I32(0)])
-                with alone:
-                    b.call(self.kernel.function, [arguments, code.number(0), code.number(1)])
-        else:
-            b.call(self.kernel.function, [arguments, code.number(0), code.number(1)])
-        b.ret_void()
-
     def emit_packing(self, code: Code, thread: ir.Value, threads: ir.Value) -> None:
         """Pack all weights, each thread a part of the blocks."""
         b = code.b
@@ -269,12 +229,6 @@ class Kernel(Products):
                     *(self.field(code, f"product {k}.{what}") for what in ("along", "across", "head")),
                 ],
             )
-
-    def share(self, code: Code, count: ir.Value, thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """A thread's part of some blocks: from, to."""
-        b = code.b
-        end = b.sdiv(b.mul(count, b.add(thread, code.number(1))), threads)
-        return b.sdiv(b.mul(count, thread), threads), end
 
     def emit_pass(
         self,
@@ -528,16 +482,8 @@ class _Body:
         self.products = dict(zip(part.products, code.args[1 + len(self.GIVEN) :]))
         self.emitter = Emitter(code.b, kernel.scalar, kernel.lanes)
         self.values: dict[int, ir.Value] = {}
-        self.mask = self.first_lanes() if tail else None
+        self.mask = kernel.first_lanes(code, self.given["rest"]) if tail else None  # the lanes of units that exist
         self.caller_row: ir.Value | None = None
-
-    def first_lanes(self) -> ir.Value:
-        """True for the lanes of units that exist."""
-        b = self.code.b
-        typ = ir.VectorType(I32, self.kernel.lanes)
-        rest = b.insert_element(ir.Constant(typ, ir.Undefined), b.trunc(self.given["rest"], I32), I32(0))
-        rest = b.shuffle_vector(rest, rest, ir.Constant(typ, [0] * self.kernel.lanes))
-        return b.icmp_signed("<", ir.Constant(typ, list(range(self.kernel.lanes))), rest)
 
     def emit(self) -> None:
         part = self.part
@@ -682,5 +628,6 @@ class _Body:
 
 def emit(step: Step, target: Target, double: bool, raw: bool = False) -> tuple[str, Layout, Schedule]:
     """The IR of a step's kernel, and what its arguments are; the arguments as those of `Kernel`."""
-    kernel = Kernel(step, target, double, raw)
-    return kernel.text(), kernel.layout, kernel.plan
+    with uncollected():
+        kernel = Kernel(step, target, double, raw)
+        return kernel.text(), kernel.layout, kernel.plan

@@ -13,8 +13,8 @@ from .machine import Target
 class Products(Numbers):
     """The functions that multiply, and the one that packs weights for them."""
 
-    def __init__(self, target: Target, double: bool) -> None:
-        super().__init__(target, double)
+    def __init__(self, target: Target, double: bool, fields: Sequence[str]) -> None:
+        super().__init__(target, double, fields)
         self.tiles: dict[tuple[int, int], ir.Function] = {}
         self.dotted: dict[bool, ir.Function] = {}
 
@@ -178,13 +178,6 @@ class Products(Numbers):
         code.function.attributes.add("noinline")
         self.dotted[tail] = code.function
         return code.function
-
-    def first_lanes(self, code: Code, count: ir.Value) -> ir.Value:
-        """True for so many lanes."""
-        typ = ir.VectorType(I64, self.lanes)
-        rest = code.b.insert_element(ir.Constant(typ, ir.Undefined), count, I32(0))
-        rest = code.b.shuffle_vector(rest, rest, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
-        return code.b.icmp_signed("<", ir.Constant(typ, list(range(self.lanes))), rest)
 
     def totals(self, code: Code, vectors: list[ir.Value]) -> ir.Value:
         """One vector with the sum over each of as many vectors as there are lanes."""

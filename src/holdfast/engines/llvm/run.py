@@ -1,8 +1,8 @@
-"""Whole sequences on the compiled kernels: what PyTorch does around them, forward and backward.
+"""Whole sequences on the compiled kernels: what is done around them, forward and backward.
 
-A sequence runs in spans of steps. The matrix products over all steps of a span, which are PyTorch's, stand right before
-or after the kernel's run over it, so that what goes between them stays in the cache, and backward only the gradients of
-one span are ever in memory.
+A sequence runs in spans of steps. The matrix products over all steps of a span stand right before or after the kernel's
+run over it, so that what goes between them stays in the cache, and backward only the gradients of one span are ever in
+memory.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import names
 from . import lowering, machine, threads
-from .frame import Compiled, Sizes, Source
+from .frame import Compiled, Sizes, Source, shares_units
+from .matmul import matmul
 from .memory import empty
 
-SMALL_STEP = int(os.environ.get("SS", "40000"))  # multiplications of a step below which threads do not share it
-SMALL = 200_000  # multiplications below which a second thread costs more than it gives
-WITHIN_FEATURES = int(os.environ.get("FF", "8"))  # so few features are always multiplied within the step
-WITHIN_BATCH = int(os.environ.get("FB", "8"))  # and any number of them, from so many sequences a thread on
+WITHIN_FEATURES = 8  # so few features are always multiplied within the step
+WITHIN_BATCH = 8  # and any number of them, from so many sequences a thread on
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
 SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
 
@@ -103,10 +102,10 @@ class Call:
         self.output = inputs.state[0].shape[-1]
         steps, batch = inputs.x.shape[:2]
         per_row = self.weights["weight_hh"].numel() + 20 * self.hidden
-        team = threads.count()
-        # Where the threads share the units they meet in every step.
-        small = batch * per_row < SMALL_STEP if batch < 2 * team else rows.count * per_row < SMALL
-        team = 1 if small else team
+        if shares_units(batch, threads.count()):
+            team = threads.team(batch * per_row, threads.SMALL_STEP)
+        else:
+            team = threads.team(rows.count * per_row, threads.SMALL)
         self.sizes = Sizes(steps, batch, inputs.x.shape[2], self.hidden, self.output, program.heads, team)
         frame = kernel.frame(self.sizes)
         self.arguments, memory = frame.arguments()
@@ -406,7 +405,7 @@ def backward(
 
 
 class _Learned:
-    """The gradients of what is learned, gathered span by span: matrix products of PyTorch's."""
+    """The gradients of what is learned, gathered span by span."""
 
     def __init__(
         self,
@@ -459,7 +458,7 @@ class _Learned:
         target = self.found[name][rows]
         again = (name, rows.start) in self.begun
         self.begun.add((name, rows.start))
-        torch.addmm(target, a, b, beta=int(again), out=target)
+        matmul(target, a, b, again, self.call.kernel.target)
 
     def add(self, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Tensor | None) -> None:
         """Add a span.
@@ -509,7 +508,7 @@ class _Learned:
             self.gradient("weight_ln_x").add_(to_gain)
         self.add_product("weight_ih", slice(0, weight.shape[0]), gradient.t(), x)
         if to_x is not None:
-            torch.mm(gradient, weight, out=to_x)
+            matmul(to_x, gradient, weight, False, self.call.kernel.target)
 
     def finished(self, sums: Tensor) -> list[Tensor]:
         """All gradients, in the order of the weights."""

@@ -9,6 +9,9 @@ import os
 
 import torch
 
+SMALL = 200_000  # multiplications below which a second thread costs more than it gives
+SMALL_STEP = 40_000  # the same of each step, where threads share the units and meet in every step
+
 
 @functools.cache
 def runtime() -> ctypes.CDLL | None:
@@ -24,6 +27,11 @@ def runtime() -> ctypes.CDLL | None:
 def count() -> int:
     """How many threads there may be."""
     return torch.get_num_threads() if runtime() is not None else 1
+
+
+def team(multiplications: int, least: int) -> int:
+    """How many threads are worth it for so many multiplications, if fewer than `least` are not worth a second one."""
+    return count() if multiplications >= least else 1
 
 
 def symbols() -> dict[str, int]:

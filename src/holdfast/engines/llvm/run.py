@@ -282,7 +282,9 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
             part = gates[begin:end] if save else gates[: end - begin]
             call.array("gates", part, begin)
             if projection == "outside":
-                _project(program, call.weights, bias, flat[begin:end], part)
+                product = _projected(call.weights["weight_ih"], flat[begin:end], kernel.target)
+                gain = call.weights["weight_ln_x"]
+                part.copy_(F.layer_norm(product, product.shape[-1:], gain, bias, LAYER_NORM_EPSILON))
             call.run(first, last, number == 0, number + 1 == len(spans))
     if not rows.count:
         final = [s.clone() for s in inputs.state]
@@ -319,10 +321,11 @@ def _input_bias(program: Program, joined: frozenset[str], weights: Mapping[str, 
     return torch.cat([own + other if gate in joined else own for gate, own, other in pairs])
 
 
-def _project(program: Program, weights: Mapping[str, Tensor], bias: Tensor | None, x: Tensor, out: Tensor) -> None:
-    """LN(W x) + b for all gates and all rows of x."""
-    product = torch.mm(x, weights["weight_ih"].t())
-    out.copy_(F.layer_norm(product, product.shape[-1:], weights["weight_ln_x"], bias, LAYER_NORM_EPSILON))
+def _projected(weight: Tensor, x: Tensor, target: machine.Target) -> Tensor:
+    """W x for all gates and all rows of x."""
+    product = empty(x.dtype, (x.shape[0], weight.shape[0]))
+    matmul(product, x, weight.t().contiguous(), False, target)  # turning W takes less than reading it the wrong way
+    return product
 
 
 def _first_states(call: Call, inputs: Inputs) -> list[Tensor]:
@@ -499,7 +502,7 @@ class _Learned:
         """Back through the input projection."""
         weight = self.call.weights["weight_ih"]
         if self.program.layer_norm:
-            product = torch.mm(x, weight.t())
+            product = _projected(weight, x, self.call.kernel.target)
             shape, gain = list(product.shape[-1:]), self.call.weights["weight_ln_x"]
             _, mean, scale = torch.native_layer_norm(product, shape, gain, None, LAYER_NORM_EPSILON)
             gradient, to_gain, _ = torch.ops.aten.native_layer_norm_backward(

@@ -54,7 +54,8 @@ def _assert_alike(
         finite = other.isfinite()
         difference = (one - other)[finite].abs().max().item() if finite.any() else 0.0
         scale = other[finite].abs().max().item() if finite.any() else 1.0
-        assert difference <= factor * TOLERANCE[one.dtype] * max(scale, 1e-9), f"{name}: {difference:.2e} of {scale:.2e}"
+        limit = factor * TOLERANCE[one.dtype] * max(scale, 1e-9)
+        assert difference <= limit, f"{name}: {difference:.2e} of {scale:.2e}"
 
 
 def _alike(call: Call, gradients: bool = True, factor: float = 1.0) -> None:

@@ -34,6 +34,8 @@ PUBLIC = [
     "convert",
     "explain",
     "language",
+    "load",
+    "tasks",
 ]
 # Nobody makes these oneself: they are what a call returns, or raises.
 WITHOUT_EXAMPLE = {"CellError", "Explanation", "LayerTrace", "Trace"}
@@ -41,6 +43,7 @@ WITHOUT_EXAMPLE = {"CellError", "Explanation", "LayerTrace", "Trace"}
 NOT_IMPORTED = [
     "IPython",
     "datasets",
+    "fsspec",
     "hatchling",
     "ipywidgets",
     "keras",
@@ -50,9 +53,13 @@ NOT_IMPORTED = [
     "pandas",
     "pytest",
     "rich",
+    "safetensors",
     "scipy",
     "sklearn",
+    "tensorboard",
     "tensorflow",
+    "tokenizers",
+    "tomli_w",
     "torchaudio",
     "torchvision",
     "transformers",

@@ -1,5 +1,8 @@
 """Long short-term memory for PyTorch: a cell's equations are written once, and everything else is derived from them."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import cells, language
 from .exchange.convert import convert
 from .language import Cell, CellError
@@ -43,4 +46,19 @@ __all__ = [
     "convert",
     "explain",
     "language",
+    "load",
+    "tasks",
 ]
+
+if TYPE_CHECKING:
+    from . import tasks
+    from .tasks import load
+
+
+def __getattr__(name: str) -> Any:
+    """What brings the applications with it is imported when it is first asked for."""
+    if name == "tasks":
+        return importlib.import_module(".tasks", __name__)
+    if name == "load":
+        return importlib.import_module(".tasks", __name__).load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

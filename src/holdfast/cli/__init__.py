@@ -8,7 +8,7 @@ import typer
 
 import holdfast
 
-from . import demo
+from . import demo, fit, use
 
 app = typer.Typer(
     help="Long short-term memory for PyTorch.",
@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
+app.add_typer(fit.app, name="fit")
+for _command in (use.evaluate, use.generate, use.info):
+    app.command()(_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 
 import torch
@@ -12,31 +12,9 @@ from torch import Tensor
 import holdfast
 from holdfast.layers.explain import explain
 from holdfast.microscope import Series, heat_map, line_chart
+from holdfast.microscope.page import figure, page, section, table
 
 from .demo import HELD_OUT, PROBES, Contest, verdict
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --quiet: #59636e; --paper: #ffffff; --rule: #d8dee4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --quiet: #9aa4af; --paper: #0d1117; --rule: #343b44; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 68rem; padding: 1rem 1rem 3rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 1rem 0 .75rem; }
-h2 { font-size: 1.2rem; line-height: 1.3; margin: 2rem 0 .5rem; }
-p { max-width: 44rem; margin: .5rem 0; }
-figure { margin: 1rem 0; max-width: 34rem; }
-figcaption { margin-top: .25rem; color: var(--quiet); font-size: .9rem; line-height: 1.45; }
-.pair { display: grid; align-items: start; gap: 0 2.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-table { border-collapse: collapse; width: 100%; max-width: 34rem; margin: .5rem 0 1rem; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--rule); }
-th { font-weight: 600; }
-th[scope=col] { width: 38%; }
-tbody th { font-weight: 400; color: var(--quiet); }
-td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
-"""
 
 _COLOURS = {"LSTM": 1, "RNN": 2}
 _CURVES_CAPTION = (
@@ -56,13 +34,13 @@ def report(contest: Contest) -> str:
         f"An LSTM and a plain tanh RNN, {contest.settings.hidden_size} units each, were trained on the same generated "
         f"sequences by the same recipe. {_sentence(verdict(contest))}"
     )
-    return _page(
+    return page(
         title,
         [
             f"<p>{escape(introduction)}</p>",
             '<div class="pair">',
-            _section("The error", _figure(_curves(contest), _CURVES_CAPTION)),
-            _section("How far back the gradient reaches", _figure(_reach(contest), _reach_caption(contest))),
+            section("The error", figure(_curves(contest), _CURVES_CAPTION)),
+            section("How far back the gradient reaches", figure(_reach(contest), _reach_caption(contest))),
             "</div>",
             "<h2>Inside the LSTM, on one fresh example</h2>",
             f"<p>{escape(_example_text(contest))}</p>",
@@ -75,24 +53,6 @@ def report(contest: Contest) -> str:
             "</div>",
         ],
     )
-
-
-def _page(title: str, body: Iterable[str]) -> str:
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n{content}\n</section>"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>\n{svg}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
 def _sentence(text: str) -> str:
@@ -168,7 +128,7 @@ def _gates(contest: Contest) -> list[str]:
     marked = _marked(contest.example)
     captions, limits = _captions(series, marked), _limits(series)
     return [
-        _figure(
+        figure(
             heat_map(
                 values[:, order].T.numpy(),
                 title=captions[name].partition(":")[0],
@@ -259,17 +219,6 @@ def _tables(contest: Contest) -> list[str]:
         ("seconds", [f"{r.seconds:.1f}" for r in contest.results]),
     ]
     return [
-        _table([], [(name, [value]) for name, value in shared]),
-        _table([r.name for r in contest.results], own),
+        table([], [(name, [value]) for name, value in shared]),
+        table([r.name for r in contest.results], own),
     ]
-
-
-def _table(models: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """A table with a name before each row and, if there are several models, one above each column."""
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in models)
-    head = f"<thead><tr><td></td>{columns}</tr></thead>\n" if models else ""
-    lines = [
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
-        for name, values in rows
-    ]
-    return f"<table>\n{head}<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"

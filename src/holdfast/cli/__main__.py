@@ -1,0 +1,5 @@
+"""`python -m holdfast.cli`, the command `holdfast`."""
+
+from . import app
+
+app(prog_name="holdfast")

@@ -1,0 +1,207 @@
+"""`holdfast fit`: one command a task, its flags derived from the task's options."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from holdfast.tasks import TASKS, Fitted, Sources, Task, load, resume, task_of
+from holdfast.tasks import fit as fit_task
+from holdfast.training import Option, OptionError, Run, assignments, options_of
+
+from .errors import refusing
+from .progress import Bar
+from .results import print_result
+
+app = typer.Typer(
+    help="Train a model on data.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    subcommand_metavar="TASK DATA... --out RUN",
+)
+
+
+@app.callback()
+def fit(
+    context: typer.Context,
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--resume", metavar="RUN", help="Go on with a run from its latest checkpoint."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="With --resume: show no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --resume: print the result as JSON.")] = False,
+) -> None:
+    """Train a model on data: `holdfast fit TASK --help` shows what a task takes.
+
+    Exit codes: 0, done; 2, an argument or a file is not as it must be; 3, the training was given up because its loss
+    was not finite; 130, stopped by Ctrl-C, after saving.
+    """
+    if context.invoked_subcommand is not None:
+        if run is not None:
+            raise typer.BadParameter("--resume goes without a task: holdfast fit --resume RUN")
+        return
+    if run is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    with refusing():
+        task = task_of(Run.open(run))
+        with Bar(task.unit, quiet or as_json) as bar:
+            resume(task, run, bar)
+        _finish(run, as_json, quiet)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What every task's command takes beside the options of the task."""
+
+    data: list[str]
+    out: Path
+    valid: list[str]
+    test: list[str]
+    preset: str
+    config: Path | None
+    assigned: list[str]
+    quiet: bool
+    as_json: bool
+
+
+def _fit(task: Task[Any, Any], shared: _Shared, flags: Mapping[str, Any]) -> None:
+    with refusing():
+        configured, known = _configured(shared.config)
+        sources = Sources(
+            tuple(shared.data) or known.data, tuple(shared.valid) or known.valid, tuple(shared.test) or known.test
+        )
+        given = {**configured, **assignments(shared.assigned), **flags}
+        with Bar(task.unit, shared.quiet or shared.as_json) as bar:
+            fit_task(task, sources, shared.out, given, bar, shared.preset)
+        _finish(shared.out, shared.as_json, shared.quiet)
+
+
+def _finish(folder: Path, as_json: bool, quiet: bool) -> None:
+    """Say what came out."""
+    run = load(folder)
+    result = run.evaluate(split="valid")
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    elif not quiet:
+        print_result(result)
+        typer.echo(f"The run is {folder}; its report is {folder / 'report.html'}")
+        _next(run)
+
+
+def _next(run: Fitted) -> None:
+    if run.task.name == "text":
+        typer.echo(f"Write text with it: holdfast generate {run.folder} --prompt …")
+
+
+def _configured(path: Path | None) -> tuple[dict[str, Any], Sources]:
+    """The options and the data that a configuration file names; a run's own is one."""
+    if path is None:
+        return {}, Sources()
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} is not TOML: {error}") from None
+    data = found.get("data", {})
+    options = found.get("options", found)
+    return dict(options), Sources(*(tuple(data.get(name, ())) for name in ("data", "valid", "test")))
+
+
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "data": (
+        Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Argument(metavar="[DATA]...", help="Files, globs, folders or URLs.", show_default=False),
+        ],
+        None,
+    ),
+    "out": (
+        Annotated[Path, typer.Option("--out", metavar="RUN", help="The folder of the run; it is made.")],
+        inspect.Parameter.empty,
+    ),
+    "valid": (
+        Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option("--valid", metavar="FILE", help="Validation data; default: the last tenth of the data."),
+        ],
+        None,
+    ),
+    "test": (
+        Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option("--test", metavar="FILE", help="Test data, which only `evaluate` reads."),
+        ],
+        None,
+    ),
+    "preset": (
+        Annotated[str, typer.Option("--preset", help="Options for a kind of data, which the help lists above.")],
+        "",
+    ),
+    "config": (
+        Annotated[
+            Optional[Path],  # noqa: UP045
+            typer.Option("--config", metavar="FILE", help="Options from a TOML file; a run's config.toml is one."),
+        ],
+        None,
+    ),
+    "assigned": (
+        Annotated[
+            Optional[list[str]],  # noqa: UP045
+            typer.Option("--set", metavar="KEY=VALUE", help="Any option by name, several times."),
+        ],
+        None,
+    ),
+    "quiet": (Annotated[bool, typer.Option("--quiet", help="Show no progress and no result.")], False),
+    "as_json": (Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")], False),
+}
+
+
+def _command(task: Task[Any, Any]) -> Callable[..., None]:
+    """The function that typer makes a task's command of: its parameters are written from the options."""
+    options = options_of(task.options)
+
+    def run(**given: Any) -> None:
+        shared = {name: given.pop(name) for name in _SHARED}
+        lists = {name: shared[name] or [] for name in ("data", "valid", "test", "assigned")}
+        flags = {name: value for name, value in given.items() if value is not None}
+        _fit(task, _Shared(**{**shared, **lists}), flags)
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in _SHARED.items()
+    ]
+    parameters += [
+        inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, annotation=_annotation(o), default=None)
+        for o in options
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    presets = f" Presets: {', '.join(task.presets)}." if task.presets else ""
+    run.__doc__ = task.summary + presets
+    return run
+
+
+def _annotation(option: Option) -> Any:
+    default = " ".join(map(str, option.default)) if isinstance(option.default, tuple) else str(option.default)
+    help = f"{option.help} [default: {default or 'none'}]"
+    if option.type is bool:
+        flag = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+        return Annotated[Optional[bool], typer.Option(flag, help=help, show_default=False)]  # noqa: UP045
+    kind = str if option.type is tuple else option.type
+    metavar = "|".join(option.choices) or {int: "N", float: "X", str: "NAME", tuple: "N,N,…"}[option.type]
+    return Annotated[
+        Optional[kind],  # noqa: UP045
+        typer.Option(option.flag, metavar=metavar, help=help, show_default=False),
+    ]
+
+
+for _task in TASKS.values():
+    app.command(_task.name)(_command(_task))

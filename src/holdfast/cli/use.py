@@ -1,0 +1,158 @@
+"""`holdfast evaluate`, `generate` and `info`: what a trained run is for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from holdfast.data import lines
+from holdfast.models import Sampling
+from holdfast.tasks import load
+from holdfast.tasks.text import TextRun
+from holdfast.training import RunError
+
+from .errors import refusing
+from .results import print_result
+
+_RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
+
+
+def evaluate(
+    run: Annotated[Path, _RUN],
+    data: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[DATA]...", help="Other data; default: the run's own test or validation part."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="valid|test", help="Which part of the run's data.")] = "",
+    per_line: Annotated[
+        bool, typer.Option("--per-line", help="Text: print the nats of each line, a tab, and the line.")
+    ] = False,
+    baselines: Annotated[bool, typer.Option(help="Measure the baselines too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure a trained model, beside simple baselines that learned from the same data."""
+    with refusing():
+        fitted = load(run)
+        if per_line:
+            _print_lines(_text(fitted, "--per-line"), data or [], as_json)
+            return
+        result = fitted.evaluate(data or [], split, baselines)
+        if as_json:
+            typer.echo(json.dumps(result.to_dict()))
+        else:
+            print_result(result)
+
+
+def _print_lines(run: TextRun, data: list[str], as_json: bool) -> None:
+    if not data:
+        raise RunError("--per-line needs the files whose lines are to be scored")
+    found = lines(data)
+    kept = []
+
+    def texts():  # type: ignore[no-untyped-def]
+        for source, number, text in found:
+            kept.append((source, number, text))
+            yield text
+
+    for nats, count in run.score(texts()):
+        source, number, text = kept.pop(0)
+        if as_json:
+            known = {"file": source, "line": number, "nats": nats, "tokens": count, "text": text.rstrip("\r\n")}
+            typer.echo(json.dumps(known, ensure_ascii=False))
+        else:
+            typer.echo(f"{nats:.4f}\t{text.rstrip(chr(10)).rstrip(chr(13))}")
+
+
+def generate(
+    run: Annotated[Path, _RUN],
+    prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="What the text goes on from.")] = "",
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many texts.")] = 1,
+    length: Annotated[int, typer.Option("--length", min=1, metavar="N", help="The most tokens of each.")] = 500,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, metavar="X", help="Below 1 safer, above 1 wilder; 0: no chance.")
+    ] = Sampling.temperature,
+    top_k: Annotated[
+        int, typer.Option("--top-k", min=0, metavar="N", help="Among the N most likely tokens only; 0: all.")
+    ] = Sampling.top_k,
+    top_p: Annotated[
+        float, typer.Option("--top-p", metavar="P", help="Among the most likely that together have probability P.")
+    ] = Sampling.top_p,
+    min_p: Annotated[
+        float, typer.Option("--min-p", metavar="P", help="Among those with P times the highest probability or more.")
+    ] = Sampling.min_p,
+    repetition_penalty: Annotated[
+        float, typer.Option("--repetition-penalty", metavar="X", help="Above 1: against tokens that came lately.")
+    ] = Sampling.repetition_penalty,
+    stop: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--stop", metavar="TEXT", help="End before this string, several times."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write text with a trained language model, as it comes."""
+    with refusing():
+        fitted = _text(load(run), "generate")
+        try:
+            sampling = Sampling(
+                temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+            )
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        how: dict[str, Any] = {"count": count, "length": length, "sampling": sampling, "seed": seed, "stop": stop or ()}
+        if as_json:
+            texts = fitted.generate(prompt, **how)
+            typer.echo(json.dumps({"task": "text", "prompt": prompt, "texts": texts}, ensure_ascii=False))
+        elif count == 1:
+            sys.stdout.write(prompt)
+            for (piece,) in fitted.stream(prompt, **how):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            sys.stdout.write("\n")
+        else:
+            for number, text in enumerate(fitted.generate(prompt, **how), 1):
+                typer.echo(f"--- {number}\n{prompt}{text}")
+
+
+def info(
+    run: Annotated[Path, _RUN],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what a run is: its data, its options, its best measures."""
+    with refusing():
+        fitted = load(run)
+        parameters = sum(p.numel() for p in fitted.model.parameters())
+        known = {
+            "task": fitted.task.name,
+            "step": fitted.saved["step"],
+            "parameters": parameters,
+            "valid": fitted.saved["valid"],
+            "data": fitted.config["data"],
+            "options": fitted.config["options"],
+        }
+        if as_json:
+            typer.echo(json.dumps(known))
+            return
+        typer.echo(f"{run}: {fitted.task.summary}")
+        typer.echo(f"{parameters:,} parameters; the best of {_steps(fitted.config)} steps was {known['step']:,}")
+        for name, value in fitted.saved["valid"].items():
+            typer.echo(f"  valid {name}: {value:,.5g}")
+        for table in ("data", "options"):
+            typer.echo(f"[{table}]")
+            for name, value in fitted.config[table].items():
+                typer.echo(f"  {name} = {value}")
+        typer.echo(str(fitted.model))
+
+
+def _steps(config: dict) -> str:  # type: ignore[type-arg]
+    return f"{config['options']['steps']:,}"
+
+
+def _text(run: object, what: str) -> TextRun:
+    if not isinstance(run, TextRun):
+        raise RunError(f"{what} needs a run of the task text")
+    return run

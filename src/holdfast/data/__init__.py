@@ -1,0 +1,26 @@
+"""From text files to a stream of tokens, and from there to batches."""
+
+from .corpus import Corpus, Tokens, build_corpus, encode_files
+from .encodings import LEVELS, Encoding, build_encoding, encoding_from
+from .sources import BUILTIN, DataError, builtin_text, chunks, digest, files, lines
+from .windows import Windows, evaluation_windows
+
+__all__ = [
+    "BUILTIN",
+    "LEVELS",
+    "Corpus",
+    "DataError",
+    "Encoding",
+    "Tokens",
+    "Windows",
+    "build_corpus",
+    "build_encoding",
+    "builtin_text",
+    "chunks",
+    "digest",
+    "encode_files",
+    "encoding_from",
+    "evaluation_windows",
+    "files",
+    "lines",
+]

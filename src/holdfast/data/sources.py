@@ -1,0 +1,268 @@
+"""Where text comes from: files, folders, globs and URLs, read piece by piece, and the text every Python brings."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import hashlib
+import io
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, BinaryIO, cast
+
+from holdfast.extras import MissingExtra, require
+
+BUILTIN = "builtin:python-docs"
+_PIECE = 1 << 18  # bytes read at a time: small enough for the processor's cache, large enough that a call costs nothing
+_MARKS = {  # how a file begins that is text, but not UTF-8; the longer mark first, because it begins with the shorter
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class DataError(ValueError):
+    """Data that is not there, cannot be read, or is not what it is taken for."""
+
+
+def files(patterns: Sequence[str]) -> list[str]:
+    """The files that paths, folders, globs and URLs stand for, each once.
+
+    A folder stands for all files in it and below, a glob for the files it matches; both sorted, without hidden ones.
+
+    >>> files(["builtin:python-docs"])
+    ['builtin:python-docs']
+
+    Args:
+        patterns: local paths, or URLs that fsspec knows.
+
+    Raises:
+        DataError: something is not there, or stands for no file.
+    """
+    if isinstance(patterns, str | os.PathLike):
+        raise DataError(f"patterns must be a list of paths, got one path, {os.fspath(patterns)!r}")
+    return list(dict.fromkeys(name for pattern in patterns for name in _matched(pattern)))
+
+
+def chunks(path: str, size: int = _PIECE) -> Iterator[str]:
+    """The text of a file in pieces: newlines as they are, without a byte order mark.
+
+    >>> next(chunks("builtin:python-docs", 18))
+    'The "assert" state'
+
+    Args:
+        path: the file, as `files` names it.
+        size: how many bytes are read at a time.
+
+    Raises:
+        DataError: the file cannot be read, or is not UTF-8 text.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done, started = 0, False
+    for block in _blocks(path, size):
+        waiting = len(decoder.getstate()[0])  # bytes of a character that the block before has begun
+        if done == 0:
+            _refuse_other_encodings(path, block)
+        if b"\0" in block:
+            raise _not_text(path, f"byte {done + block.index(0)} is NUL")
+        text = _decoded(decoder, path, block, done - waiting)
+        done += len(block)
+        if text and not started:
+            text, started = text.removeprefix("\ufeff"), True
+        if text:
+            yield text
+    _decoded(decoder, path, b"", done - len(decoder.getstate()[0]), final=True)
+
+
+def text_of_files(paths: Sequence[str]) -> Iterator[str]:
+    """The text of files in pieces, one file after the other with nothing between them.
+
+    >>> sum(len(piece) for piece in text_of_files(["builtin:python-docs"])) == len(builtin_text())
+    True
+
+    Raises:
+        DataError: a file cannot be read, is not UTF-8 text, or they are all empty.
+    """
+    empty = True
+    for path in paths:
+        for piece in chunks(path):
+            yield piece
+            empty = False
+    if empty:
+        raise _empty(paths)
+
+
+def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    """The lines of files: the file's name, the line's number from 1 on, and its text without the newline.
+
+    >>> name, number, text = next(lines(["builtin:python-docs"]))
+    >>> number, text
+    (1, 'The "assert" statement')
+
+    Raises:
+        DataError: as for `text_of_files`.
+    """
+    empty = True
+    for path in paths:
+        number, begun = 1, [""]
+        for piece in chunks(path):
+            empty = False
+            head, *others = piece.split("\n")
+            begun.append(head)
+            for other in others:
+                yield path, number, "".join(begun).removesuffix("\r")
+                number, begun = number + 1, [other]
+        last = "".join(begun)
+        if last:
+            yield path, number, last
+    if empty:
+        raise _empty(paths)
+
+
+def digest(paths: Sequence[str]) -> str:
+    """The SHA-256 of the contents of files, one after the other: what `cat … | sha256sum` prints.
+
+    >>> len(digest(["builtin:python-docs"]))
+    64
+    """
+    return digests_so_far([paths])[-1]
+
+
+def digests_so_far(parts: Iterable[Sequence[str]]) -> list[str]:
+    """For each of several groups of files, the SHA-256 of all contents up to its end.
+
+    >>> first, second = digests_so_far([["builtin:python-docs"], []])
+    >>> first == second
+    True
+    """
+    found, sha = [], hashlib.sha256()
+    for paths in parts:
+        for path in paths:
+            for block in _blocks(path, _PIECE):
+                sha.update(block)
+        found.append(sha.hexdigest())
+    return found
+
+
+@cache
+def builtin_text() -> str:
+    """The documentation of Python's language that every Python brings: all its topics, in the order of their names.
+
+    >>> len(builtin_text()) > 400_000
+    True
+    """
+    from pydoc_data.topics import topics  # half a megabyte, for those who train without a file of their own
+
+    return "".join(topics[name] for name in sorted(topics))
+
+
+def _matched(pattern: str) -> list[str]:
+    """The files that one pattern stands for."""
+    if pattern.startswith("builtin:"):
+        if pattern != BUILTIN:
+            raise DataError(f"there is no {pattern}: the only text that comes with Python is {BUILTIN}")
+        return [pattern]
+    system, path = _system(pattern)
+    if system.isfile(path):  # first of all, because a name may hold brackets
+        return [pattern]
+    if system.isdir(path):
+        found = [name for name in system.find(path) if not _hidden(name, path)]
+        if not found:
+            raise DataError(f"the folder {pattern} has no files in it")
+    elif require("fsspec.core", "train").has_magic(path):
+        fixed = path[: min(path.index(mark) for mark in "*?[" if mark in path)]
+        matches = system.glob(path, detail=True)
+        found = [
+            name
+            for name, about in matches.items()
+            if about["type"] == "file" and not _hidden(name, posixpath.dirname(fixed))
+        ]
+        if not found:
+            raise DataError(f"no file matches {pattern}")
+    else:
+        raise _missing(pattern)
+    return sorted(_as_given(pattern, system, name) for name in found)
+
+
+def _system(path: str) -> tuple[Any, str]:
+    """The file system that a path belongs to, and what the path is called there."""
+    try:
+        return cast(tuple[Any, str], require("fsspec.core", "train").url_to_fs(path))
+    except MissingExtra:
+        raise
+    except (ValueError, ImportError, OSError) as error:  # an unknown protocol, or one whose package is missing
+        raise DataError(f"{path} cannot be read: {_one_line(error)}") from None
+
+
+def _hidden(name: str, folder: str) -> bool:
+    """Whether a name below a folder, or a folder on the way to it, begins with a dot."""
+    return any(part.startswith(".") for part in posixpath.relpath("/" + name, "/" + folder).split("/"))
+
+
+def _as_given(pattern: str, system: Any, name: str) -> str:
+    """What a file is called by one who named it by a pattern: relative if the pattern was, else with its protocol."""
+    if isinstance(system, require("fsspec.implementations.local", "train").LocalFileSystem):
+        absolute = "://" in pattern or os.path.isabs(os.path.expanduser(pattern))
+        return name if absolute else os.path.relpath(name)
+    _, chain, outer = pattern.partition("::")  # a file within an archive: zip://*.txt::texts.zip
+    return cast(str, system.unstrip_protocol(name)) + chain + outer
+
+
+def _missing(path: str) -> DataError:
+    system, own = _system(path)
+    folder, name = posixpath.split(own)
+    try:
+        beside = [posixpath.basename(other.rstrip("/")) for other in system.ls(folder, detail=False)]
+    except OSError:
+        return DataError(f"there is no {path}, nor the folder it should be in")
+    near = difflib.get_close_matches(name, sorted(beside), n=1)
+    hint = f"; did you mean {path.removesuffix(name)}{near[0]}?" if near and path.endswith(name) else ""
+    return DataError(f"there is no {path}{hint}")
+
+
+def _blocks(path: str, size: int) -> Iterator[bytes]:
+    """The bytes of a file in blocks."""
+    try:
+        if path == BUILTIN:
+            file: BinaryIO = io.BytesIO(builtin_text().encode())
+        else:
+            system, own = _system(path)  # kept until the end: an archive is closed with its file system
+            file = system.open(own, "rb")
+        with file:
+            while block := file.read(size):
+                yield block
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
+
+
+def _refuse_other_encodings(path: str, beginning: bytes) -> None:
+    for mark, encoding in _MARKS.items():
+        if beginning.startswith(mark):
+            raise _not_text(path, f"it begins like {encoding} (byte 0)")
+
+
+def _decoded(decoder: codecs.IncrementalDecoder, path: str, block: bytes, start: int, final: bool = False) -> str:
+    """The characters that a block completes; `start` is the offset of the first byte the decoder now has."""
+    try:
+        return decoder.decode(block, final)
+    except UnicodeDecodeError as error:
+        raise _not_text(path, f"byte {start + error.start} does not fit") from None
+
+
+def _empty(paths: Sequence[str]) -> DataError:
+    if not paths:
+        return DataError("there are no files to read")
+    which = paths[0] if len(paths) == 1 else f"the {len(paths)} files from {paths[0]} to {paths[-1]}"
+    return DataError(f"there is no text in {which}: not one character")
+
+
+def _not_text(path: str, why: str) -> DataError:
+    return DataError(f"{path} must be UTF-8 text, but {why}")
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

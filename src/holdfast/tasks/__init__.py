@@ -1,0 +1,54 @@
+"""The applications."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.training import Run, RunError, nearest
+
+from . import text
+from .fitting import Fitted, Quiet, fit, resume
+from .task import Result, Sources, Task
+
+__all__ = ["TASKS", "Fitted", "Quiet", "Result", "Sources", "Task", "fit", "load", "resume", "task_of", "text"]
+
+TASKS = {"text": text.Text()}
+_RUNS: dict[str, type[Fitted]] = {"text": text.TextRun}
+
+
+def task_of(run: Run) -> Task:  # type: ignore[type-arg]
+    """The task that a run is of.
+
+    Raises:
+        RunError: its configuration names none that is known.
+    """
+    name = run.config().get("task")
+    if name not in TASKS:
+        raise RunError(
+            f"{run.folder} is a run of the task {name!r}, which is not known{nearest(str(name), list(TASKS))}"
+        )
+    return TASKS[name]
+
+
+def load(folder: str | Path) -> Fitted:
+    """A run that has been trained: `run.model`, `run.evaluate(…)`, for text `run.generate(…)`.
+
+    >>> import pathlib, tempfile, holdfast
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text = pathlib.Path(folder, "text.txt")
+    ...     written = text.write_text("to be or not to be, " * 50)
+    ...     tiny = {"steps": 2, "hidden": 8, "embedding": 4, "batch_size": 2, "window": 16}
+    ...     run = holdfast.tasks.text.fit(text, out=f"{folder}/run", **tiny)
+    ...     len(holdfast.load(run.folder).generate("to ", length=5)[0])
+    5
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        RunError: there is no run, or it has no model yet.
+        DamagedFile: its model is not as it was written.
+    """
+    run = Run.open(Path(folder))
+    task = task_of(run)
+    return _RUNS[task.name](task, run)

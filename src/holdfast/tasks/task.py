@@ -1,0 +1,123 @@
+"""An application, as everything that serves all of them sees it.
+
+A task declares its options, its data, its model, its loss, its measures, its baselines and its part of the report. All
+else (the loop, the folder of a run, flags and help, resuming, evaluating, the frame of the report) is the same for them
+and lives elsewhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import nn
+
+from holdfast.training import Devices, Problem, TrainingOptions
+
+O = TypeVar("O", bound=TrainingOptions)  # noqa: E741
+D = TypeVar("D")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where data come from: paths, globs, folders or URLs.
+
+    Attributes:
+        data: what is trained on.
+        valid: what choices are made on; empty: a part of the data.
+        test: what is read once, by `evaluate`; empty: none.
+    """
+
+    data: tuple[str, ...] = ()
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found.
+
+    Attributes:
+        task: the task's name.
+        split: "valid", "test" or "given".
+        measures: the model's, by their usual names.
+        baselines: of each baseline the same measures.
+        notes: what a reader must know of them.
+    """
+
+    task: str
+    split: str
+    measures: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it.
+
+        >>> Result("text", "valid", {"nats": 1.5}, {"unigram": {"nats": 3.3}}).to_dict()
+        {'task': 'text', 'split': 'valid', 'nats': 1.5, 'baselines': {'unigram': {'nats': 3.3}}}
+        """
+        known = {"task": self.task, "split": self.split, **self.measures}
+        return {**known, "baselines": {name: dict(m) for name, m in self.baselines.items()}}
+
+
+class Task(ABC, Generic[O, D]):
+    """An application.
+
+    Attributes:
+        name: as on the command line.
+        summary: what it does, in one line.
+        options: its options dataclass.
+        presets: options by the kind of data they are for.
+        objective: the measure that is to become small.
+        unit: what a step's throughput counts.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    objective: ClassVar[str]
+    unit: ClassVar[str]
+    options: ClassVar[type[TrainingOptions]]
+
+    @abstractmethod
+    def read(self, sources: Sources, options: O) -> D:
+        """The data, ready for training."""
+
+    @abstractmethod
+    def describe(self, data: D) -> dict[str, Any]:
+        """What the data are, for the model card: counts, and `digest`, which tells whether they have changed."""
+
+    @abstractmethod
+    def facts(self, data: D) -> dict[str, Any]:
+        """What belongs to the model beside its weights, as JSON: an alphabet, a scale."""
+
+    @abstractmethod
+    def build(self, facts: Mapping[str, Any], options: O) -> nn.Module:
+        """A fresh model."""
+
+    @abstractmethod
+    def problem(self, data: D, options: O, place: Devices) -> Problem:
+        """What the loop trains."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, facts: Mapping[str, Any], data: D, split: str, options: O) -> dict[str, float]:
+        """The measures of a model on a part of the data."""
+
+    @abstractmethod
+    def given(self, facts: Mapping[str, Any], paths: Sequence[str]) -> Any:
+        """Other data, for a model that is there; its split is called "given"."""
+
+    @abstractmethod
+    def baselines(self, training: D, data: D, split: str, options: O) -> tuple[dict[str, dict[str, float]], list[str]]:
+        """The same measures of simple methods that learned from the same data; and what must be said of them."""
+
+    @abstractmethod
+    def report(self, model: nn.Module, facts: Mapping[str, Any], data: D, options: O) -> Iterable[str]:
+        """The sections of the report that are the task's own, as HTML."""
+
+    @abstractmethod
+    def splits(self, data: D) -> list[str]:
+        """Which parts the data have."""

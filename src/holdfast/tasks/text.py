@@ -1,0 +1,417 @@
+"""Language models: text in, a model that predicts, scores and writes text out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from holdfast.data import Corpus, Tokens, Windows, build_corpus, encode_files, encoding_from, evaluation_windows
+from holdfast.engines.llvm.machine import cache_folder
+from holdfast.layers import Recurrent
+from holdfast.microscope import heat_map
+from holdfast.microscope.page import figure, section
+from holdfast.models import (
+    LanguageModel,
+    NGram,
+    Sampling,
+    default_cutoffs,
+    largest_order,
+    state_tensors,
+    write,
+)
+from holdfast.training import Devices, Loss, Run, TrainingOptions, Watcher, option
+
+from .fitting import Fitted
+from .fitting import fit as _fit
+from .task import Sources, Task
+
+BUILTIN = "builtin:python-docs"  # what is trained on where no data are given
+LANES, STEPS = 32, 256  # of an evaluation
+BASELINE_TOKENS = 5_000_000  # a table of n-grams of more does not fit into the memory of a small machine
+ORDER = 5
+SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
+SHOWN_STEPS = 80  # of a picture of gates
+HIDDEN_SHOWN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(TrainingOptions):
+    """A language model: what its tokens are, how large it is, and how it is regularised."""
+
+    level: Literal["char", "byte", "bpe", "word"] = option("char", "What a token is.")
+    vocabulary: int = option(0, "Tokens of a bpe or word vocabulary; 0: 4096 for bpe, every word for word.", least=0)
+    cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
+    embedding: int = option(128, "Numbers that stand for a token.", least=1)
+    hidden: int = option(512, "Units of a layer.", least=1)
+    layers: int = option(1, "Recurrent layers.", least=1)
+    layer_norm: bool = option(False, "Layer norm inside the cells.")
+    tied: bool = option(False, "The output matrix is the embedding.")
+    adaptive: bool = option(False, "Adaptive softmax, for vocabularies of tens of thousands of words.")
+    dropout: float = option(0.25, "Of what goes from layer to layer, and to the output.", least=0.0, most=0.95)
+    input_dropout: float = option(0.0, "Of what goes into the first layer.", least=0.0, most=0.95)
+    embedding_dropout: float = option(0.0, "Of whole tokens of the vocabulary.", least=0.0, most=0.95)
+    weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)
+    variational: bool = option(False, "One dropout mask for all steps of a window.")
+    activation: float = option(0.0, "Penalty on the square of the activations.", least=0.0)
+    slowness: float = option(0.0, "Penalty on the square of their change from step to step.", least=0.0)
+    window: int = option(128, "Steps of truncated back-propagation; the state is carried on.", least=1)
+    evaluation_tokens: int = option(500_000, "Validation tokens that are read at each evaluation.", least=2)
+
+
+class TextRun(Fitted):
+    """A trained language model."""
+
+    model: LanguageModel
+
+    @property
+    def encoding(self) -> Any:
+        """What turns text into tokens and back."""
+        return encoding_from(self.facts["encoding"])
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        length: int = SAMPLE_LENGTH,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[list[str]]:
+        """New text as it comes: at every step a piece for each sample, which may be empty.
+
+        Args:
+            prompt: what the text goes on from; not repeated.
+            count: how many texts at once.
+            length: the most tokens of each.
+            sampling: how a token is chosen.
+            seed: of the choice.
+            stop: strings that end a text and are not part of it.
+        """
+        return write(
+            self.model,
+            self.encoding,
+            prompt,
+            count=count,
+            length=length,
+            sampling=sampling or Sampling(),
+            seed=seed,
+            stop=stop,
+        )
+
+    def generate(self, prompt: str = "", **how: Any) -> list[str]:
+        """Whole texts; the arguments are those of `stream`."""
+        return ["".join(pieces) for pieces in zip(*self.stream(prompt, **how))]
+
+    def score(self, lines: Iterable[str]) -> Iterator[tuple[float, int]]:
+        """For each line the nats it takes to predict it and its end, and the number of its tokens, in order."""
+        encoding = self.encoding
+        pending = iter(lines)
+        while group := list(islice(pending, SAMPLE_LINES)):
+            ids = [np.asarray(encoding.encode("\n" + line.rstrip("\r\n") + "\n")) for line in group]
+            yield from self._scores(ids)
+
+    @torch.no_grad()
+    def _scores(self, ids: Sequence[np.ndarray[Any, Any]]) -> list[tuple[float, int]]:
+        order = sorted(range(len(ids)), key=lambda k: len(ids[k]))
+        found: list[tuple[float, int]] = [(0.0, 0)] * len(ids)
+        for first in range(0, len(order), LANES):
+            some = order[first : first + LANES]
+            longest = max(len(ids[k]) for k in some)
+            batch = torch.zeros(longest, len(some), dtype=torch.long)
+            for column, k in enumerate(some):
+                batch[: len(ids[k]), column] = torch.from_numpy(ids[k].astype(np.int64))
+            output = self.model(batch[:-1])
+            nats = self.model.loss(output.features, batch[1:])  # (T, B)
+            for column, k in enumerate(some):
+                count = len(ids[k]) - 1
+                found[k] = (nats[:count, column].double().sum().item(), count)
+        return found
+
+
+class _Problem:
+    """A language model's training, as the loop sees it."""
+
+    def __init__(self, task: Text, corpus: Corpus, options: TextOptions, place: Devices) -> None:
+        self.task, self.corpus, self.options, self.place = task, corpus, options, place
+        self.objective = task.objective
+
+    def epoch(self, number: int) -> Sequence[Any]:
+        """The windows of all processes' lanes, of which this one takes its own; each epoch cuts the text elsewhere."""
+        options, place = self.options, self.place
+        ids = self.corpus.train.ids
+        lanes = options.batch_size * place.size
+        longest = max(1, min(options.window, len(ids) // lanes - 1))
+        draw = torch.Generator().manual_seed(options.seed * 1_000_003 + number)
+        offset = int(torch.randint(longest, (), generator=draw)) if number else 0
+        return _Share(Windows(ids, lanes, longest, offset), place, options.batch_size)
+
+    def carry(self) -> Sequence[Tensor]:
+        """Nothing: a model starts from its own first state."""
+        return ()
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], carry: Sequence[Tensor]) -> Loss:
+        """The mean loss of a window, and with it the penalties on activations."""
+        assert isinstance(model, LanguageModel)
+        inputs, targets = (t.to(self.place.device) for t in batch)
+        output = model(inputs, model.state_from(carry) if carry else None)
+        nats = model.loss(output.features, targets).mean()
+        options = self.options
+        value = nats
+        if options.activation or options.slowness:
+            value = nats + model.activation_penalty(output, options.activation, options.slowness)
+        return Loss(value, nats, state_tensors(output.state))
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The measures on the first part of the validation data."""
+        valid = self.corpus.valid
+        return self.task.measures(model, valid, self.corpus.encoding, self.options.evaluation_tokens)
+
+
+class _Share(Sequence[Any]):
+    """The windows of one process: its own columns."""
+
+    def __init__(self, windows: Windows, place: Devices, batch: int) -> None:
+        self.windows = windows
+        self.columns = slice(place.rank * batch, (place.rank + 1) * batch)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, k: Any) -> Any:
+        inputs, targets = self.windows[k]
+        return inputs[:, self.columns], targets[:, self.columns]
+
+
+class Text(Task[TextOptions, Corpus]):
+    """The task."""
+
+    name = "text"
+    summary = "A language model: it predicts the next character, byte, piece or word of a text."
+    objective = "nats"
+    unit = "tokens"
+    options = TextOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "awd": {
+            "level": "word",
+            "embedding": 400,
+            "hidden": 1150,
+            "layers": 3,
+            "tied": True,
+            "variational": True,
+            "dropout": 0.4,
+            "input_dropout": 0.4,
+            "embedding_dropout": 0.1,
+            "weight_drop": 0.5,
+            "activation": 2.0,
+            "slowness": 1.0,
+            "window": 70,
+            "batch_size": 40,
+            "learning_rate": 0.002,
+            "weight_decay": 0.01,
+            "clip": 0.25,
+            "average": 0.002,
+        },
+    }
+
+    def read(self, sources: Sources, options: TextOptions) -> Corpus:
+        """The text as tokens, kept in the cache folder."""
+        return build_corpus(
+            sources.data or (BUILTIN,),
+            sources.valid,
+            sources.test,
+            level=options.level,
+            vocabulary_size=options.vocabulary or None,
+            folder=_cache(),
+        )
+
+    def describe(self, data: Corpus) -> dict[str, Any]:
+        """Where the text comes from, and how much it is."""
+        about: dict[str, Any] = {"text": ", ".join(data.train.sources), "digest": data.digest}
+        for split in self.splits(data, training=True):
+            part: Tokens = getattr(data, split)
+            about[f"{split} tokens"] = len(part.ids)
+            about[f"{split} characters"] = part.characters
+        return {**about, "level": data.encoding.level, "vocabulary": data.encoding.size}
+
+    def facts(self, data: Corpus) -> dict[str, Any]:
+        """The encoding."""
+        return {"encoding": data.encoding.to_dict()}
+
+    def build(self, facts: Mapping[str, Any], options: TextOptions) -> nn.Module:
+        """A fresh model."""
+        size = encoding_from(facts["encoding"]).size
+        return LanguageModel(
+            vocabulary=size,
+            cell=options.cell,
+            embedding=options.embedding,
+            hidden=options.hidden,
+            layers=options.layers,
+            layer_norm=options.layer_norm,
+            tied=options.tied,
+            adaptive=default_cutoffs(size) if options.adaptive else (),
+            dropout=options.dropout,
+            input_dropout=options.input_dropout,
+            embedding_dropout=options.embedding_dropout,
+            weight_drop=options.weight_drop,
+            variational=options.variational,
+        )
+
+    def problem(self, data: Corpus, options: TextOptions, place: Devices) -> _Problem:
+        """What the loop trains."""
+        return _Problem(self, data, options, place)
+
+    def splits(self, data: Corpus, training: bool = False) -> list[str]:
+        """Which parts there are."""
+        known = ("train", "valid", "test", "given") if training else ("valid", "test", "given")
+        return [name for name in known if getattr(data, name, None) is not None]
+
+    def evaluate(
+        self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, split: str, options: TextOptions
+    ) -> dict[str, float]:
+        """Nats, perplexity and bits per character of a whole part."""
+        return self.measures(model, getattr(data, split), data.encoding, 0)
+
+    @torch.no_grad()
+    def measures(self, model: nn.Module, tokens: Tokens, encoding: Any, most: int) -> dict[str, float]:
+        """The same of the first tokens, or of all."""
+        assert isinstance(model, LanguageModel)
+        ids = tokens.ids[:most] if most else tokens.ids
+        device = next(model.parameters()).device
+        model.eval()
+        total, state = 0.0, None
+        for inputs, targets, weights in evaluation_windows(ids, _lanes(len(ids)), STEPS):
+            output = model(inputs.to(device), state)
+            state = output.state
+            total += (model.loss(output.features, targets.to(device)) * weights.to(device)).double().sum().item()
+        return _measures(total, ids, encoding)
+
+    def given(self, facts: Mapping[str, Any], paths: Sequence[str]) -> _Given:
+        """Another text, with the model's encoding."""
+        encoding = encoding_from(facts["encoding"])
+        return _Given(encode_files(paths, encoding, _cache()), encoding)
+
+    def baselines(
+        self, training: Corpus, data: Any, split: str, options: TextOptions
+    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+        """A unigram and an n-gram model of the same training text."""
+        encoding = training.encoding
+        learned = np.asarray(training.train.ids[:BASELINE_TOKENS])
+        part = getattr(data, split).ids
+        judged = np.asarray(part[:BASELINE_TOKENS])
+        order = largest_order(encoding.size, ORDER)
+        found = {}
+        for n in sorted({1, order}):
+            nats = NGram(n, encoding.size).fit(learned).nats(judged)[1:]
+            found["unigram" if n == 1 else f"{n}-gram"] = _measures(float(nats.sum()), judged, encoding)
+        notes = []
+        if len(training.train.ids) > len(learned):
+            notes.append(f"The baselines learned from the first {len(learned):,} tokens of the training text.")
+        if len(part) > len(judged):
+            notes.append(f"The baselines were measured on the first {len(judged):,} tokens.")
+        return found, notes
+
+    def report(self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, options: TextOptions) -> Iterable[str]:
+        """Samples, and a look at the gates."""
+        assert isinstance(model, LanguageModel)
+        encoding = data.encoding
+        yield section("Samples", "".join(_samples(model, encoding)))
+        yield from _pictures(model, encoding, np.asarray(data.valid.ids[:SHOWN_STEPS]))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Text that a model has not been trained on."""
+
+    given: Tokens
+    encoding: Any
+
+
+def fit(
+    data: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    valid: Sequence[str | Path] = (),
+    test: Sequence[str | Path] = (),
+    preset: str = "",
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> TextRun:
+    """Train a language model into a folder.
+
+    Args:
+        data: files, globs, folders or URLs; none: the documentation text that every Python carries.
+        out: the run's folder, which is made.
+        valid: what the best model is chosen by; none: the last tenth of the data.
+        test: what `evaluate` reads at the end.
+        preset: options for a kind of data: "awd".
+        watcher: who is told what happens.
+        options: those of `TextOptions`, by name.
+    """
+    paths = [data] if isinstance(data, (str, Path)) else list(data)
+    sources = Sources(tuple(map(str, paths)), tuple(map(str, valid)), tuple(map(str, test)))
+    run = _fit(Text(), sources, Path(out), options, watcher, preset)
+    return TextRun(Text(), Run.open(run.folder))
+
+
+def _cache() -> Path:
+    return cache_folder().parent / "text"
+
+
+def _lanes(count: int) -> int:
+    """Few enough that the first tokens of lanes, which see no past, are under a thousandth of all."""
+    return max(1, min(LANES, count // 2000))
+
+
+def _measures(total: float, ids: Any, encoding: Any) -> dict[str, float]:
+    """What a total of nats means."""
+    count = len(ids) - 1
+    characters = encoding.characters_of(np.asarray(ids[1:]))
+    nats = total / count
+    return {
+        "nats": nats,
+        "bits_per_char": total / math.log(2) / max(1, characters),
+        "perplexity": math.exp(nats) if nats < 700 else math.inf,
+        "tokens": count,
+    }
+
+
+def _samples(model: LanguageModel, encoding: Any) -> Iterator[str]:
+    for temperature in (0.5, 0.8, 1.0):
+        pieces = write(
+            model, encoding, "\n", count=1, length=SAMPLE_LENGTH, sampling=Sampling(temperature=temperature), seed=0
+        )
+        text = "".join(piece for (piece,) in pieces)
+        yield f"<p>Temperature {temperature:g}</p>\n<pre>{escape(text.strip())}</pre>\n"
+
+
+@torch.no_grad()
+def _pictures(model: LanguageModel, encoding: Any, ids: np.ndarray[Any, Any]) -> Iterator[str]:
+    """The gates and the memory of the first layer while it reads some validation text."""
+    layer = model.layers[0]
+    assert isinstance(layer, Recurrent)
+    embedded = model.embedding(torch.from_numpy(ids.astype(np.int64)).unsqueeze(1))  # (T, 1, E)
+    record = layer.trace(embedded).layers[0]
+    shown = {f"gate {n}": g for n, g in record.gates.items()} | {f"state {n}": s for n, s in record.states.items()}
+    pictures = []
+    for name, values in shown.items():
+        chart = heat_map(
+            values[:, 0, :HIDDEN_SHOWN].T.numpy(),
+            title=f"The {name} of the first {HIDDEN_SHOWN} units",
+            x_label="token",
+            y_label="unit",
+            palette="diverging" if values.min() < 0 else "sequential",
+        )
+        pictures.append(figure(chart, f"The {name}."))
+    text = "".join(encoding.text_of(int(k)) for k in ids)
+    words = f"<p>The first layer while it reads the beginning of the validation text:</p>\n<pre>{escape(text)}</pre>\n"
+    yield section("Inside", words + '<div class="pair">\n' + "\n".join(pictures) + "\n</div>")

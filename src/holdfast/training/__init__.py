@@ -1,0 +1,39 @@
+"""Training: the loop, options, optimisers, devices, and the folder of a run. Knows no task."""
+
+from holdfast.extras import MissingExtra, require
+
+from .devices import Devices, devices
+from .files import write_atomically
+from .loop import Diverged, Interrupted, Keeper, Loss, Position, Problem, Training, Watcher
+from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of
+from .run import Run, RunError
+from .tensors import DamagedFile, load_tensors, save_tensors
+
+__all__ = [
+    "DamagedFile",
+    "Devices",
+    "Diverged",
+    "Interrupted",
+    "Keeper",
+    "Loss",
+    "MissingExtra",
+    "Option",
+    "OptionError",
+    "Position",
+    "Problem",
+    "Run",
+    "RunError",
+    "Training",
+    "TrainingOptions",
+    "Watcher",
+    "assignments",
+    "devices",
+    "load_tensors",
+    "make",
+    "nearest",
+    "option",
+    "options_of",
+    "require",
+    "save_tensors",
+    "write_atomically",
+]

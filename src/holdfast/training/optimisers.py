@@ -1,0 +1,63 @@
+"""Optimisers, learning rates and averages of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .options import TrainingOptions
+
+PLATEAU = 0.5  # what the learning rate is multiplied by after an evaluation without progress
+
+
+def optimiser(parameters: Iterable[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    """AdamW or SGD, with weight decay on what has rows and columns.
+
+    >>> kind = optimiser(nn.Linear(2, 3).parameters(), TrainingOptions(optimiser="sgd"))
+    >>> type(kind).__name__, [len(g["params"]) for g in kind.param_groups]
+    ('SGD', [1, 1])
+    """
+    learned = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in learned if p.dim() > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in learned if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
+    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+
+
+def learning_rate(options: TrainingOptions, step: int, total: int | None, factor: float) -> float:
+    """The learning rate of a step.
+
+    >>> options = TrainingOptions(learning_rate=1.0, warm_up=10, floor=0.1)
+    >>> [round(learning_rate(options, step, 110, 1.0), 3) for step in (1, 10, 60, 110)]
+    [0.1, 1.0, 0.55, 0.1]
+
+    Args:
+        options: the highest rate and how it falls.
+        step: the number of the step, from 1 on.
+        total: how many steps there will be; None while that is not known yet.
+        factor: what plateaus have made of it.
+    """
+    if step <= options.warm_up:
+        return options.learning_rate * step / options.warm_up
+    if options.schedule == "plateau":
+        return options.learning_rate * max(factor, options.floor)
+    if options.schedule == "constant" or total is None or total <= options.warm_up:
+        return options.learning_rate
+    done = min(1.0, (step - options.warm_up) / (total - options.warm_up))
+    share = options.floor + (1 - options.floor) * (1 + math.cos(math.pi * done)) / 2
+    return options.learning_rate * share
+
+
+def averaged(model: nn.Module, options: TrainingOptions) -> AveragedModel | None:
+    """A running average of a model's weights, if one is wanted."""
+    if not options.average:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - options.average))

@@ -1,0 +1,178 @@
+"""A run is a folder that a person can read.
+
+config.toml           what was asked for, complete: the task, the data, every option
+metrics.jsonl         one object a line: step, loss, norm, rate, and valid_… where it was evaluated
+model.safetensors     the best model; its metadata holds what builds it
+checkpoints/          the latest two, to go on from
+report.html           curves, baselines, samples
+README.md             the model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import Tensor, nn
+
+from holdfast.extras import require
+
+from .files import remove_parts, sync_folder, write_atomically
+from .tensors import DamagedFile, load_tensors, save_tensors
+
+KEPT = 2  # checkpoints
+CONFIG, METRICS, MODEL, CHECKPOINTS = "config.toml", "metrics.jsonl", "model.safetensors", "checkpoints"
+
+
+class RunError(ValueError):
+    """A folder that is not a run, or cannot become one."""
+
+
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: where it is.
+        facts: what `model.safetensors` is to say beside the weights: how the model is built.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.facts = dict(facts or {})
+        self.lines: TextIO | None = None
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any]) -> Run:
+        """A new run.
+
+        Raises:
+            RunError: something is there already.
+            OSError: the folder cannot be written to.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if (folder / CONFIG).is_file():
+                raise RunError(f"{folder} holds a run already; go on with --resume {folder}, or choose another --out")
+            raise RunError(f"{folder} exists and is not empty; choose another --out")
+        (folder / CHECKPOINTS).mkdir(parents=True)
+        run = cls(folder)
+        run.write_config(config)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """A run that is there.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not (folder / CONFIG).is_file():
+            what = "is not a run: it has no config.toml" if folder.is_dir() else "does not exist"
+            raise RunError(f"{folder} {what}")
+        return cls(folder)
+
+    # The configuration.
+
+    def config(self) -> dict[str, Any]:
+        """What was asked for."""
+        try:
+            return tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.folder / CONFIG} is not TOML: {error}") from None
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write what was asked for."""
+        write_atomically(self.folder / CONFIG, require("tomli_w", "train").dumps(dict(config)))
+
+    # What the loop writes.
+
+    def fixed(self, steps: int) -> None:
+        """Write the number of steps into the configuration."""
+        config = self.config()
+        config["options"]["steps"] = steps
+        self.write_config(config)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the metrics."""
+        if self.lines is None:
+            self.lines = (self.folder / METRICS).open("a", encoding="utf-8")
+        self.lines.write(json.dumps(line) + "\n")
+
+    def flush(self) -> None:
+        """Force the metrics to the disk."""
+        if self.lines is not None:
+            self.lines.flush()
+            os.fsync(self.lines.fileno())
+
+    def best(self, model: nn.Module, step: int, measures: Mapping[str, float]) -> None:
+        """Write the best model."""
+        save_tensors(self.folder / MODEL, model.state_dict(), {**self.facts, "step": step, "valid": dict(measures)})
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write a checkpoint, and remove those before the last two."""
+        self.flush()
+        folder = self.folder / CHECKPOINTS
+        save_tensors(folder / f"step-{step:09d}.safetensors", tensors, facts)
+        for old in self.checkpoints()[:-KEPT]:
+            old.unlink()
+        sync_folder(folder)
+
+    def close(self) -> None:
+        """Finish the metrics."""
+        if self.lines is not None:
+            self.flush()
+            self.lines.close()
+            self.lines = None
+
+    # What is read.
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints, the latest last."""
+        return sorted((self.folder / CHECKPOINTS).glob("step-*.safetensors"))
+
+    def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The latest checkpoint; None if there is none yet.
+
+        Raises:
+            DamagedFile: it is not as it was written.
+        """
+        known = self.checkpoints()
+        return load_tensors(known[-1]) if known else None
+
+    def rewind(self, step: int) -> None:
+        """Remove what was written after a step: what a killed process left behind."""
+        remove_parts(self.folder)
+        remove_parts(self.folder / CHECKPOINTS)
+        kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.folder / METRICS, "".join(line + "\n" for line in kept))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of the metrics that are whole."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:  # the last line of a process that was killed
+                break
+        return found
+
+    def model(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The best model's weights, and how it is built.
+
+        Raises:
+            RunError: there is none yet.
+            DamagedFile: the file is not as it was written.
+        """
+        path = self.folder / MODEL
+        if not path.is_file():
+            raise RunError(f"{self.folder} has no model yet: it was stopped before its first evaluation")
+        return load_tensors(path)
+
+
+__all__ = ["DamagedFile", "Run", "RunError"]

@@ -1,0 +1,134 @@
+"""The loop: what a step does, what is skipped, when it stops, and that it goes on bit for bit."""
+
+from __future__ import annotations
+
+import math
+import signal
+from typing import Any
+
+import pytest
+import torch
+
+from holdfast.training import Diverged, Interrupted
+from tests.training.toy import BATCHES, Memory, Problem, Silent, training
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "AdamW": {},
+    "SGD with momentum": {"optimiser": "sgd", "momentum": 0.9, "learning_rate": 0.01},
+    "accumulated": {"accumulate": 3},
+    "averaged": {"average": 0.1},
+    "plateau": {"schedule": "plateau", "learning_rate": 0.3},
+    "constant": {"schedule": "constant"},
+}
+
+
+def _weights(keeper: Memory, step: int) -> dict[str, torch.Tensor]:
+    return {n: t for n, t in keeper.saved[step][0].items() if not n.startswith("random")}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_training_that_is_resumed_ends_bit_for_bit_as_one_that_was_not_stopped(variant: str) -> None:
+    whole, parts = Memory(), Memory()
+    options = {"steps": 23, "checkpoint_every": 1, **VARIANTS[variant]}
+    training(whole, **options).run()
+    for stop in (9, 16):  # in the second epoch, and at the beginning of a third
+        again = training(parts, **options)
+        again.restore(*whole.saved[stop])
+        again.run()
+        assert parts.lines[-23 + stop :] == whole.lines[stop:]
+        for name, tensor in whole.saved[23][0].items():
+            assert torch.equal(parts.saved[23][0][name], tensor), name
+        assert {k: v for k, v in parts.saved[23][1]["position"].items() if k != "seconds"} == {
+            k: v for k, v in whole.saved[23][1]["position"].items() if k != "seconds"
+        }
+
+
+def test_training_lowers_the_loss() -> None:
+    keeper = Memory()
+    training(keeper, steps=150, learning_rate=0.02).run()
+    assert keeper.lines[-1]["valid_mse"] < 0.3 * keeper.lines[0]["loss"]
+    assert [line["step"] for line in keeper.lines] == list(range(1, 151))
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_leaves_weights_and_optimiser_alone(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, watcher = Memory(), Silent()
+    problem = Problem(spoil=[3] if what == "loss" else [])
+    found = training(keeper, problem, watcher, steps=6, checkpoint_every=1, average=0.5)
+    if what == "gradient":
+        weight = found.model.read.weight
+
+        def spoil(gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * math.inf if found.position.step == 4 else gradient
+
+        weight.register_hook(spoil)
+    found.run()
+    before, after = _weights(keeper, 3), _weights(keeper, 4)
+    kept = [n for n in before if n.startswith(("model.", "average.", "optimiser."))]
+    assert all(torch.equal(before[n], after[n]) for n in kept)
+    assert not all(torch.equal(before[n], _weights(keeper, 5)[n]) for n in kept)
+    assert watcher.skips == [(4, what)]
+    assert found.position.skipped == 1
+    assert all(t.isfinite().all() for t in _weights(keeper, 6).values())
+
+
+def test_ten_steps_in_a_row_that_are_not_finite_end_the_training_with_advice() -> None:
+    problem = Problem(spoil=range(BATCHES))
+    problem.epoch = lambda number: Problem.epoch(problem, 0)  # type: ignore[method-assign]
+    found = training(Memory(), problem, steps=50)
+    with pytest.raises(Diverged, match=r"the loss was not finite in 10 steps in a row, the last of them 10;.*learning"):
+        found.run()
+
+
+def test_nine_in_a_row_do_not() -> None:
+    problem = Problem(spoil=range(BATCHES))
+    original = problem.epoch
+    problem.epoch = lambda number: (original(0) + original(0))[:9] if number == 0 else original(1)  # type: ignore[operator, method-assign, index]
+    found = training(Memory(), problem, steps=12)
+    found.run()
+    assert (found.position.skipped, found.position.in_a_row) == (9, 0)
+
+
+def test_the_gradient_is_clipped_and_its_norm_logged() -> None:
+    keeper = Memory()
+    training(keeper, steps=1, clip=1e-6, optimiser="sgd", learning_rate=1.0, warm_up=0, schedule="constant").run()
+    start = training(Memory(), steps=1)
+    moved = math.sqrt(
+        sum((keeper.saved[1][0][f"model.{n}"] - t).square().sum().item() for n, t in start.model.state_dict().items())
+    )
+    assert moved == pytest.approx(1e-6, rel=0.05)
+    assert keeper.lines[0]["norm"] > 1e-3
+
+
+def test_patience_ends_a_training_without_progress() -> None:
+    keeper = Memory()
+    found = training(keeper, steps=400, evaluations=40, patience=2, learning_rate=1e-12)
+    found.problem.evaluate = lambda model: {"mse": 1.0}  # type: ignore[method-assign]
+    assert found.run().step == 30  # the first evaluation is the best, the next two are not better
+    assert keeper.bests == [10]
+
+
+def test_minutes_become_a_number_of_steps_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Memory()
+    position = training(keeper, steps=0, minutes=0.03).run()
+    assert keeper.steps == [position.total]
+    assert position.step == position.total > 25
+    assert 0.6 < position.seconds < 3.0  # of 1.8
+
+
+def test_a_training_of_fewer_minutes_than_a_step_takes_still_ends() -> None:
+    position = training(Memory(), steps=0, minutes=1e-9).run()
+    assert position.step == position.total == 1
+
+
+def test_a_signal_saves_and_stops() -> None:
+    keeper, watcher = Memory(), Silent()
+    watcher.step = lambda position, *_: signal.raise_signal(signal.SIGINT) if position.step == 5 else None  # type: ignore[method-assign]
+    found = training(keeper, watcher=watcher, steps=50)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        found.run()
+    assert list(keeper.saved) == [5]
+    assert signal.getsignal(signal.SIGINT) is before

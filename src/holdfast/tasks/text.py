@@ -28,7 +28,7 @@ from holdfast.models import (
     state_tensors,
     write,
 )
-from holdfast.training import Devices, Loss, Run, TrainingOptions, Watcher, option
+from holdfast.training import Devices, Loss, Run, TrainingOptions, Watcher, option, redeclared
 
 from .fitting import Fitted
 from .fitting import fit as _fit
@@ -45,21 +45,30 @@ HIDDEN_SHOWN = 60
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(TrainingOptions):
-    """A language model: what its tokens are, how large it is, and how it is regularised."""
+    """A language model: what its tokens are, how large it is, and how it is regularised.
+
+    The defaults are for texts of some megabytes, which a model of this size would learn by heart.
+    """
+
+    minutes: float = redeclared("minutes", 20.0)
+    batch_size: int = redeclared("batch_size", 32)
+    learning_rate: float = redeclared("learning_rate", 0.003)
+    weight_decay: float = redeclared("weight_decay", 0.05)
+    average: float = redeclared("average", 0.002)
 
     level: Literal["char", "byte", "bpe", "word"] = option("char", "What a token is.")
     vocabulary: int = option(0, "Tokens of a bpe or word vocabulary; 0: 4096 for bpe, every word for word.", least=0)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
-    embedding: int = option(128, "Numbers that stand for a token.", least=1)
+    embedding: int = option(64, "Numbers that stand for a token.", least=1)
     hidden: int = option(512, "Units of a layer.", least=1)
     layers: int = option(1, "Recurrent layers.", least=1)
     layer_norm: bool = option(False, "Layer norm inside the cells.")
     tied: bool = option(False, "The output matrix is the embedding.")
     adaptive: bool = option(False, "Adaptive softmax, for vocabularies of tens of thousands of words.")
-    dropout: float = option(0.25, "Of what goes from layer to layer, and to the output.", least=0.0, most=0.95)
+    dropout: float = option(0.5, "Of what goes from layer to layer, and to the output.", least=0.0, most=0.95)
     input_dropout: float = option(0.0, "Of what goes into the first layer.", least=0.0, most=0.95)
     embedding_dropout: float = option(0.0, "Of whole tokens of the vocabulary.", least=0.0, most=0.95)
-    weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)
+    weight_drop: float = option(0.3, "Of the recurrent weights.", least=0.0, most=0.95)
     variational: bool = option(False, "One dropout mask for all steps of a window.")
     activation: float = option(0.0, "Penalty on the square of the activations.", least=0.0)
     slowness: float = option(0.0, "Penalty on the square of their change from step to step.", least=0.0)
@@ -219,8 +228,8 @@ class Text(Task[TextOptions, Corpus]):
             "learning_rate": 0.002,
             "weight_decay": 0.01,
             "clip": 0.25,
-            "average": 0.002,
         },
+        "large": {"hidden": 1024, "dropout": 0.1, "weight_drop": 0.0, "weight_decay": 0.01, "batch_size": 64},
     }
 
     def read(self, sources: Sources, options: TextOptions) -> Corpus:
@@ -353,7 +362,7 @@ def fit(
         out: the run's folder, which is made.
         valid: what the best model is chosen by; none: the last tenth of the data.
         test: what `evaluate` reads at the end.
-        preset: options for a kind of data: "awd".
+        preset: options for a kind of data: "awd" for words, "large" for a hundred megabytes and more.
         watcher: who is told what happens.
         options: those of `TextOptions`, by name.
     """

@@ -5,7 +5,7 @@ from holdfast.extras import MissingExtra, require
 from .devices import Devices, devices
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Position, Problem, Training, Watcher
-from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of
+from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of, redeclared
 from .run import Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
@@ -33,6 +33,7 @@ __all__ = [
     "nearest",
     "option",
     "options_of",
+    "redeclared",
     "require",
     "save_tensors",
     "write_atomically",

@@ -97,11 +97,11 @@ def devices(options: TrainingOptions) -> Iterator[Devices]:
         torch.cuda.set_device(device)
     if size > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Devices(device, options.precision, rank, size)
-    finally:
-        if size > 1:
-            dist.destroy_process_group()
+    yield Devices(device, options.precision, rank, size)
+    # Not after an error: it may be this process's alone, and the others wait elsewhere; torchrun ends them.
+    if size > 1:
+        dist.barrier()  # the group's threads still hold tensors of ours, and destroying it under them can lock up
+        dist.destroy_process_group()
 
 
 def _device(asked: str, local: int) -> torch.device:

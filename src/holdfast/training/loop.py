@@ -163,7 +163,6 @@ class Training:
         self.position = Position(total=options.steps)
         self.optimiser = optimiser(model.parameters(), options)
         self.average = averaged(model, options)
-        self.objective = place.wrapped(_Objective(problem, model))
         self.learned = [p for p in model.parameters() if p.requires_grad]
         self.carry: Sequence[Tensor] = ()
         self.stop = False
@@ -183,9 +182,10 @@ class Training:
         saved = time.perf_counter()
         self.model.train()
         batches = self.batches()
+        objective = self.place.wrapped(_Objective(self.problem, self.model))  # not kept: it must end before its group
         with self.stopping():
             while not now.total or now.step < now.total:
-                line = self.step(batches)
+                line = self.step(objective, batches)
                 now.seconds = time.perf_counter() - started
                 if not now.total:
                     self.fix_total()
@@ -216,7 +216,7 @@ class Training:
                 yield batch
             now.epoch, now.batch = now.epoch + 1, 0
 
-    def step(self, batches: Iterator[Any]) -> dict[str, Any]:
+    def step(self, objective: nn.Module, batches: Iterator[Any]) -> dict[str, Any]:
         """One step of the optimiser; what there is to log of it."""
         now, options = self.position, self.options
         begun = time.perf_counter()
@@ -227,7 +227,7 @@ class Training:
             batch = next(batches)
             units += _units(batch)
             with self.place.autocast():
-                loss = self.objective(batch, self.carry)
+                loss = objective(batch, self.carry)
             (loss.value / options.accumulate).backward()
             self.carry = [t.detach() for t in loss.carry]
             shown.append(loss.shown.detach())

@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .options import TrainingOptions
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+_SOON = 10  # the average of the n-th step is over n + 10 of them, or the share that is asked for
 PLATEAU = 0.5  # what the learning rate is multiplied by after an evaluation without progress
 
 
@@ -60,4 +63,10 @@ def averaged(model: nn.Module, options: TrainingOptions) -> AveragedModel | None
     """A running average of a model's weights, if one is wanted."""
     if not options.average:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - options.average))
+
+    def join(averages: _Tensors, weights: _Tensors, count: Tensor | int) -> None:
+        # At first a larger share: else the average of a short training would be mostly what it started from.
+        share = max(options.average, 1 / (int(count) + _SOON))
+        torch._foreach_lerp_(averages, weights, share)
+
+    return AveragedModel(model, multi_avg_fn=join)

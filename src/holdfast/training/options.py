@@ -32,6 +32,16 @@ def option(default: Any, help: str, *, least: float | None = None, most: float |
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
+def redeclared(name: str, default: Any) -> Any:
+    """An option of `TrainingOptions` with another default.
+
+    >>> redeclared("steps", 5).default
+    5
+    """
+    field = TrainingOptions.__dataclass_fields__[name]
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
 @dataclass(frozen=True)
 class Option:
     """A field as the command line and the documentation see it.

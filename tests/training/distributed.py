@@ -1,0 +1,40 @@
+"""The toy, trained by all processes of this group: `… -m tests.training.distributed FOLDER BATCH STEPS [DROPOUT]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from holdfast.training import Run, Training, TrainingOptions, devices
+from tests.training.toy import Model, Problem, Silent
+
+
+def main() -> None:
+    """Train, or go on with what is there."""
+    folder, batch, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    dropout = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
+    options = TrainingOptions(steps=steps, warm_up=3, evaluations=2, schedule="constant", device="cpu")
+    with devices(options) as place:
+        fresh = not folder.exists()
+        torch.distributed.barrier() if place.size > 1 else None
+        if place.first and fresh:
+            Run.create(folder, {"task": "toy", "options": {}})
+        torch.manual_seed(5)
+        model = Model(dropout)
+        torch.manual_seed(6 + place.rank)
+        run = Run(folder)
+        found = Training(Problem(batch=batch, rank=place.rank, size=place.size), model, options, place, run, Silent())
+        latest = None if fresh else run.latest()
+        if latest is not None:
+            latest[1]["position"]["total"] = steps
+            found.restore(*latest)
+        if not place.first:
+            run.log = lambda line: None  # type: ignore[method-assign]
+        found.run()
+        run.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ def main(port: str, folder: str, rank: int) -> None:
     parallel = nn.parallel.DistributedDataParallel(layer)
     parallel(x[:, 2 * rank : 2 * rank + 2])[0].square().mean().backward()
     torch.save([w.grad for w in layer.parameters()], os.path.join(folder, f"{rank}.pt"))
+    del parallel  # what it holds of the group must be gone before the group is: freed after, it can lock up
     dist.barrier()  # the first process holds the store: it must not leave before the other is done
     dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from holdfast.training import Run, Training, TrainingOptions, devices
+from holdfast.training import Nowhere, Run, Training, TrainingOptions, devices
 from tests.training.toy import Model, Problem, Silent
 
 
@@ -31,7 +31,7 @@ def main() -> None:
             latest[1]["position"]["total"] = steps
             found.restore(*latest)
         if not place.first:
-            run.log = lambda line: None  # type: ignore[method-assign]
+            found.keeper = Nowhere()
         found.run()
         run.close()
 

@@ -98,6 +98,27 @@ def test_a_line_that_was_cut_off_is_left_out_and_rewritten(tmp_path: Path) -> No
     assert _losses(run.folder) == before
 
 
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    with run.in_use(), pytest.raises(RunError, match="another process is training in"), Run(run.folder).in_use():
+        pass
+    with run.in_use():
+        pass
+
+
+def test_tensorboard_has_what_the_metrics_have(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = _run(tmp_path / "run")
+    run.write_events(0)
+    training(run, steps=4).run()
+    run.close()
+    found = accumulator.EventAccumulator(str(run.folder / "tensorboard"))
+    found.Reload()
+    assert [e.step for e in found.Scalars("loss")] == [1, 2, 3, 4]
+    assert [e.value for e in found.Scalars("loss")] == pytest.approx(_losses(run.folder))
+    assert found.Scalars("valid_mse")
+
+
 # Kills.
 
 

@@ -14,7 +14,7 @@ import typer
 
 from holdfast.tasks import TASKS, Fitted, Sources, Task, load, resume, task_of
 from holdfast.tasks import fit as fit_task
-from holdfast.training import Option, OptionError, Run, assignments, options_of
+from holdfast.training import Option, OptionError, Run, assignments, is_first, options_of
 
 from .errors import refusing
 from .progress import Bar
@@ -53,7 +53,7 @@ def fit(
         raise typer.Exit(2)
     with refusing():
         task = task_of(Run.open(run))
-        with Bar(task.unit, quiet or as_json) as bar:
+        with Bar(task.unit, quiet or as_json or not is_first()) as bar:
             resume(task, run, bar)
         _finish(run, as_json, quiet)
 
@@ -80,13 +80,15 @@ def _fit(task: Task[Any, Any], shared: _Shared, flags: Mapping[str, Any]) -> Non
             tuple(shared.data) or known.data, tuple(shared.valid) or known.valid, tuple(shared.test) or known.test
         )
         given = {**configured, **assignments(shared.assigned), **flags}
-        with Bar(task.unit, shared.quiet or shared.as_json) as bar:
+        with Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
             fit_task(task, sources, shared.out, given, bar, shared.preset)
         _finish(shared.out, shared.as_json, shared.quiet)
 
 
 def _finish(folder: Path, as_json: bool, quiet: bool) -> None:
     """Say what came out."""
+    if not is_first():
+        return
     run = load(folder)
     result = run.evaluate(split="valid")
     if as_json:

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.training import (
+    MODEL,
     DamagedFile,
     Devices,
+    Nowhere,
     OptionError,
     Position,
     Run,
@@ -189,16 +191,19 @@ def _train(
         except (KeyError, RuntimeError) as error:
             raise DamagedFile(f"the checkpoint does not fit the run's configuration: {error}") from None
     if not place.first:
-        run.log = lambda line: None  # type: ignore[method-assign]
-        run.fixed = lambda steps: None  # type: ignore[method-assign]
-    else:
-        run.rewind(training.position.step)
-    try:
+        training.keeper = Nowhere()
         training.run()
-    finally:
-        run.close()
-        if place.first and (run.folder / "model.safetensors").is_file():
-            finish(task, run, data)
+        return
+    with run.in_use():
+        run.rewind(training.position.step)
+        if options.tensorboard:
+            run.write_events(training.position.step)
+        try:
+            training.run()
+        finally:
+            run.close()
+            if (run.folder / MODEL).is_file():
+                finish(task, run, data)
 
 
 def finish(task: Task[Any, Any], run: Run, data: Any) -> None:

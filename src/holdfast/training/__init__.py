@@ -2,14 +2,15 @@
 
 from holdfast.extras import MissingExtra, require
 
-from .devices import Devices, devices
+from .devices import Devices, devices, is_first
 from .files import write_atomically
-from .loop import Diverged, Interrupted, Keeper, Loss, Position, Problem, Training, Watcher
+from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Training, Watcher
 from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of, redeclared
-from .run import Run, RunError
+from .run import MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
 __all__ = [
+    "MODEL",
     "DamagedFile",
     "Devices",
     "Diverged",
@@ -17,6 +18,7 @@ __all__ = [
     "Keeper",
     "Loss",
     "MissingExtra",
+    "Nowhere",
     "Option",
     "OptionError",
     "Position",
@@ -28,6 +30,7 @@ __all__ = [
     "Watcher",
     "assignments",
     "devices",
+    "is_first",
     "load_tensors",
     "make",
     "nearest",

@@ -79,6 +79,15 @@ class Devices:
         return value.item()
 
 
+def is_first() -> bool:
+    """Whether this is the process that writes and prints, among those that torchrun has started.
+
+    >>> is_first()
+    True
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def devices(options: TrainingOptions) -> Iterator[Devices]:
     """This process's place, for as long as the training lasts.

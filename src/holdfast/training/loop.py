@@ -75,6 +75,22 @@ class Keeper(Protocol):
         """Keep all that is needed to go on from here."""
 
 
+class Nowhere:
+    """A keeper that keeps nothing: that of every process but the first."""
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def fixed(self, steps: int) -> None:
+        """Nothing."""
+
+    def best(self, model: nn.Module, step: int, measures: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def checkpoint(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 class Watcher(Protocol):
     """Who is told what happens."""
 
@@ -301,8 +317,7 @@ class Training:
         better = value < now.best
         if better:
             now.best, now.best_step, now.stale = value, now.step, 0
-            if self.place.first:
-                self.keeper.best(judged, now.step, measures)
+            self.keeper.best(judged, now.step, measures)
         else:
             now.stale += 1
             now.factor *= PLATEAU
@@ -334,8 +349,7 @@ class Training:
             own = torch.cuda.get_rng_state(self.place.device).to(self.place.device)
             tensors |= {f"random_cuda.{rank}": t for rank, t in enumerate(self.place.gathered(own))}
         facts = {"position": asdict(self.position), "processes": self.place.size, "carried": len(self.carry)}
-        if self.place.first:
-            self.keeper.checkpoint(self.position.step, tensors, facts)
+        self.keeper.checkpoint(self.position.step, tensors, facts)
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,6 +46,7 @@ class Run:
         self.folder = folder
         self.facts = dict(facts or {})
         self.lines: TextIO | None = None
+        self.events: Any = None
 
     @classmethod
     def create(cls, folder: Path, config: Mapping[str, Any]) -> Run:
@@ -87,7 +90,32 @@ class Run:
         """Write what was asked for."""
         write_atomically(self.folder / CONFIG, require("tomli_w", "train").dumps(dict(config)))
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes from training in the same folder.
+
+        Raises:
+            RunError: one is at it.
+        """
+        if sys.platform == "win32":  # where an open file cannot be replaced, they stop each other
+            yield
+            return
+        import fcntl
+
+        with (self.folder / CHECKPOINTS / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is training in {self.folder}") from None
+            yield
+
     # What the loop writes.
+
+    def write_events(self, after: int) -> None:
+        """Write TensorBoard events too, for the steps after some step."""
+        require("tensorboard", "tensorboard")
+        writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        self.events = writer(str(self.folder / "tensorboard"), purge_step=after + 1)
 
     def fixed(self, steps: int) -> None:
         """Write the number of steps into the configuration."""
@@ -100,6 +128,10 @@ class Run:
         if self.lines is None:
             self.lines = (self.folder / METRICS).open("a", encoding="utf-8")
         self.lines.write(json.dumps(line) + "\n")
+        if self.events is not None:
+            for name, value in line.items():
+                if name != "step":
+                    self.events.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:
         """Force the metrics to the disk."""
@@ -122,10 +154,14 @@ class Run:
 
     def close(self) -> None:
         """Finish the metrics."""
+        if self.events is not None:
+            self.events.close()
         if self.lines is not None:
-            self.flush()
-            self.lines.close()
-            self.lines = None
+            try:
+                self.flush()
+            finally:
+                self.lines.close()
+                self.lines = None
 
     # What is read.
 

@@ -37,7 +37,10 @@ def test_a_run_in_a_pipe_prints_plain_text_and_writes_a_page_of_its_own(tmp_path
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text), "no control characters"
-    *_, verdict, where = text.splitlines()
+    *_, where = text.splitlines()
+    verdict = next(line for line in text.splitlines() if line.startswith("After "))
+    assert "The character model before training:" in text
+    assert "nats a character on text it has not seen; a 5-gram model of the same text takes 1.320." in text
     assert verdict.startswith("After 64 sequences the LSTM's error is ")
     assert "it did not learn the task" in verdict
     assert where == f"The report is {out / 'report.html'}"
@@ -71,7 +74,7 @@ def test_a_terminal_sees_progress_on_standard_error(tmp_path: Path) -> None:
     done = demo("--out", tmp_path, "--steps", 2, FORCE_COLOR="1", TERM="xterm", COLUMNS="100")
     assert done.exit_code == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stderr)
-    for name in ("LSTM", "RNN"):
+    for name in ("LSTM", "RNN", "writer"):
         assert re.search(rf"{name} +\S+ +2/2 error \d\.\d{{4}} +0:00:00", shown)
     assert "2/2" not in done.stdout
 

@@ -34,7 +34,7 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Measure the baselines too.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure a trained model, beside simple baselines that learned from the same data."""
+    """Measure a trained model beside simple baselines."""
     with refusing():
         fitted = load(run)
         if per_line:
@@ -122,7 +122,7 @@ def info(
     run: Annotated[Path, _RUN],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what a run is: its data, its options, its best measures."""
+    """Show what a run is: its data, options and measures."""
     with refusing():
         fitted = load(run)
         parameters = sum(p.numel() for p in fitted.model.parameters())

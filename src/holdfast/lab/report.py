@@ -15,6 +15,7 @@ from holdfast.microscope import Series, heat_map, line_chart
 from holdfast.microscope.page import figure, page, section, table
 
 from .demo import HELD_OUT, PROBES, Contest, verdict
+from .writer import Writing
 
 _COLOURS = {"LSTM": 1, "RNN": 2}
 _CURVES_CAPTION = (
@@ -25,7 +26,7 @@ _USUAL = 0.95  # the share of the memory's values that the colours tell apart
 _FLOOR = 1e-30  # gradients shorter than this are not drawn: below, single precision ends
 
 
-def report(contest: Contest) -> str:
+def report(contest: Contest, writing: Writing) -> str:
     """The whole page."""
     lag = contest.settings.lag
     title = f"An LSTM and a plain RNN on the adding problem, lag {lag}"
@@ -47,12 +48,42 @@ def report(contest: Contest) -> str:
             '<div class="pair">',
             *_gates(contest),
             "</div>",
+            *_written(writing),
             "<h2>The settings</h2>",
             '<div class="pair">',
             *_tables(contest),
             "</div>",
         ],
     )
+
+
+def _written(writing: Writing) -> list[str]:
+    """The character model: its curve, and what it wrote before and after."""
+    steps, losses = [s for s, _ in writing.curve], [loss for _, loss in writing.curve]
+    best, nats = min(((m["nats"], name) for name, m in writing.baselines.items()))[::-1]
+    chart = line_chart(
+        [Series("LSTM", steps, losses, _COLOURS["LSTM"])],
+        title="The loss of the character model against the number of training steps",
+        x_label="training steps",
+        y_label="nats a character",
+        reference=(nats, f"{best}: {nats:.2f}"),
+    )
+    options = writing.options
+    text = (
+        f"An LSTM of {options.hidden} units, {writing.parameters:,} parameters in all, was trained for "
+        f"{options.steps:,} steps ({writing.seconds:.0f} s) to predict the next character of the documentation that "
+        f"every Python carries, {writing.characters:,} characters. At the end it takes {losses[-1]:.3f} nats a "
+        f"character on the last tenth of the text, which it has not seen; a {best} model takes {nats:.3f}."
+    )
+    return [
+        "<h2>An LSTM learns to write</h2>",
+        f"<p>{escape(text)}</p>",
+        '<div class="pair">',
+        figure(chart, "The loss on text that the model has not seen. The dotted line is a table of character counts."),
+        f"<section>\n<h3>Before training</h3>\n<pre>{escape(writing.before)}</pre>\n"
+        f"<h3>After</h3>\n<pre>{escape(writing.after)}</pre>\n</section>",
+        "</div>",
+    ]
 
 
 def _sentence(text: str) -> str:

@@ -15,6 +15,9 @@ body { margin: 0 auto; max-width: 68rem; padding: 1rem 1rem 3rem; color: var(--i
   font: 1rem/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 1rem 0 .75rem; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 2rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1rem 0 .25rem; }
+pre { font: .82rem/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 44rem;
+  margin: .25rem 0 1rem; padding: .6rem .8rem; border: 1px solid var(--rule); border-radius: 4px; }
 p { max-width: 44rem; margin: .5rem 0; }
 figure { margin: 1rem 0; max-width: 34rem; }
 figcaption { margin-top: .25rem; color: var(--quiet); font-size: .9rem; line-height: 1.45; }

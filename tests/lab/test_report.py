@@ -89,4 +89,4 @@ def test_a_model_that_broke_down_or_does_nothing_can_be_shown(
     for parameter in broken.parameters():
         parameter.data.fill_(weight)
     page = report(replace(contest, lstm=replace(contest.lstm, model=broken)), writing)
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7

@@ -10,6 +10,7 @@ import torch
 from holdfast.language import parse
 
 from . import llvm, vendor
+from .compiling import constant
 
 ENGINES = ("auto", "reference", "llvm", "vendor")
 
@@ -67,7 +68,7 @@ def choose(
     return choice
 
 
-@torch.compiler.assume_constant_result  # of what torch.compile has guards for: no shape is among it
+@constant  # of what torch.compile has guards for: no shape is among it
 def _constant(*call: object) -> Choice | str:
     return _chosen(*call)
 

@@ -19,6 +19,7 @@ from holdfast.language import Program, parse
 
 from . import eager, llvm, reference, vendor
 from .choose import choose
+from .compiling import constant, opaque
 from .inputs import Inputs, check_lengths
 
 _ENGINES = {"reference": reference, "llvm": llvm, "vendor": vendor}  # by the name that the operator carries
@@ -104,7 +105,7 @@ class _Transforms(NamedTuple):
     any: bool
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _transforms() -> _Transforms:
     """Which transforms of torch.func are at work."""
     levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
@@ -118,7 +119,7 @@ def differentiates() -> bool:
     return _transforms().differentiate
 
 
-@torch.compiler.disable  # Dynamo cannot trace the run's bookkeeping: it leaves the transform to eager mode, or raises
+@opaque  # Dynamo cannot trace the run's bookkeeping
 def _differentiably(text: str, inputs: Inputs, trace: bool) -> list[Tensor]:
     check_lengths(inputs.lengths, inputs.x.shape[0])
     return reference.run(parse(text), inputs, trace)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 
-from . import compilation, grid, memory, options, own_cell, ragged, stream
+from . import compilation, grid, memory, options, own_cell, ragged, stream, text
 
 TABLES: Mapping[str, Callable[[Settings], Table]] = {
     "compile": compilation.run,
@@ -18,4 +18,5 @@ TABLES: Mapping[str, Callable[[Settings], Table]] = {
     "ragged": ragged.run,
     "stream": stream.run,
     "memory": memory.run,
+    "text": text.run,
 }

@@ -194,23 +194,8 @@ class Training:
             Diverged: ten steps in a row were not finite.
         """
         now = self.position
-        started = time.perf_counter() - now.seconds
-        saved = time.perf_counter()
-        self.model.train()
-        batches = self.batches()
-        objective = self.place.wrapped(_Objective(self.problem, self.model))  # not kept: it must end before its group
         with self.stopping():
-            while not now.total or now.step < now.total:
-                line = self.step(objective, batches)
-                now.seconds = time.perf_counter() - started
-                if not now.total:
-                    self.fix_total()
-                if self.is_due():
-                    line |= self.evaluate()
-                self.keeper.log(line)
-                if self.checkpoint_is_due(time.perf_counter() - saved):
-                    self.save()
-                    saved = time.perf_counter()
+            for _ in self.turns():
                 if self.options.patience and now.stale >= self.options.patience:
                     break
                 if self.place.agreed(self.stop):
@@ -218,6 +203,27 @@ class Training:
                     raise Interrupted
         self.save()
         return now
+
+    def turns(self) -> Iterator[None]:
+        """Step after step, each with what is to be done after it: evaluation, log, checkpoint."""
+        now = self.position
+        started = time.perf_counter() - now.seconds
+        saved = time.perf_counter()
+        self.model.train()
+        batches = self.batches()
+        objective = self.place.wrapped(_Objective(self.problem, self.model))  # not kept: it must end before its group
+        while not now.total or now.step < now.total:
+            line = self.step(objective, batches)
+            now.seconds = time.perf_counter() - started
+            if not now.total:
+                self.fix_total()
+            if self.is_due():
+                line |= self.evaluate()
+            self.keeper.log(line)
+            if self.checkpoint_is_due(time.perf_counter() - saved):
+                self.save()
+                saved = time.perf_counter()
+            yield
 
     def batches(self) -> Iterator[Any]:
         """Batch after batch, epoch after epoch, from the current position on."""

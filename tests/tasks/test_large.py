@@ -1,0 +1,58 @@
+"""A text that is larger than the memory that may be used for it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SIZE = 2_000_000_000
+MOST = 1_000_000_000  # bytes of anonymous memory
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of words that are drawn like those of a language: a few often, most seldom."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyzäöü", k=draw.randint(2, 11))) for _ in range(50_000)]
+    weights = [1 / (k + 3) for k in range(len(words))]
+    path = tmp_path_factory.mktemp("large") / "text.txt"
+    with path.open("w", encoding="utf-8") as file:
+        written = 0
+        while written < SIZE:
+            chosen = draw.choices(words, weights, k=1_000_000)
+            block = ". ".join(" ".join(chosen[k : k + 12]) for k in range(0, len(chosen), 12)) + "\n"
+            written += len(block.encode())
+            file.write(block)
+    return path
+
+
+def _anonymous(process: int) -> int:
+    """Bytes of a process's memory that are not pages of files."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize("level", ["char", "bpe"])
+def test_two_gigabytes_are_encoded_and_trained_on_in_one(level: str, text: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "holdfast.cli", "fit", "text", str(text), "--out", str(tmp_path / "run")]
+    command += ["--level", level, "--steps", "20", "--hidden", "256", "--evaluation-tokens", "20000", "--json"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    most = 0
+    while child.poll() is None:
+        most = max(most, _anonymous(child.pid))
+        time.sleep(0.05)
+    assert child.returncode == 0, child.stderr.read().decode() if child.stderr else ""
+    print(f"{level}: at most {most / 1e6:.0f} MB")
+    assert 100e6 < most < MOST

@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from holdfast.cli import app
 
 ENTRY = [sys.executable, "-W", "error", "-m", "holdfast.cli"]
 TINY = ["--hidden", "8", "--embedding", "4", "--batch-size", "4", "--window", "16", "--evaluations", "2"]
@@ -96,7 +99,7 @@ def test_info_shows_what_a_run_is(run: Path) -> None:
     found = json.loads(holdfast("info", run, "--json").stdout)
     assert found["task"] == "text"
     assert found["options"]["hidden"] == 8
-    assert "LSTM(4, 8)" in holdfast("info", run).stdout
+    assert "LSTM(4, 8" in holdfast("info", run).stdout
 
 
 def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Path, tmp_path: Path) -> None:
@@ -137,10 +140,15 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Pat
     ],
 )
 def test_a_mistake_gives_one_line(arguments: list[str], message: str, run: Path, text: Path) -> None:
-    done = holdfast(*(a.format(folder=text.parent, text=text, run=run) for a in arguments))
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, [a.format(folder=text.parent, text=text, run=run) for a in arguments])
+    assert done.exit_code == 2
     assert message in done.stderr
     assert done.stderr.startswith("holdfast: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert not (text.parent / "new").exists()
+
+
+def test_a_mistake_ends_the_process_with_one_line_too(text: Path, tmp_path: Path) -> None:
+    done = holdfast("fit", "text", tmp_path / "nothing.txt", "--out", tmp_path / "new")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

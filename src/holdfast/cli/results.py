@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.tasks import Result
+from holdfast.tasks import Result, shown
 
 
 def print_result(result: Result) -> None:
@@ -17,12 +17,8 @@ def print_result(result: Result) -> None:
     for name in result.measures:
         table.add_column(name, justify="right")
     for who, measures in {"this model": result.measures, **result.baselines}.items():
-        cells = [_number(measures[name]) if name in measures else "–" for name in result.measures]
+        cells = [shown(measures.get(name)) for name in result.measures]
         table.add_row(who, *cells, style="bold" if who == "this model" else None)
     Console(highlight=False).print(table)
     for note in result.notes:
         typer.echo(note, err=True)
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"

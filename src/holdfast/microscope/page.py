@@ -26,7 +26,7 @@ figcaption { margin-top: .25rem; color: var(--quiet); font-size: .9rem; line-hei
 table { border-collapse: collapse; width: 100%; max-width: 34rem; margin: .5rem 0 1rem; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; }
-th[scope=col] { width: 38%; }
+th[scope=col] { min-width: 5.5rem; }
 tbody th { font-weight: 400; color: var(--quiet); }
 td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 """

@@ -8,9 +8,9 @@ from holdfast.training import Run, RunError, nearest
 
 from . import text
 from .fitting import Fitted, Quiet, fit, resume
-from .task import Result, Sources, Task
+from .task import Result, Sources, Task, shown
 
-__all__ = ["TASKS", "Fitted", "Quiet", "Result", "Sources", "Task", "fit", "load", "resume", "task_of", "text"]
+__all__ = ["TASKS", "Fitted", "Quiet", "Result", "Sources", "Task", "fit", "load", "resume", "shown", "task_of", "text"]
 
 TASKS = {"text": text.Text()}
 _RUNS: dict[str, type[Fitted]] = {"text": text.TextRun}

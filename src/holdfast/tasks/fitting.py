@@ -31,7 +31,7 @@ from holdfast.training import (
 )
 
 from .report import write_report
-from .task import Result, Sources, Task
+from .task import Result, Sources, Task, shown
 
 VERSION = version("holdfast")
 
@@ -221,7 +221,7 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     rows = [("this model, best on validation data", fitted.saved["valid"]), *baselines.items()]
     names = list(fitted.saved["valid"])
     table = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    table += [f"| {who} | {' | '.join(f'{m[n]:.5g}' if n in m else '–' for n in names)} |" for who, m in rows]
+    table += [f"| {who} | {' | '.join(shown(m.get(n)) for n in names)} |" for who, m in rows]
     parameters = sum(p.numel() for p in fitted.model.parameters())
     lines = [
         f"# A {task.name} model",

@@ -10,6 +10,8 @@ from holdfast.microscope import Series, line_chart
 from holdfast.microscope.page import figure, page, section, table
 from holdfast.training import write_atomically
 
+from .task import shown
+
 if TYPE_CHECKING:
     from .fitting import Fitted
 
@@ -56,7 +58,7 @@ def _measures(fitted: Fitted, baselines: Mapping[str, Mapping[str, float]], note
     measured: dict[str, Mapping[str, float]] = {f"best model, step {fitted.saved['step']:,}": fitted.saved["valid"]}
     measured |= baselines
     names = list(fitted.saved["valid"])
-    rows = [(who, [f"{m[name]:,.5g}" if name in m else "–" for name in names]) for who, m in measured.items()]
+    rows = [(who, [shown(m.get(name)) for name in names]) for who, m in measured.items()]
     return table(names, rows) + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 

@@ -63,6 +63,17 @@ class Result:
         return {**known, "baselines": {name: dict(m) for name, m in self.baselines.items()}}
 
 
+def shown(value: float | None) -> str:
+    """A measure as a table shows it.
+
+    >>> shown(111539), shown(1.44953), shown(123456.7), shown(None)
+    ('111,539', '1.4495', '123,457', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 class Task(ABC, Generic[O, D]):
     """An application.
 

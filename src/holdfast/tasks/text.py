@@ -419,6 +419,7 @@ def _pictures(model: LanguageModel, encoding: Any, ids: np.ndarray[Any, Any]) ->
             x_label="token",
             y_label="unit",
             palette="diverging" if values.min() < 0 else "sequential",
+            limits=(0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else None,
         )
         pictures.append(figure(chart, f"The {name}."))
     text = "".join(encoding.text_of(int(k)) for k in ids)

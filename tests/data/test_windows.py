@@ -73,7 +73,7 @@ def test_a_text_too_short_says_what_it_has_and_what_is_needed() -> None:
         Windows(np.arange(needed - 1), 4, 10)
     assert str(error.value) == (
         "the text has 52 tokens, but windows of 10 steps in 4 lanes need 53: "
-        "give more text, or make batch or steps smaller"
+        "give more text, or a smaller batch_size or window"
     )
     for offset in range(10):
         inputs, _ = Windows(np.arange(needed), 4, 10, offset)[0]

@@ -43,7 +43,7 @@ class Windows:
         if len(ids) < needed:
             raise DataError(
                 f"the text has {len(ids):,} tokens, but windows of {steps} steps in {batch} lanes need {needed:,}: "
-                "give more text, or make batch or steps smaller"
+                "give more text, or a smaller batch_size or window"
             )
         length = (len(ids) - offset) // batch
         # asarray: a plain view of a memory map, whose own slices cost several times as much

@@ -149,6 +149,7 @@ def fit(
             _check(out)
         data = task.read(sources, options)
         config["data"]["digest"] = task.describe(data)["digest"]
+        task.problem(data, options, place).epoch(0)  # an error of the data leaves no folder
         run = Run.create(out, config) if place.first else Run(out)
         _train(task, run, options, data, place, watcher or Quiet(), None)
     return run

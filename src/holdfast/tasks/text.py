@@ -159,7 +159,7 @@ class _Problem:
         options, place = self.options, self.place
         ids = self.corpus.train.ids
         lanes = options.batch_size * place.size
-        longest = max(1, min(options.window, len(ids) // lanes - 1))
+        longest = max(1, min(options.window, (len(ids) + 1 - lanes) // (lanes + 1)))  # of a text shorter than a window
         draw = torch.Generator().manual_seed(options.seed * 1_000_003 + number)
         offset = int(torch.randint(longest, (), generator=draw)) if number else 0
         return _Share(Windows(ids, lanes, longest, offset), place, options.batch_size)

@@ -139,7 +139,7 @@ def test_a_short_text_is_trained_on(length: int, tmp_path: Path) -> None:
 def test_a_text_of_a_few_characters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text(LINES[:70])
-    with pytest.raises(DataError, match=r"the text has 63 tokens, .* need 64: give more text, or a smaller batch_size"):
+    with pytest.raises(DataError, match=r"the text has 62 tokens, .* need 64: give more text, or a smaller batch_size"):
         fit(path, out=tmp_path / "run", steps=1, hidden=4)
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from holdfast.tasks import TASKS, Fitted, Sources, Task, load, resume, task_of
+from holdfast.tasks import TASKS, Result, Sources, Task, resume, task_of
 from holdfast.tasks import fit as fit_task
 from holdfast.training import Option, OptionError, Run, assignments, is_first, options_of
 
@@ -54,8 +54,8 @@ def fit(
     with refusing():
         task = task_of(Run.open(run))
         with Bar(task.unit, quiet or as_json or not is_first()) as bar:
-            resume(task, run, bar)
-        _finish(run, as_json, quiet)
+            result = resume(task, run, bar)
+        _show(task, result, run, as_json, quiet)
 
 
 @dataclass(frozen=True)
@@ -81,27 +81,21 @@ def _fit(task: Task[Any, Any], shared: _Shared, flags: Mapping[str, Any]) -> Non
         )
         given = {**configured, **assignments(shared.assigned), **flags}
         with Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
-            fit_task(task, sources, shared.out, given, bar, shared.preset)
-        _finish(shared.out, shared.as_json, shared.quiet)
+            result = fit_task(task, sources, shared.out, given, bar, shared.preset)
+        _show(task, result, shared.out, shared.as_json, shared.quiet)
 
 
-def _finish(folder: Path, as_json: bool, quiet: bool) -> None:
-    """Say what came out."""
-    if not is_first():
+def _show(task: Task[Any, Any], result: Result | None, folder: Path, as_json: bool, quiet: bool) -> None:
+    """Say what came out; the first process of several does."""
+    if result is None:
         return
-    run = load(folder)
-    result = run.evaluate(split="valid")
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     elif not quiet:
         print_result(result)
         typer.echo(f"The run is {folder}; its report is {folder / 'report.html'}")
-        _next(run)
-
-
-def _next(run: Fitted) -> None:
-    if run.task.name == "text":
-        typer.echo(f"Write text with it: holdfast generate {run.folder} --prompt …")
+        if task.name == "text":
+            typer.echo(f"Write text with it: holdfast generate {folder} --prompt …")
 
 
 def _configured(path: Path | None) -> tuple[dict[str, Any], Sources]:

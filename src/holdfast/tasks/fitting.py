@@ -127,8 +127,8 @@ def fit(
     given: Mapping[str, Any],
     watcher: Watcher | None = None,
     preset: str = "",
-) -> Run:
-    """Train a task into a new folder.
+) -> Result | None:
+    """Train a task into a new folder; what came out, in the first process.
 
     Args:
         task: the task.
@@ -151,11 +151,10 @@ def fit(
         config["data"]["digest"] = task.describe(data)["digest"]
         task.problem(data, options, place).epoch(0)  # an error of the data leaves no folder
         run = Run.create(out, config) if place.first else Run(out)
-        _train(task, run, options, data, place, watcher or Quiet(), None)
-    return run
+        return _train(task, run, options, data, place, watcher or Quiet(), None)
 
 
-def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -> Run:
+def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -> Result | None:
     """Go on with a run from its latest checkpoint, as if it had never stopped.
 
     Raises:
@@ -167,8 +166,7 @@ def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -
     options = make(task.options, config["options"])
     with devices(options) as place:
         data = _data(task, config, options)
-        _train(task, run, options, data, place, watcher or Quiet(), run.latest())
-    return run
+        return _train(task, run, options, data, place, watcher or Quiet(), run.latest())
 
 
 def _train(
@@ -179,7 +177,7 @@ def _train(
     place: Devices,
     watcher: Watcher,
     checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None,
-) -> None:
+) -> Result | None:
     torch.manual_seed(options.seed)
     facts = task.facts(data)
     model = task.build(facts, options).to(place.device)
@@ -194,7 +192,7 @@ def _train(
     if not place.first:
         training.keeper = Nowhere()
         training.run()
-        return
+        return None
     with run.in_use():
         run.rewind(training.position.step)
         if options.tensorboard:
@@ -203,16 +201,17 @@ def _train(
             training.run()
         finally:
             run.close()
-            if (run.folder / MODEL).is_file():
-                finish(task, run, data)
+            result = _finish(task, run, data) if (run.folder / MODEL).is_file() else None
+    return result
 
 
-def finish(task: Task[Any, Any], run: Run, data: Any) -> None:
-    """Write the report and the model card."""
+def _finish(task: Task[Any, Any], run: Run, data: Any) -> Result:
+    """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
     fitted = Fitted(task, run)
-    baselines, notes = task.baselines(data, data, "valid", fitted.options)
+    baselines, notes = task.baselines(data, data, "valid", fitted.options, brief=True)
     write_report(fitted, data, baselines, notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, baselines))
+    return Result(task.name, "valid", fitted.saved["valid"], baselines, notes)
 
 
 def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]]) -> str:

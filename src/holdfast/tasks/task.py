@@ -122,8 +122,17 @@ class Task(ABC, Generic[O, D]):
         """Other data, for a model that is there; its split is called "given"."""
 
     @abstractmethod
-    def baselines(self, training: D, data: D, split: str, options: O) -> tuple[dict[str, dict[str, float]], list[str]]:
-        """The same measures of simple methods that learned from the same data; and what must be said of them."""
+    def baselines(
+        self, training: D, data: Any, split: str, options: O, brief: bool = False
+    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+        """The same measures of simple methods that learned from the same data; and what must be said of them.
+
+        Args:
+            training: what they learn from.
+            data, split: what they are measured on.
+            options: of the training.
+            brief: whether that is only as much of it as is read at each evaluation.
+        """
 
     @abstractmethod
     def report(self, model: nn.Module, facts: Mapping[str, Any], data: D, options: O) -> Iterable[str]:

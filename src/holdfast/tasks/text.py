@@ -36,7 +36,7 @@ from .task import Sources, Task
 
 BUILTIN = "builtin:python-docs"  # what is trained on where no data are given
 LANES, STEPS = 32, 256  # of an evaluation
-BASELINE_TOKENS = 5_000_000  # a table of n-grams of more does not fit into the memory of a small machine
+BASELINE_TOKENS = 2_000_000  # a table of the n-grams of so many takes up to 300 MB
 ORDER = 5
 SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
 SHOWN_STEPS = 80  # of a picture of gates
@@ -310,12 +310,14 @@ class Text(Task[TextOptions, Corpus]):
         return _Given(encode_files(paths, encoding, _cache()), encoding)
 
     def baselines(
-        self, training: Corpus, data: Any, split: str, options: TextOptions
+        self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False
     ) -> tuple[dict[str, dict[str, float]], list[str]]:
         """A unigram and an n-gram model of the same training text."""
         encoding = training.encoding
         learned = np.asarray(training.train.ids[:BASELINE_TOKENS])
         part = getattr(data, split).ids
+        if brief:
+            part = part[: options.evaluation_tokens]
         judged = np.asarray(part[:BASELINE_TOKENS])
         order = largest_order(encoding.size, ORDER)
         found = {}
@@ -368,8 +370,8 @@ def fit(
     """
     paths = [data] if isinstance(data, (str, Path)) else list(data)
     sources = Sources(tuple(map(str, paths)), tuple(map(str, valid)), tuple(map(str, test)))
-    run = _fit(Text(), sources, Path(out), options, watcher, preset)
-    return TextRun(Text(), Run.open(run.folder))
+    _fit(Text(), sources, Path(out), options, watcher, preset)
+    return TextRun(Text(), Run.open(Path(out)))
 
 
 def _cache() -> Path:

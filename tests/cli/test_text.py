@@ -118,6 +118,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Pat
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 130, errors
+    assert errors.decode() == "holdfast: stopped, and saved; holdfast fit --resume goes on with it\n"
     assert holdfast("fit", "--resume", tmp_path / "parts", "--quiet").returncode == 0
     assert (tmp_path / "parts" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 

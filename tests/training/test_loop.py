@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.training import Diverged, Interrupted
+from holdfast.training import Diverged, Interrupted, OptionError
 from tests.training.toy import BATCHES, Memory, Problem, Silent, training
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -121,6 +121,14 @@ def test_minutes_become_a_number_of_steps_once(monkeypatch: pytest.MonkeyPatch) 
 def test_a_training_of_fewer_minutes_than_a_step_takes_still_ends() -> None:
     position = training(Memory(), steps=0, minutes=1e-9).run()
     assert position.step == position.total == 1
+
+
+def test_a_run_of_two_processes_does_not_go_on_with_one() -> None:
+    keeper = Memory()
+    training(keeper, steps=2).run()
+    tensors, facts = keeper.saved[2]
+    with pytest.raises(OptionError, match="the run was trained by 2 processes and goes on by as many only"):
+        training(Memory(), steps=4).restore(tensors, {**facts, "processes": 2})
 
 
 def test_a_signal_saves_and_stops() -> None:

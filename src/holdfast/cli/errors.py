@@ -22,6 +22,7 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except Interrupted:
+        typer.echo("holdfast: stopped, and saved; holdfast fit --resume goes on with it", err=True)
         raise typer.Exit(STOPPED) from None
     except KeyboardInterrupt:
         typer.echo("holdfast: stopped", err=True)

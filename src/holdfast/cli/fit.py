@@ -94,8 +94,7 @@ def _show(task: Task[Any, Any], result: Result | None, folder: Path, as_json: bo
     elif not quiet:
         print_result(result)
         typer.echo(f"The run is {folder}; its report is {folder / 'report.html'}")
-        if task.name == "text":
-            typer.echo(f"Write text with it: holdfast generate {folder} --prompt …")
+        typer.echo(task.use.format(run=folder))
 
 
 def _configured(path: Path | None) -> tuple[dict[str, Any], Sources]:

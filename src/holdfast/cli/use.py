@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import tee
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -50,21 +51,14 @@ def evaluate(
 def _print_lines(run: TextRun, data: list[str], as_json: bool) -> None:
     if not data:
         raise RunError("--per-line needs the files whose lines are to be scored")
-    found = lines(data)
-    kept = []
-
-    def texts():  # type: ignore[no-untyped-def]
-        for source, number, text in found:
-            kept.append((source, number, text))
-            yield text
-
-    for nats, count in run.score(texts()):
-        source, number, text = kept.pop(0)
+    places, texts = tee(lines(data))
+    for (source, number, line), (nats, count) in zip(places, run.score(text for _, _, text in texts)):
+        text = line.rstrip("\r\n")
         if as_json:
-            known = {"file": source, "line": number, "nats": nats, "tokens": count, "text": text.rstrip("\r\n")}
+            known = {"file": source, "line": number, "nats": nats, "tokens": count, "text": text}
             typer.echo(json.dumps(known, ensure_ascii=False))
         else:
-            typer.echo(f"{nats:.4f}\t{text.rstrip(chr(10)).rstrip(chr(13))}")
+            typer.echo(f"{nats:.4f}\t{text}")
 
 
 def generate(
@@ -138,7 +132,8 @@ def info(
             typer.echo(json.dumps(known))
             return
         typer.echo(f"{run}: {fitted.task.summary}")
-        typer.echo(f"{parameters:,} parameters; the best of {_steps(fitted.config)} steps was {known['step']:,}")
+        steps = fitted.config["options"]["steps"]
+        typer.echo(f"{parameters:,} parameters; the best of {steps:,} steps was {known['step']:,}")
         for name, value in fitted.saved["valid"].items():
             typer.echo(f"  valid {name}: {value:,.5g}")
         for table in ("data", "options"):
@@ -146,10 +141,6 @@ def info(
             for name, value in fitted.config[table].items():
                 typer.echo(f"  {name} = {value}")
         typer.echo(str(fitted.model))
-
-
-def _steps(config: dict) -> str:  # type: ignore[type-arg]
-    return f"{config['options']['steps']:,}"
 
 
 def _text(run: object, what: str) -> TextRun:

@@ -14,7 +14,7 @@ import torch
 from holdfast.data import BUILTIN, Corpus, build_corpus
 from holdfast.models import LanguageModel, Sampling, write
 from holdfast.tasks.text import Text, TextOptions
-from holdfast.training import Devices, Nowhere, Position, Training
+from holdfast.training import Devices, Nowhere, Position, Quiet, Training
 
 EVALUATIONS = 6
 SAMPLE = 320  # characters
@@ -48,7 +48,7 @@ class Writing:
     options: TextOptions
 
 
-class _Watcher:
+class _Watcher(Quiet):
     """Keeps the curve, and passes the steps on."""
 
     def __init__(self, progress: Progress | None) -> None:
@@ -65,9 +65,6 @@ class _Watcher:
         """The model has been evaluated."""
         self.last = measures["nats"]
         self.curve.append((position.step, self.last))
-
-    def skipped(self, position: Position, what: str) -> None:
-        """The step counts as one; the curve will show it."""
 
 
 def learn_to_write(seed: int, steps: int, progress: Progress | None = None) -> Writing:

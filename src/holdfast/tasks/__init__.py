@@ -7,13 +7,12 @@ from pathlib import Path
 from holdfast.training import Run, RunError, nearest
 
 from . import text
-from .fitting import Fitted, Quiet, fit, resume
+from .fitting import Fitted, fit, resume
 from .task import Result, Sources, Task, shown
 
-__all__ = ["TASKS", "Fitted", "Quiet", "Result", "Sources", "Task", "fit", "load", "resume", "shown", "task_of", "text"]
+__all__ = ["TASKS", "Fitted", "Result", "Sources", "Task", "fit", "load", "resume", "shown", "task_of", "text"]
 
 TASKS = {"text": text.Text()}
-_RUNS: dict[str, type[Fitted]] = {"text": text.TextRun}
 
 
 def task_of(run: Run) -> Task:  # type: ignore[type-arg]
@@ -51,4 +50,5 @@ def load(folder: str | Path) -> Fitted:
     """
     run = Run.open(Path(folder))
     task = task_of(run)
-    return _RUNS[task.name](task, run)
+    found: Fitted = task.fitted(task, run)
+    return found

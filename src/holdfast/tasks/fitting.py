@@ -19,7 +19,7 @@ from holdfast.training import (
     Devices,
     Nowhere,
     OptionError,
-    Position,
+    Quiet,
     Run,
     RunError,
     Training,
@@ -34,19 +34,6 @@ from .report import write_report
 from .task import Result, Sources, Task, shown
 
 VERSION = version("holdfast")
-
-
-class Quiet:
-    """A watcher that says nothing."""
-
-    def step(self, position: Position, loss: float, units: int, seconds: float) -> None:
-        """Nothing."""
-
-    def evaluated(self, position: Position, measures: Mapping[str, float], better: bool) -> None:
-        """Nothing."""
-
-    def skipped(self, position: Position, what: str) -> None:
-        """Nothing."""
 
 
 class Fitted:
@@ -77,11 +64,6 @@ class Fitted:
     def folder(self) -> Path:
         """Where the run is."""
         return self.run.folder
-
-    @property
-    def sources(self) -> Sources:
-        """What it was trained on."""
-        return _sources(self.config)
 
     def data(self) -> Any:
         """What it was trained on, read again.
@@ -226,7 +208,7 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     lines = [
         f"# A {task.name} model",
         "",
-        f"{task.summary} Trained by `{command(config, fitted.folder)}`; step {fitted.saved['step']:,} was the best.",
+        f"{task.summary} Trained by `{_command(config, fitted.folder)}`; step {fitted.saved['step']:,} was the best.",
         "",
         "## On validation data",
         "",
@@ -254,7 +236,7 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     return "\n".join(lines)
 
 
-def command(config: Mapping[str, Any], folder: Path) -> str:
+def _command(config: Mapping[str, Any], folder: Path) -> str:
     """The command line that makes such a run."""
     words = ["holdfast", "fit", config["task"], *config["data"].get("data", [])]
     for name in ("valid", "test"):

@@ -84,6 +84,8 @@ class Task(ABC, Generic[O, D]):
         presets: options by the kind of data they are for.
         objective: the measure that is to become small.
         unit: what a step's throughput counts.
+        fitted: what `load` makes of a run: a class that takes the task and the run.
+        use: what to do next with a run, with {run} for its folder.
     """
 
     name: ClassVar[str]
@@ -91,6 +93,8 @@ class Task(ABC, Generic[O, D]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     objective: ClassVar[str]
     unit: ClassVar[str]
+    fitted: ClassVar[type[Any]]
+    use: ClassVar[str]
     options: ClassVar[type[TrainingOptions]]
 
     @abstractmethod

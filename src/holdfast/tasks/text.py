@@ -209,6 +209,8 @@ class Text(Task[TextOptions, Corpus]):
     objective = "nats"
     unit = "tokens"
     options = TextOptions
+    fitted = TextRun
+    use = "Write text with it: holdfast generate {run} --prompt …"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "awd": {
             "level": "word",

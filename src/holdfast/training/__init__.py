@@ -4,7 +4,7 @@ from holdfast.extras import MissingExtra, require
 
 from .devices import Devices, devices, is_first
 from .files import write_atomically
-from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Training, Watcher
+from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of, redeclared
 from .run import MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
@@ -23,6 +23,7 @@ __all__ = [
     "OptionError",
     "Position",
     "Problem",
+    "Quiet",
     "Run",
     "RunError",
     "Training",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .devices import Devices
 from .optimisers import PLATEAU, averaged, learning_rate, optimiser
-from .options import TrainingOptions
+from .options import OptionError, TrainingOptions
 
 IN_A_ROW = 10  # steps that were not finite, after which training stops
 WARM_UP_STEPS = 5  # not timed: kernels are compiled and caches filled in them
@@ -104,6 +104,19 @@ class Watcher(Protocol):
         """A step was left out because something in it was not finite."""
 
 
+class Quiet:
+    """A watcher that says nothing."""
+
+    def step(self, position: Position, loss: float, units: int, seconds: float) -> None:
+        """Nothing."""
+
+    def evaluated(self, position: Position, measures: Mapping[str, float], better: bool) -> None:
+        """Nothing."""
+
+    def skipped(self, position: Position, what: str) -> None:
+        """Nothing."""
+
+
 class Diverged(RuntimeError):
     """Too many steps in a row were not finite."""
 
@@ -122,7 +135,6 @@ class Position:
         epoch, batch: the number of the epoch, and the next batch in it.
         seconds: how long it has trained.
         best: the best value of the objective.
-        best_step: the step at which it was measured.
         stale: how many evaluations since then brought no progress.
         factor: what plateaus have made of the learning rate.
         skipped: how many steps were not finite.
@@ -135,7 +147,6 @@ class Position:
     batch: int = 0
     seconds: float = 0.0
     best: float = math.inf
-    best_step: int = 0
     stale: int = 0
     factor: float = 1.0
     skipped: int = 0
@@ -322,7 +333,7 @@ class Training:
         value = measures[self.problem.objective]
         better = value < now.best
         if better:
-            now.best, now.best_step, now.stale = value, now.step, 0
+            now.best, now.stale = value, 0
             self.keeper.best(judged, now.step, measures)
         else:
             now.stale += 1
@@ -361,10 +372,11 @@ class Training:
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: it does not belong to this model, or was written by another number of processes.
+            OptionError: it was written by another number of processes.
+            KeyError, RuntimeError: it does not belong to this model.
         """
         if facts["processes"] != self.place.size:
-            raise ValueError(f"the run was trained by {facts['processes']} processes and goes on by as many only")
+            raise OptionError(f"the run was trained by {facts['processes']} processes and goes on by as many only")
         self.position = Position(**facts["position"])
         device, rank = self.place.device, self.place.rank
         self.model.load_state_dict(_part(tensors, "model."))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from holdfast.extras import require
 
 from .files import remove_parts, sync_folder, write_atomically
-from .tensors import DamagedFile, load_tensors, save_tensors
+from .tensors import load_tensors, save_tensors
 
 KEPT = 2  # checkpoints
 CONFIG, METRICS, MODEL, CHECKPOINTS = "config.toml", "metrics.jsonl", "model.safetensors", "checkpoints"
@@ -209,6 +209,3 @@ class Run:
         if not path.is_file():
             raise RunError(f"{self.folder} has no model yet: it was stopped before its first evaluation")
         return load_tensors(path)
-
-
-__all__ = ["DamagedFile", "Run", "RunError"]

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -105,11 +106,15 @@ def devices(options: TrainingOptions) -> Iterator[Devices]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size > 1:
+        # DistributedDataParallel imports this module, whose default arguments would then keep the group for ever:
+        # its threads would outlive it, and one that still lets go of a tensor while Python ends aborts the process.
+        import_module("torch.distributed.nn.functional")
+
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield Devices(device, options.precision, rank, size)
     # Not after an error: it may be this process's alone, and the others wait elsewhere; torchrun ends them.
     if size > 1:
-        dist.barrier()  # the group's threads still hold tensors of ours, and destroying it under them can lock up
+        dist.barrier()  # nobody leaves while another still reads from it
         dist.destroy_process_group()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,9 +22,14 @@ MEASURES = {"nats", "bits_per_char", "perplexity", "tokens"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "200"}
 
 
-def holdfast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def holdfast(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*ENTRY, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
+        [*ENTRY, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | environment,
+        timeout=120,
+        check=False,
     )
 
 
@@ -63,6 +69,17 @@ def test_evaluate_prints_one_json_object_and_nothing_else(run: Path, text: Path)
     assert other["split"] == "given"
     assert other["tokens"] == len(text.read_text()) - 1
     assert 0 < other["nats"] < 4
+
+
+def test_a_terminal_sees_what_is_being_done(text: Path, tmp_path: Path) -> None:
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "XDG_CACHE_HOME": str(tmp_path)}
+    fitted = holdfast("fit", "text", text, "--out", tmp_path / "run", "--steps", "3", *TINY, **terminal)
+    assert fitted.returncode == 0
+    assert "writing the report" in fitted.stderr
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", fitted.stderr)
+    assert re.search(r"training .* 3/3 loss \d\.\d{3}  [\d,]+ tokens/s  valid nats \d\.\d{4}", shown)
+    assert "measuring the baselines" in holdfast("evaluate", tmp_path / "run", **terminal).stderr
+    assert holdfast("evaluate", tmp_path / "run", "--json", **terminal).stderr == ""
 
 
 def test_evaluate_shows_a_table(run: Path) -> None:

@@ -19,6 +19,7 @@ from holdfast.data import (
     Corpus,
     DataError,
     Encoding,
+    Told,
     build_corpus,
     build_encoding,
     builtin_text,
@@ -312,11 +313,11 @@ def test_one_that_is_overtaken_while_it_writes_leaves_the_others_files_alone(
 ) -> None:
     write, found = module._write, []
 
-    def overtaken(path: Path, pieces: Iterable[str], encoding: Encoding) -> object:
+    def overtaken(folder: Path, name: str, pieces: Iterable[str], encoding: Encoding, told: Told) -> object:
         with monkeypatch.context() as patch:
             patch.setattr(module, "_write", write)
             found.append(built(text, tmp_path / "cache"))
-        (theirs,) = (tmp_path / "cache").glob(f"[!.]*/{path.name}")
+        (theirs,) = (tmp_path / "cache").glob(f"[!.]*/{name}.bin")
         content = theirs.read_bytes()
 
         def watched() -> Iterator[str]:
@@ -324,7 +325,7 @@ def test_one_that_is_overtaken_while_it_writes_leaves_the_others_files_alone(
                 assert theirs.read_bytes() == content
                 yield piece
 
-        return write(path, watched(), encoding)
+        return write(folder, name, watched(), encoding, told)
 
     monkeypatch.setattr(module, "_write", overtaken)
     found.append(built(text, tmp_path / "cache"))

@@ -151,6 +151,16 @@ def test_byte_pairs_are_those_of_the_library() -> None:
         assert encoding.decode(ids) == library.decode(ids) == text
 
 
+def test_byte_pairs_of_words_encoded_one_by_one_are_those_of_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = built("bpe")
+    monkeypatch.setattr(module, "_REMEMBERED", 50)  # so that what is remembered is forgotten now and then
+    draw = random.Random(3)
+    letters = "ab.'s1é \n\t\r\x0b\x0c\x1c\x85\xa0\u2003\u3000\u200b\u2028😀中"
+    for _ in range(3000):
+        text = "".join(draw.choices(letters, k=draw.randint(1, 12)))
+        assert encoding.encode(text).tolist() == encoding._tokenizer.encode(text).ids, repr(text)  # type: ignore[attr-defined]
+
+
 def test_byte_pairs_are_learned_from_what_is_common() -> None:
     encoding = build_encoding("bpe", ["hello there, hello world. " * 50], 300)
     assert encoding.size <= 300

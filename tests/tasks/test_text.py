@@ -55,6 +55,17 @@ def test_the_measure_is_the_mean_loss_of_each_token_given_all_before(run: TextRu
     assert found.baselines == {}
 
 
+def test_long_work_is_told_of(run: TextRun, book: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where nothing has been encoded
+    told: list[str] = []
+    run.evaluate([str(book)], told=told.append)
+    size = len(LINES) * 40
+    for what in (f"reading {book}", "counting", "collecting the vocabulary", "encoding train", "encoding valid"):
+        assert what in told
+    assert f"measuring: 0% of {size:,} tokens" in told
+    assert told[-1] == "measuring the baselines"
+
+
 def test_baselines_learn_from_the_training_part_alone(run: TextRun, book: Path) -> None:
     text = book.read_text()
     cut = int(0.9 * len(text))

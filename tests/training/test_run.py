@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from holdfast.training import Run, RunError, files, load_tensors
-from tests.training.toy import resumed, training
+from tests.training.toy import Problem, resumed, training
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
@@ -51,6 +51,15 @@ def test_a_run_is_a_folder_that_a_person_can_read(tmp_path: Path) -> None:
     assert set(lines[2]) == {"step", "loss", "norm", "rate", "valid_mse"}
     _, saved = run.model()
     assert saved["valid"]["mse"] == min(line.get("valid_mse", 9.0) for line in lines)
+
+
+def test_a_loss_that_is_not_a_number_is_null_in_the_metrics(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    training(run, Problem(spoil=[1]), steps=3).run()
+    run.close()
+    text = (run.folder / "metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert [json.loads(line)["loss"] is None for line in text.splitlines()] == [False, True, False]
 
 
 def test_a_fixed_number_of_steps_is_written_to_the_configuration(tmp_path: Path) -> None:

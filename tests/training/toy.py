@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import holdfast
-from holdfast.training import Devices, Keeper, Loss, Position, Run, Training, TrainingOptions, Watcher
+from holdfast.training import Devices, Keeper, Loss, Position, Quiet, Run, Training, TrainingOptions, Watcher
 
 BATCHES = 7  # of an epoch
 
@@ -94,17 +94,11 @@ class Memory:
         self.saved[step] = {n: t.clone() for n, t in tensors.items()}, dict(facts)
 
 
-class Silent:
+class Silent(Quiet):
     """A watcher that counts what was skipped."""
 
     def __init__(self) -> None:
         self.skips: list[tuple[int, str]] = []
-
-    def step(self, position: Position, loss: float, units: int, seconds: float) -> None:
-        """Nothing."""
-
-    def evaluated(self, position: Position, measures: Mapping[str, float], better: bool) -> None:
-        """Nothing."""
 
     def skipped(self, position: Position, what: str) -> None:
         """Count."""

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar on a terminal, a line for each evaluation elsewhere."""
+"""What long work shows while it runs: a bar on a terminal, a line for each evaluation elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Self
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
+from rich.text import Text
 
 from holdfast.training import Position
 
@@ -41,15 +44,25 @@ class Bar:
         self.bars = Progress(*columns, console=console, disable=not self.lively)
         self.task: TaskID | None = None
         self.last = time.perf_counter()
+        self.doing = Spinner("dots", style="green")  # before the first step and after the last
+        self.beside = Live(self.doing, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
-        self.bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        self.beside.stop()
+
+    def busy(self, what: str) -> None:
+        """Something beside the steps is being done."""
+        if not self.lively:
+            return
+        self.bars.stop()
+        self.doing.text = Text(what)
+        self.beside.start()
 
     def step(self, position: Position, loss: float, units: int, seconds: float) -> None:
         """A step has been made."""
@@ -64,6 +77,8 @@ class Bar:
         if not self.lively:
             return
         if self.task is None:
+            self.beside.stop()
+            self.bars.start()
             self.task = self.bars.add_task("", total=None, loss="", rate="", measures="")
         self.bars.update(
             self.task,

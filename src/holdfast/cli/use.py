@@ -17,6 +17,7 @@ from holdfast.tasks.text import TextRun
 from holdfast.training import RunError
 
 from .errors import refusing
+from .progress import Bar
 from .results import print_result
 
 _RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
@@ -41,7 +42,8 @@ def evaluate(
         if per_line:
             _print_lines(_text(fitted, "--per-line"), data or [], as_json)
             return
-        result = fitted.evaluate(data or [], split, baselines)
+        with Bar(fitted.task.unit, as_json) as bar:
+            result = fitted.evaluate(data or [], split, baselines, bar.busy)
         if as_json:
             typer.echo(json.dumps(result.to_dict()))
         else:

@@ -2,7 +2,7 @@
 
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
-from .sources import BUILTIN, DataError, builtin_text, chunks, digest, files, lines
+from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digest, files, lines, untold
 from .windows import Windows, evaluation_windows
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "Encoding",
     "Tokens",
+    "Told",
     "Windows",
     "build_corpus",
     "build_encoding",
@@ -23,4 +24,5 @@ __all__ = [
     "evaluation_windows",
     "files",
     "lines",
+    "untold",
 ]

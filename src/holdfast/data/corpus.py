@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .encodings import Encoding, build_encoding, encoding_from, first_end_of_a_word
-from .sources import DataError, digest, digests_so_far, files, text_of_files
+from .sources import DataError, Told, counted, digests_so_far, files, text_of_files, untold
 
 _FORMAT = 1  # goes up when the same text would be written otherwise
 _FACTS = "corpus.json"
@@ -69,6 +69,7 @@ def build_corpus(
     folder: Path,
     encoding: Encoding | None = None,
     share: float = 0.9,
+    told: Told = untold,
 ) -> Corpus:
     """Encode files, or take what an earlier call has made of the same contents with the same options.
 
@@ -89,6 +90,7 @@ def build_corpus(
         folder: where the tokens are kept; it may hold those of other texts.
         encoding: an encoding to use instead of a new one.
         share: how much of the text is learned from where there are no files for validation.
+        told: who is told what is being done.
 
     Raises:
         DataError: a file cannot be read, there is too little text, or an argument does not fit the others.
@@ -102,14 +104,15 @@ def build_corpus(
     named = {"train": files(train), "valid": files(valid), "test": files(test)}
     if not named["train"]:
         raise DataError("train must name at least one file")
-    digests = digests_so_far(named.values())
+    digests = digests_so_far(named.values(), told)
 
     def write(place: Path) -> dict[str, Any]:
         texts = {name: _Text(paths) for name, paths in named.items() if paths}
         if "valid" not in texts:
-            texts["train"], texts["valid"] = _split(texts["train"], share, level)
-        chosen = encoding or build_encoding(level, texts["train"], vocabulary_size)
-        arrays = {name: _write(place / f"{name}.bin", text, chosen) for name, text in texts.items()}
+            texts["train"], texts["valid"] = _split(texts["train"], share, level, told)
+        learned = counted(texts["train"], "collecting the vocabulary", "characters", told)
+        chosen = encoding or build_encoding(level, learned, vocabulary_size)
+        arrays = {name: _write(place, name, text, chosen, told) for name, text in texts.items()}
         return {"encoding": chosen.to_dict(), "arrays": arrays}
 
     key = {
@@ -126,7 +129,7 @@ def build_corpus(
     return Corpus(parts["train"], parts["valid"], parts.get("test"), own, digests[-1])
 
 
-def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path) -> Tokens:
+def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path, told: Told = untold) -> Tokens:
     """Encode files with an encoding that is there already, or take what an earlier call has made of them.
 
     >>> import tempfile
@@ -142,9 +145,9 @@ def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path) -> Toke
     named = files(paths)
 
     def write(place: Path) -> dict[str, Any]:
-        return {"arrays": {"text": _write(place / "text.bin", _Text(named), encoding)}}
+        return {"arrays": {"text": _write(place, "text", _Text(named), encoding, told)}}
 
-    key = {"digests": [digest(named)], "encoding": _fingerprint(encoding.to_dict())}
+    key = {"digests": digests_so_far([named], told), "encoding": _fingerprint(encoding.to_dict())}
     place, facts = _kept(folder, key, write)
     return _mapped(place / "text.bin", facts["arrays"]["text"], encoding, named)
 
@@ -173,9 +176,9 @@ class _Text:
                 yield part
 
 
-def _split(text: _Text, share: float, level: str) -> tuple[_Text, _Text]:
+def _split(text: _Text, share: float, level: str, told: Told) -> tuple[_Text, _Text]:
     """What to learn from, and what to validate on."""
-    total = sum(map(len, text))
+    total = sum(map(len, counted(text, "counting", "characters", told)))
     cut = int(share * total)
     if cut and level in ("word", "bpe"):
         cut = cut - 1 + (first_end_of_a_word(_Text(text.paths, cut - 1)) or 1)
@@ -187,18 +190,18 @@ def _split(text: _Text, share: float, level: str) -> tuple[_Text, _Text]:
     return _Text(text.paths, 0, cut), _Text(text.paths, cut)
 
 
-def _write(path: Path, text: Iterable[str], encoding: Encoding) -> dict[str, Any]:
+def _write(folder: Path, name: str, text: Iterable[str], encoding: Encoding, told: Told) -> dict[str, Any]:
     """Write the tokens of a text, and tell what was written."""
     sha, count, characters = hashlib.sha256(), 0, 0
-    with path.open("wb") as file:
-        for ids in encoding.encode_pieces(text):
+    with (folder / f"{name}.bin").open("wb") as file:
+        for ids in encoding.encode_pieces(counted(text, f"encoding {name}", "characters", told)):
             data = ids.astype(encoding.dtype.newbyteorder("<")).tobytes()
             file.write(data)
             sha.update(data)
             count += len(ids)
             characters += encoding.characters_of(ids)
     if count == 0:
-        raise DataError(f"there are no tokens for {path.stem}: its text is nothing but spaces")
+        raise DataError(f"there are no tokens for {name}: its text is nothing but spaces")
     return {"tokens": count, "characters": characters, "sha256": sha.hexdigest()}
 
 

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +26,11 @@ _PAIRS = 4096  # the default size of a byte-pair vocabulary: three to four chara
 _TRAINED_ON = 32_000_000  # characters that byte pairs are learned from: the counts of what is common no longer change
 _LONGEST = 1 << 20  # characters without a space after which a text is cut all the same, so that memory stays bounded
 _TOGETHER = 1 << 19  # characters that are encoded together: byte pairs need about a hundred bytes for each
-_SHARE = 1 << 14  # characters of them that one thread takes at a time
+_SHARE = 1 << 14  # characters that byte pairs are learned from at a time
+_REMEMBERED = 1 << 17  # words whose byte pairs are remembered, which takes some 40 MB
+# A word with the spaces before it. It begins at a space or newline that follows something else, where byte pairs never
+# reach across (see `whole_words`), so that it can be encoded for itself.
+_WORD = re.compile(r"\s*\S+(?:[^\S \n]\s*\S+)*|\s+")
 _VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 
 
@@ -189,14 +193,21 @@ class PairEncoding(_BytesEncoding):
     def __init__(self, merges: Sequence[Sequence[str]]) -> None:
         self._merges = [(left, right) for left, right in merges]
         self._tokenizer = _tokenizer(self._merges)
+        self._known: dict[str, list[int]] = {}  # the tokens of words that were met: they come again and again
         byte_of = {letter: byte for byte, letter in enumerate(_byte_letters())}
         self._know([bytes(byte_of[letter] for letter in token) for token in _spelled(self._merges)])
 
     def encode(self, text: str) -> Ids:
         """The tokens of a text, (N,), int64."""
         _utf8(text)  # the library's own error does not say where half a character is
-        found = self._tokenizer.encode_batch_fast([*whole_words([text], _SHARE)])
-        return np.array([k for piece in found for k in piece.ids], dtype=np.int64)
+        words = _WORD.findall(text)
+        known = self._known
+        new = list({word for word in words if word not in known})
+        if len(known) + len(new) > _REMEMBERED:
+            known.clear()
+            new = list(set(words))
+        known.update(zip(new, (found.ids for found in self._tokenizer.encode_batch_fast(new)), strict=True))
+        return np.fromiter(chain.from_iterable(map(known.__getitem__, words)), dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """All that `encoding_from` needs, fit for JSON."""

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, BinaryIO, cast
 
@@ -121,6 +121,40 @@ def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
         raise _empty(paths)
 
 
+Told = Callable[[str], object]  # is told what is being done, in a few words, while it takes long
+_SELDOM = 1 << 24  # bytes or characters between two times that somebody is told of them
+
+
+def untold(what: str) -> None:
+    """Tell nobody.
+
+    >>> untold("reading: 3 MB")
+    """
+
+
+def counted(pieces: Iterable[Any], what: str, unit: str, told: Told) -> Iterator[Any]:
+    """The same pieces, while somebody is told how much has gone through.
+
+    >>> [*counted(["to be", " or not"], "reading", "characters", print)]
+    reading
+    ['to be', ' or not']
+
+    Args:
+        pieces: strings or bytes.
+        what: what is done with them.
+        unit: what their length counts.
+        told: who is told, at the beginning and after every 17 million.
+    """
+    told(what)
+    done = shown = 0
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        if done - shown >= _SELDOM:
+            told(f"{what}: {done / 1e6:,.0f} million {unit}")
+            shown = done
+
+
 def digest(paths: Sequence[str]) -> str:
     """The SHA-256 of the contents of files, one after the other: what `cat … | sha256sum` prints.
 
@@ -130,7 +164,7 @@ def digest(paths: Sequence[str]) -> str:
     return digests_so_far([paths])[-1]
 
 
-def digests_so_far(parts: Iterable[Sequence[str]]) -> list[str]:
+def digests_so_far(parts: Iterable[Sequence[str]], told: Told = untold) -> list[str]:
     """For each of several groups of files, the SHA-256 of all contents up to its end.
 
     >>> first, second = digests_so_far([["builtin:python-docs"], []])
@@ -140,7 +174,7 @@ def digests_so_far(parts: Iterable[Sequence[str]]) -> list[str]:
     found, sha = [], hashlib.sha256()
     for paths in parts:
         for path in paths:
-            for block in _blocks(path, _PIECE):
+            for block in counted(_blocks(path, _PIECE), f"reading {path}", "bytes", told):
                 sha.update(block)
         found.append(sha.hexdigest())
     return found

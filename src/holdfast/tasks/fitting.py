@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from holdfast.data import Told, untold
 from holdfast.training import (
     MODEL,
     DamagedFile,
@@ -65,38 +66,42 @@ class Fitted:
         """Where the run is."""
         return self.run.folder
 
-    def data(self) -> Any:
+    def data(self, told: Told = untold) -> Any:
         """What it was trained on, read again.
 
         Raises:
             RunError: it has changed since.
         """
-        return _data(self.task, self.config, self.options)
+        return _data(self.task, self.config, self.options, told)
 
-    def evaluate(self, paths: Sequence[str] = (), split: str = "", baselines: bool = True) -> Result:
+    def evaluate(
+        self, paths: Sequence[str] = (), split: str = "", baselines: bool = True, told: Told = untold
+    ) -> Result:
         """Measure the model.
 
         Args:
             paths: data to measure it on; empty: the run's own.
             split: "valid" or "test", of the run's own; empty: the test part if there is one.
             baselines: whether to measure the baselines too, which are trained on the run's data.
+            told: who is told what is being done.
         """
         training, notes = None, []
         if baselines or not paths:
             try:
-                training = self.data()
+                training = self.data(told)
             except (OSError, ValueError) as error:
                 if not paths:
                     raise
                 notes.append(f"the baselines are left out, the training data cannot be read: {error}")
-        data = self.task.given(self.facts, paths) if paths else training
+        data = self.task.given(self.facts, paths, told) if paths else training
         known = self.task.splits(data)
         part = "given" if paths else split or ("test" if "test" in known else "valid")
         if part not in known:
             raise RunError(f"the run has no {part} part; it has {', '.join(known)}")
-        measures = self.task.evaluate(self.model, self.facts, data, part, self.options)
+        measures = self.task.evaluate(self.model, self.facts, data, part, self.options, told)
         compared: dict[str, dict[str, float]] = {}
         if baselines and training is not None:
+            told("measuring the baselines")
             compared, more = self.task.baselines(training, data, part, self.options)
             notes += more
         return Result(self.task.name, part, measures, compared, notes)
@@ -121,6 +126,7 @@ def fit(
         preset: options for a kind of data, which `given` overrides.
     """
     options = make(task.options, {**_preset(task, preset), **given})
+    watcher = watcher or Quiet()
     config: dict[str, Any] = {
         "task": task.name,
         "data": {name: list(paths) for name, paths in asdict(sources).items() if paths},
@@ -129,11 +135,11 @@ def fit(
     with devices(options) as place:
         if place.first:
             _check(out)
-        data = task.read(sources, options)
+        data = task.read(sources, options, watcher.busy)
         config["data"]["digest"] = task.describe(data)["digest"]
         task.problem(data, options, place).epoch(0)  # an error of the data leaves no folder
         run = Run.create(out, config) if place.first else Run(out)
-        return _train(task, run, options, data, place, watcher or Quiet(), None)
+        return _train(task, run, options, data, place, watcher, None)
 
 
 def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -> Result | None:
@@ -146,9 +152,10 @@ def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -
     run = Run.open(folder)
     config = run.config()
     options = make(task.options, config["options"])
+    watcher = watcher or Quiet()
     with devices(options) as place:
-        data = _data(task, config, options)
-        return _train(task, run, options, data, place, watcher or Quiet(), run.latest())
+        data = _data(task, config, options, watcher.busy)
+        return _train(task, run, options, data, place, watcher, run.latest())
 
 
 def _train(
@@ -183,14 +190,16 @@ def _train(
             training.run()
         finally:
             run.close()
-            result = _finish(task, run, data) if (run.folder / MODEL).is_file() else None
+            result = _finish(task, run, data, watcher.busy) if (run.folder / MODEL).is_file() else None
     return result
 
 
-def _finish(task: Task[Any, Any], run: Run, data: Any) -> Result:
+def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
     """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
     fitted = Fitted(task, run)
+    told("measuring the baselines")
     baselines, notes = task.baselines(data, data, "valid", fitted.options, brief=True)
+    told("writing the report")
     write_report(fitted, data, baselines, notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, baselines))
     return Result(task.name, "valid", fitted.saved["valid"], baselines, notes)
@@ -271,8 +280,8 @@ def _sources(config: Mapping[str, Any]) -> Sources:
     return Sources(**{name: tuple(known.get(name, ())) for name in ("data", "valid", "test")})
 
 
-def _data(task: Task[Any, Any], config: Mapping[str, Any], options: Any) -> Any:
-    data = task.read(_sources(config), options)
+def _data(task: Task[Any, Any], config: Mapping[str, Any], options: Any, told: Told) -> Any:
+    data = task.read(_sources(config), options, told)
     digest = task.describe(data)["digest"]
     if digest != config["data"].get("digest"):
         raise RunError("the data have changed since the run began: their digest is another")

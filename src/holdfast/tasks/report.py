@@ -36,11 +36,12 @@ def _curves(fitted: Fitted, baselines: Mapping[str, Mapping[str, float]]) -> str
     name = fitted.task.objective
     lines = fitted.run.metrics()
     wide = max(1, len(lines) // POINTS)
-    groups = [lines[k : k + wide] for k in range(0, len(lines), wide)]
+    finite = [one for one in lines if one["loss"] is not None]
+    groups = [finite[k : k + wide] for k in range(0, len(finite), wide)]
     trained = Series(
         "training", [g[-1]["step"] for g in groups], [sum(one["loss"] for one in g) / len(g) for g in groups], 1, True
     )
-    found = [(one["step"], one[f"valid_{name}"]) for one in lines if f"valid_{name}" in one]
+    found = [(one["step"], one[f"valid_{name}"]) for one in lines if one.get(f"valid_{name}") is not None]
     shown = [trained, Series("validation", [s for s, _ in found], [v for _, v in found], 2)]
     best = min(((m[name], who) for who, m in baselines.items() if name in m), default=None)
     chart = line_chart(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
+from holdfast.data import Told
 from holdfast.training import Devices, Problem, TrainingOptions
 
 O = TypeVar("O", bound=TrainingOptions)  # noqa: E741
@@ -98,8 +99,8 @@ class Task(ABC, Generic[O, D]):
     options: ClassVar[type[TrainingOptions]]
 
     @abstractmethod
-    def read(self, sources: Sources, options: O) -> D:
-        """The data, ready for training."""
+    def read(self, sources: Sources, options: O, told: Told) -> D:
+        """The data, ready for training; somebody is told while that takes long."""
 
     @abstractmethod
     def describe(self, data: D) -> dict[str, Any]:
@@ -118,11 +119,13 @@ class Task(ABC, Generic[O, D]):
         """What the loop trains."""
 
     @abstractmethod
-    def evaluate(self, model: nn.Module, facts: Mapping[str, Any], data: D, split: str, options: O) -> dict[str, float]:
-        """The measures of a model on a part of the data."""
+    def evaluate(
+        self, model: nn.Module, facts: Mapping[str, Any], data: D, split: str, options: O, told: Told
+    ) -> dict[str, float]:
+        """The measures of a model on a part of the data; somebody is told while that takes long."""
 
     @abstractmethod
-    def given(self, facts: Mapping[str, Any], paths: Sequence[str]) -> Any:
+    def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Any:
         """Other data, for a model that is there; its split is called "given"."""
 
     @abstractmethod

@@ -14,7 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from holdfast.data import Corpus, Tokens, Windows, build_corpus, encode_files, encoding_from, evaluation_windows
+from holdfast.data import (
+    Corpus,
+    Tokens,
+    Told,
+    Windows,
+    build_corpus,
+    encode_files,
+    encoding_from,
+    evaluation_windows,
+    untold,
+)
 from holdfast.engines.llvm.machine import cache_folder
 from holdfast.layers import Recurrent
 from holdfast.microscope import heat_map
@@ -234,7 +244,7 @@ class Text(Task[TextOptions, Corpus]):
         "large": {"hidden": 1024, "dropout": 0.1, "weight_drop": 0.0, "weight_decay": 0.01, "batch_size": 64},
     }
 
-    def read(self, sources: Sources, options: TextOptions) -> Corpus:
+    def read(self, sources: Sources, options: TextOptions, told: Told) -> Corpus:
         """The text as tokens, kept in the cache folder."""
         return build_corpus(
             sources.data or (BUILTIN,),
@@ -243,6 +253,7 @@ class Text(Task[TextOptions, Corpus]):
             level=options.level,
             vocabulary_size=options.vocabulary or None,
             folder=_cache(),
+            told=told,
         )
 
     def describe(self, data: Corpus) -> dict[str, Any]:
@@ -287,29 +298,33 @@ class Text(Task[TextOptions, Corpus]):
         return [name for name in known if getattr(data, name, None) is not None]
 
     def evaluate(
-        self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, split: str, options: TextOptions
+        self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, split: str, options: TextOptions, told: Told
     ) -> dict[str, float]:
         """Nats, perplexity and bits per character of a whole part."""
-        return self.measures(model, getattr(data, split), data.encoding, 0)
+        return self.measures(model, getattr(data, split), data.encoding, 0, told)
 
     @torch.no_grad()
-    def measures(self, model: nn.Module, tokens: Tokens, encoding: Any, most: int) -> dict[str, float]:
+    def measures(
+        self, model: nn.Module, tokens: Tokens, encoding: Any, most: int, told: Told = untold
+    ) -> dict[str, float]:
         """The same of the first tokens, or of all."""
         assert isinstance(model, LanguageModel)
         ids = tokens.ids[:most] if most else tokens.ids
         device = next(model.parameters()).device
         model.eval()
-        total, state = 0.0, None
+        total, state, read = 0.0, None, 0
         for inputs, targets, weights in evaluation_windows(ids, _lanes(len(ids)), STEPS):
+            told(f"measuring: {min(1.0, read / len(ids)):.0%} of {len(ids):,} tokens")
+            read += inputs.numel()
             output = model(inputs.to(device), state)
             state = output.state
             total += (model.loss(output.features, targets.to(device)) * weights.to(device)).double().sum().item()
         return _measures(total, ids, encoding)
 
-    def given(self, facts: Mapping[str, Any], paths: Sequence[str]) -> _Given:
+    def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> _Given:
         """Another text, with the model's encoding."""
         encoding = encoding_from(facts["encoding"])
-        return _Given(encode_files(paths, encoding, _cache()), encoding)
+        return _Given(encode_files(paths, encoding, _cache(), told), encoding)
 
     def baselines(
         self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False

@@ -103,6 +103,9 @@ class Watcher(Protocol):
     def skipped(self, position: Position, what: str) -> None:
         """A step was left out because something in it was not finite."""
 
+    def busy(self, what: str) -> None:
+        """Something beside the steps is being done, which may take long."""
+
 
 class Quiet:
     """A watcher that says nothing."""
@@ -114,6 +117,9 @@ class Quiet:
         """Nothing."""
 
     def skipped(self, position: Position, what: str) -> None:
+        """Nothing."""
+
+    def busy(self, what: str) -> None:
         """Nothing."""
 
 

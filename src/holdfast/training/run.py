@@ -11,6 +11,7 @@ README.md             the model card
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tomllib
@@ -127,7 +128,8 @@ class Run:
         """Add a line to the metrics."""
         if self.lines is None:
             self.lines = (self.folder / METRICS).open("a", encoding="utf-8")
-        self.lines.write(json.dumps(line) + "\n")
+        numbers = {name: value if math.isfinite(value) else None for name, value in line.items()}  # JSON has no NaN
+        self.lines.write(json.dumps(numbers) + "\n")
         if self.events is not None:
             for name, value in line.items():
                 if name != "step":

@@ -1,13 +1,16 @@
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast.cli import app
+from holdfast.cli.commands import commands
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
 def test_help_lists_the_commands(arguments: list[str]) -> None:
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(commands, arguments)
     assert done.exit_code == (0 if arguments else 2)
     assert "demo      Train an LSTM against a plain RNN" in done.output
     assert all(f"\n  {name} " in done.output for name in ("fit", "evaluate", "generate", "info"))
@@ -15,12 +18,33 @@ def test_help_lists_the_commands(arguments: list[str]) -> None:
     assert "..." not in done.output.replace("[ARGS]...", ""), "no summary is cut short"
 
 
+INTERRUPTED = """
+import atexit, os, signal, sys
+from holdfast import cli
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "holdfast.cli.commands":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+cli.app()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_ends_it_with_one_line_before_it_has_begun_and_after_it_has_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "holdfast: stopped\n")
+
+
 def test_version_is_the_package_s() -> None:
-    done = CliRunner().invoke(app, ["--version"])
+    done = CliRunner().invoke(commands, ["--version"])
     assert (done.exit_code, done.output) == (0, f"holdfast {holdfast.__version__}\n")
 
 
 def test_an_unknown_command_is_refused() -> None:
-    done = CliRunner().invoke(app, ["dmeo"])
+    done = CliRunner().invoke(commands, ["dmeo"])
     assert done.exit_code == 2
     assert "dmeo" in done.stderr

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from holdfast.cli import app
 from holdfast.cli import demo as module
+from holdfast.cli.commands import commands
 
 HOLDFAST = Path(sysconfig.get_path("scripts")) / "holdfast"
 
 
 def demo(*arguments: object, **environment: str) -> Result:
-    return CliRunner().invoke(app, ["demo", *map(str, arguments)], env=environment)
+    return CliRunner().invoke(commands, ["demo", *map(str, arguments)], env=environment)
 
 
 @pytest.fixture

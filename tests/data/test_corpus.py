@@ -23,7 +23,6 @@ from holdfast.data import (
     build_corpus,
     build_encoding,
     builtin_text,
-    digest,
     encode_files,
 )
 from holdfast.data import corpus as module
@@ -101,7 +100,7 @@ def test_files_for_each_part_are_taken_as_they_are(tmp_path: Path) -> None:
         assert bytes(part.ids) == f"{name} text".encode()
         assert part.sources == (paths[name],)
         assert part.characters == len(f"{name} text")
-    assert corpus.digest == digest([*paths.values()])
+    assert corpus.digest == hashlib.sha256(b"train textvalid texttest text").hexdigest()
 
 
 def test_a_test_part_may_come_without_a_validation_part(text: str, tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ def test_the_text_of_python_is_a_corpus_like_any(tmp_path: Path) -> None:
     corpus = built(BUILTIN, tmp_path)
     assert "".join(decoded(corpus)) == builtin_text()
     assert corpus.train.sources == (BUILTIN,)
-    assert corpus.digest == digest([BUILTIN])
+    assert corpus.digest == hashlib.sha256(builtin_text().encode()).hexdigest()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -177,7 +176,6 @@ def test_another_text_or_option_is_kept_beside(text: str, tmp_path: Path, monkey
             build_corpus([text], [other, third], level="char", folder=cache),
             build_corpus([text], level="word", folder=cache),
             build_corpus([text], level="word", vocabulary_size=9, folder=cache),
-            build_corpus([text], level="char", encoding=build_encoding("char", ["ot"]), folder=cache),
         ]
         return [[*corpus.train.ids.tolist(), -1, *corpus.valid.ids.tolist()] for corpus in asked]
 
@@ -333,11 +331,26 @@ def test_one_that_is_overtaken_while_it_writes_leaves_the_others_files_alone(
     assert all("".join(decoded(corpus)) == TEXT for corpus in found)
 
 
-def test_a_given_encoding_is_used(text: str, tmp_path: Path) -> None:
-    encoding = build_encoding("char", ["it "])
-    corpus = build_corpus([text], level="char", folder=tmp_path / "cache", encoding=encoding)
-    assert corpus.encoding is encoding
-    assert corpus.encoding.decode(corpus.train.ids[:9]) == "� ti��� �"
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_characters_of_the_first_tokens_are_those_of_their_text(level: str, tmp_path: Path) -> None:
+    content = "to  be or\nnot to söß, thât is unheard of \n" * 30
+    tokens = encode_files([written(tmp_path / "t", content)], build_encoding(level, ["to be or\n"]), tmp_path / "cache")
+    assert tokens.characters == len(content)
+    assert tokens.first(len(tokens.ids)) is tokens
+    end = "\nnot to söß, thât"
+    for text in ("to  be or", content[:42], content[: content.index(end) + len(end)], content * 2):
+        part = tokens.first(len(tokens.encoding.encode(text)))
+        assert part.characters == min(len(text), len(content))
+        assert part.ids.tolist() == tokens.ids[: len(part.ids)].tolist()
+        assert part.first(1).characters == tokens.first(1).characters == (2 if level in ("bpe", "word") else 1)
+
+
+def test_spans_that_were_changed_are_made_anew(tmp_path: Path) -> None:
+    text, encoding = written(tmp_path / "t", "to be unheard"), build_encoding("word", ["to be"])
+    assert encode_files([text], encoding, tmp_path / "cache").first(2).characters == 5
+    (path,) = (tmp_path / "cache").glob("*/text-spans.bin")
+    path.write_bytes(bytes(12))
+    assert encode_files([text], encoding, tmp_path / "cache").first(2).characters == 5
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -348,7 +361,7 @@ def test_files_are_encoded_with_an_encoding_that_is_there(
     expected = encoding.encode(TEXT)
     tokens = encode_files([text], encoding, tmp_path / "cache")
     assert tokens.ids.tolist() == expected.tolist()
-    assert tokens.characters == encoding.characters_of(expected)
+    assert tokens.characters == len(TEXT)
     assert tokens.sources == (text,)
     other = encode_files([text], build_encoding("char", ["9"]), tmp_path / "cache")
     assert other.ids.tolist() != tokens.ids.tolist()
@@ -374,11 +387,6 @@ def test_a_text_too_short_to_split_is_an_error(tmp_path: Path) -> None:
 
 
 def test_arguments_that_do_not_fit_each_other_are_errors(text: str, tmp_path: Path) -> None:
-    encoding = build_encoding("char", ["a"])
-    with pytest.raises(DataError, match="level must be the encoding's, char, got 'word'"):
-        build_corpus([text], level="word", folder=tmp_path, encoding=encoding)
-    with pytest.raises(DataError, match="vocabulary_size cannot be given with an encoding, which has its own"):
-        build_corpus([text], level="char", folder=tmp_path, encoding=encoding, vocabulary_size=9)
     with pytest.raises(DataError, match="train must name at least one file"):
         build_corpus([], level="char", folder=tmp_path)
     with pytest.raises(DataError, match="level must be one of char, byte, bpe, word, got 'letter'"):

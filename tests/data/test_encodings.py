@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -79,7 +80,7 @@ def test_pieces_encode_to_what_the_whole_text_does(level: str) -> None:
     text = random_text(4) + SAMPLE + random_text(5)
     encoding = built(level, text)
     for seed in range(3):
-        found = np.concatenate([*encoding.encode_pieces(cut(text, seed))])
+        found = np.concatenate([*map(encoding.encode, encoding.pieces_of(cut(text, seed)))])
         assert np.array_equal(found, encoding.encode(text))
 
 
@@ -159,6 +160,35 @@ def test_byte_pairs_of_words_encoded_one_by_one_are_those_of_the_whole_text(monk
     for _ in range(3000):
         text = "".join(draw.choices(letters, k=draw.randint(1, 12)))
         assert encoding.encode(text).tolist() == encoding._tokenizer.encode(text).ids, repr(text)  # type: ignore[attr-defined]
+
+
+def test_long_words_are_not_remembered_and_short_ones_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = built("bpe")
+    assert isinstance(encoding, module.PairEncoding)
+    monkeypatch.setattr(module, "_REMEMBERED", 100)
+    draw = random.Random(4)
+    for _ in range(40):
+        text = " ".join("".join(draw.choices("abc中文", k=draw.choice([3, 4, 31, 40, 20_000]))) for _ in range(20))
+        assert encoding.encode(text).tolist() == encoding._tokenizer.encode(text).ids
+        assert len(encoding._known) <= 100
+        assert max(map(len, encoding._known), default=0) <= 32
+    encoding.encode("abc" * 20_000 + " short")
+    assert " short" in encoding._known
+
+
+def test_the_memory_for_what_is_remembered_is_bounded() -> None:
+    encoding = built("bpe")
+    draw = random.Random(5)
+    tracemalloc.start()
+    try:
+        for _ in range(6):  # of each a megabyte, which would stay
+            encoding.encode("".join(draw.choices("abcdefgh", k=1_000_000)))
+        for _ in range(4):
+            encoding.encode(" ".join("".join(draw.choices("abcdefgh", k=1000)) for _ in range(1000)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 500_000
 
 
 def test_byte_pairs_are_learned_from_what_is_common() -> None:
@@ -252,6 +282,21 @@ def test_words_are_counted_as_a_dictionary_counts_them() -> None:
 def test_characters_are_counted(level: str, text: str, expected: int) -> None:
     encoding = build_encoding(level, ["to be né"])
     assert encoding.characters_of(encoding.encode(text)) == expected
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_spans_of_tokens_are_the_text(level: str) -> None:
+    encoding = built(level, "plain text\n")
+    text = random_text(13) + SAMPLE[:5000] + "end"
+    spans = encoding.spans(text)
+    assert len(spans) == len(encoding.encode(text))
+    assert spans.sum() == len(text)
+
+
+def test_a_word_spans_the_spaces_before_it_and_itself_known_or_not() -> None:
+    encoding = build_encoding("word", ["to be"])
+    assert encoding.spans("to  unheard\u3000\n\n be ").tolist() == [2, 9, 2, 1, 3]
+    assert encoding.spans("").tolist() == []
 
 
 def test_a_character_of_several_tokens_counts_once() -> None:

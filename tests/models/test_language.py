@@ -430,10 +430,10 @@ def test_default_cutoffs_rise_within_the_vocabulary() -> None:
         ({"tied": 1}, "tied should be of type bool, got: int"),
         ({"dropout": 1.0}, r"dropout must lie between 0 and 1 \(and under 1\); got 1.0"),
         ({"embedding_dropout": "half"}, "embedding_dropout must be a number, got str"),
-        ({"adaptive": [5], "tied": True}, "adaptive contradicts tied"),
+        ({"adaptive": [5], "tied": True}, "adaptive and tied exclude each other, .*: leave one out"),
         ({"adaptive": [5, 5]}, r"adaptive must be whole numbers that rise, between 0 and 30; got \[5, 5\]"),
         ({"adaptive": [30]}, r"adaptive must be whole numbers that rise, between 0 and 30; got \[30\]"),
-        ({"adaptive": [5, 9]}, "adaptive with 2 cuts needs a last layer of at least 16 units; got 9"),
+        ({"adaptive": [5, 9]}, "adaptive needs hidden to be at least 16; got 9"),
     ],
 )
 def test_arguments_that_are_not_accepted(options: dict[str, Any], message: str) -> None:

@@ -48,11 +48,12 @@ def test_two_gigabytes_are_encoded_and_trained_on_in_one(level: str, text: Path,
     command = [sys.executable, "-m", "holdfast.cli", "fit", "text", str(text), "--out", str(tmp_path / "run")]
     command += ["--level", level, "--steps", "20", "--hidden", "256", "--evaluation-tokens", "20000", "--json"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     most = 0
-    while child.poll() is None:
-        most = max(most, _anonymous(child.pid))
-        time.sleep(0.05)
-    assert child.returncode == 0, child.stderr.read().decode() if child.stderr else ""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        while child.poll() is None:
+            most = max(most, _anonymous(child.pid))
+            time.sleep(0.05)
+        assert child.stderr is not None
+        assert child.returncode == 0, child.stderr.read().decode()
     print(f"{level}: at most {most / 1e6:.0f} MB")
     assert 100e6 < most < MOST

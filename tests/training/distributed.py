@@ -15,7 +15,7 @@ def main() -> None:
     """Train, or go on with what is there."""
     folder, batch, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     dropout = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
-    options = TrainingOptions(steps=steps, warm_up=3, evaluations=2, schedule="constant", device="cpu")
+    options = TrainingOptions(steps=steps, accumulate=2, warm_up=3, evaluations=2, schedule="constant", device="cpu")
     with devices(options) as place:
         fresh = not folder.exists()
         torch.distributed.barrier() if place.size > 1 else None
@@ -25,13 +25,11 @@ def main() -> None:
         model = Model(dropout)
         torch.manual_seed(6 + place.rank)
         run = Run(folder)
-        found = Training(Problem(batch=batch, rank=place.rank, size=place.size), model, options, place, run, Silent())
+        problem, keeper = Problem(batch=batch, rank=place.rank, size=place.size), run if place.first else Nowhere()
+        found = Training(problem, model, options, place, keeper, Silent())
         latest = None if fresh else run.latest()
         if latest is not None:
-            latest[1]["position"]["total"] = steps
             found.restore(*latest)
-        if not place.first:
-            found.keeper = Nowhere()
         found.run()
         run.close()
     left = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]  # none where there is no /proc

@@ -77,9 +77,23 @@ def test_a_step_that_is_not_finite_leaves_weights_and_optimiser_alone(
 def test_ten_steps_in_a_row_that_are_not_finite_end_the_training_with_advice() -> None:
     problem = Problem(spoil=range(BATCHES))
     problem.epoch = lambda number: Problem.epoch(problem, 0)  # type: ignore[method-assign]
-    found = training(Memory(), problem, steps=50)
-    with pytest.raises(Diverged, match=r"the loss was not finite in 10 steps in a row, the last of them 10;.*learning"):
+    keeper = Memory()
+    found = training(keeper, problem, steps=50)
+    with pytest.raises(Diverged, match=r"was not finite in 10 steps in a row, the last of them 10;.*learning"):
         found.run()
+    assert len(keeper.lines) == 10
+
+
+def test_what_was_given_up_goes_on_with_other_options() -> None:
+    problem, keeper = Problem(spoil=range(BATCHES)), Memory()
+    problem.epoch = lambda number: Problem.epoch(problem, 0)  # type: ignore[method-assign]
+    with pytest.raises(Diverged):
+        training(keeper, problem, steps=50).run()
+    again = training(keeper, steps=12)
+    again.restore(*keeper.saved[10])
+    again.run()
+    assert [line["step"] for line in keeper.lines[-2:]] == [11, 12]
+    assert again.position.in_a_row == 0
 
 
 def test_nine_in_a_row_do_not() -> None:
@@ -108,6 +122,50 @@ def test_patience_ends_a_training_without_progress() -> None:
     found.problem.evaluate = lambda model: {"mse": 1.0}  # type: ignore[method-assign]
     assert found.run().step == 30  # the first evaluation is the best, the next two are not better
     assert keeper.bests == [10]
+
+
+def test_a_training_that_patience_has_ended_stays_as_it_is_when_resumed() -> None:
+    keeper = Memory()
+    options: dict[str, Any] = {"steps": 400, "evaluations": 40, "patience": 2}
+    found = training(keeper, **options)
+    found.problem.evaluate = lambda model: {"mse": 1.0}  # type: ignore[method-assign]
+    found.run()
+    again = training(keeper, **options)
+    again.restore(*keeper.saved[30])
+    assert again.run().step == 30
+    assert len(keeper.lines) == 30
+
+
+@pytest.mark.parametrize(("steps", "evaluations", "expected"), [(39, 20, 20), (40, 20, 20), (7, 20, 7), (100, 3, 3)])
+def test_there_are_as_many_evaluations_as_asked_for(steps: int, evaluations: int, expected: int) -> None:
+    keeper = Memory()
+    training(keeper, steps=steps, evaluations=evaluations).run()
+    evaluated = [line["step"] for line in keeper.lines if "valid_mse" in line]
+    assert len(evaluated) == expected
+    assert evaluated[-1] == steps
+
+
+def test_more_steps_than_at_first_are_made_when_the_options_say_so() -> None:
+    keeper = Memory()
+    training(keeper, steps=6).run()
+    again = training(keeper, steps=9)
+    again.restore(*keeper.saved[6])
+    assert again.run().step == 9
+    assert [line["step"] for line in keeper.lines] == list(range(1, 10))
+
+
+def test_a_training_goes_on_to_the_number_of_steps_that_its_minutes_had_become() -> None:
+    keeper = Memory()
+    total = training(keeper, steps=0, minutes=0.03).run().total
+    first = min(keeper.saved)  # written when the number was fixed, before anybody else was told of it
+    assert keeper.saved[first][1]["position"]["total"] == total
+    lines = keeper.lines[first:]
+    again = Memory()
+    resumed = training(again, steps=0, minutes=0.03)  # as a configuration that was not written any more
+    resumed.restore(*keeper.saved[first])
+    resumed.run()
+    assert again.steps == [total]
+    assert again.lines == lines
 
 
 def test_minutes_become_a_number_of_steps_once(monkeypatch: pytest.MonkeyPatch) -> None:

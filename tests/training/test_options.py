@@ -33,6 +33,7 @@ class _Options(TrainingOptions):
         ("fast", True, True),
         ("sizes", "4, 5", (4, 5)),
         ("sizes", [6], (6,)),
+        ("sizes", 6, (6,)),
         ("learning-rate", "0.1", 0.1),
     ],
 )
@@ -66,6 +67,10 @@ def test_what_does_not_fit_is_refused_by_name(name: str, given: Any, message: st
 def test_steps_or_minutes_must_be_given() -> None:
     with pytest.raises(OptionError, match="give steps or minutes: both are 0"):
         make(_Options, {"steps": 0, "minutes": 0})
+
+
+def test_an_assignment_names_a_field_however_it_is_spelled() -> None:
+    assert assignments(["learning-rate=1", " learning_rate = 2"]) == {"learning_rate": "2"}
 
 
 def test_an_assignment_needs_its_sign() -> None:

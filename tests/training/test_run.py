@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.training import Run, RunError, files, load_tensors
+from holdfast.training import DamagedFile, Run, RunError, files, load_tensors
 from tests.training.toy import Problem, resumed, training
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +105,18 @@ def test_a_line_that_was_cut_off_is_left_out_and_rewritten(tmp_path: Path) -> No
     again.run()
     again.keeper.close()  # type: ignore[attr-defined]
     assert _losses(run.folder) == before
+
+
+def test_a_damaged_checkpoint_names_the_one_before(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    training(run, steps=9, checkpoint_every=4).run()
+    run.close()
+    latest = run.folder / "checkpoints" / "step-000000009.safetensors"
+    latest.write_bytes(latest.read_bytes()[:-5])
+    with pytest.raises(DamagedFile, match=r"step-000000009.*; without that file the run goes on from step-000000008"):
+        run.latest()
+    latest.unlink()
+    assert run.latest()[1]["position"]["step"] == 8  # type: ignore[index]
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:

@@ -1,38 +1,46 @@
-"""The command `holdfast`."""
+"""The command `holdfast`: the entry point, which says at most one line however it ends."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import io
+import os
+import signal
+import sys
 
-import typer
-
-import holdfast
-
-from . import demo, fit, use
-
-app = typer.Typer(
-    help="Long short-term memory for PyTorch.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command()(demo.demo)
-app.add_typer(fit.app, name="fit")
-for _command in (use.evaluate, use.generate, use.info):
-    app.command()(_command)
+STOPPED = 130  # Ctrl-C
+UNREAD = 141  # whoever read the output has gone: what a shell gives for one that SIGPIPE ended
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"holdfast {holdfast.__version__}")
-        raise typer.Exit
+def app() -> None:
+    """Run the command that the arguments name, and end the process."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        print("holdfast: stopped", file=sys.stderr)
+        sys.exit(STOPPED)
+    finally:
+        _flush()
 
 
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Long short-term memory for PyTorch."""
+def _run() -> None:
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal may not know every character of a text
+        from .commands import commands  # here, where Ctrl-C ends a long import quietly
+
+        commands(prog_name="holdfast")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop but the interpreter's own end
+
+
+def _flush() -> None:
+    """Write out what is left, as the interpreter would, but without its words where nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            sys.exit(UNREAD)

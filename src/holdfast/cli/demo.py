@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.lab import Recipe
@@ -20,8 +19,8 @@ from holdfast.lab.writer import Writing, learn_to_write
 from holdfast.training import Interrupted
 
 from .curves import curves_table
+from .errors import Refused, Screen, Stopped
 
-REFUSED, STOPPED = 2, 130
 WRITER = "writer"  # the bar of the character model
 
 
@@ -43,28 +42,26 @@ def demo(
     character by character. Each part takes about a minute.
     """
     path = out / "report.html"
-    with _refusing(path):
+    with _writing(path):
         _check_writable(path)
     try:
         contest, writing = _run(Settings(seed=seed, recipe=Recipe(steps=steps)))
     except (KeyboardInterrupt, Interrupted):
-        typer.echo("holdfast: stopped; no report was written", err=True)
-        raise typer.Exit(STOPPED) from None
+        raise Stopped("no report was written") from None
     _show(contest)
     _show_writing(writing)
-    with _refusing(path):
+    with _writing(path):
         path.write_text(report(contest, writing), encoding="utf-8")
     typer.echo(f"The report is {path}")
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """End with one line if the system does not let us write."""
+def _writing(path: Path) -> Iterator[None]:
+    """Say so if the system does not let us write."""
     try:
         yield
     except OSError as error:
-        typer.echo(f"holdfast: cannot write {path}: {error.strerror or error}", err=True)
-        raise typer.Exit(REFUSED) from None
+        raise Refused(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _check_writable(path: Path) -> None:
@@ -79,7 +76,7 @@ def _check_writable(path: Path) -> None:
 
 def _run(settings: Settings) -> tuple[Contest, Writing]:
     """Train, with a bar for each model on standard error if that is a terminal."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (
         TextColumn("{task.description:<6}"),
         BarColumn(bar_width=24),
@@ -105,7 +102,7 @@ def _run(settings: Settings) -> tuple[Contest, Writing]:
 
 def _show_writing(writing: Writing) -> None:
     """What the character model wrote, before and after, and what it is worth."""
-    console = Console(highlight=False, markup=False)
+    console = Screen(highlight=False, markup=False)
     for when, text in (("before training", writing.before), ("after it", writing.after)):
         console.print(f"\nThe character model {when}:\n", style="bold")
         console.print(text.strip(), soft_wrap=True)
@@ -118,6 +115,6 @@ def _show_writing(writing: Writing) -> None:
 
 
 def _show(contest: Contest) -> None:
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     console.print(curves_table(contest, ascii_only=console.options.ascii_only))
     console.print(verdict(contest), soft_wrap=not console.is_terminal)  # in a pipe it stays one line

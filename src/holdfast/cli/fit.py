@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,9 @@ import typer
 
 from holdfast.tasks import TASKS, Result, Sources, Task, resume, task_of
 from holdfast.tasks import fit as fit_task
-from holdfast.training import Option, OptionError, Run, assignments, is_first, options_of
+from holdfast.training import Option, Run, assignments, is_first, options_of
 
-from .errors import refusing
+from .configuration import read_configuration
 from .progress import Bar
 from .results import print_result
 
@@ -51,11 +49,10 @@ def fit(
     if run is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
-    with refusing():
-        task = task_of(Run.open(run))
-        with Bar(task.unit, quiet or as_json or not is_first()) as bar:
-            result = resume(task, run, bar)
-        _show(task, result, run, as_json, quiet)
+    task = task_of(Run.open(run))
+    with Bar(task.unit, quiet or as_json or not is_first()) as bar:
+        result = resume(task, run, bar)
+    _show(task, result, run, as_json, quiet)
 
 
 @dataclass(frozen=True)
@@ -74,40 +71,24 @@ class _Shared:
 
 
 def _fit(task: Task[Any, Any], shared: _Shared, flags: Mapping[str, Any]) -> None:
-    with refusing():
-        configured, known = _configured(shared.config)
-        sources = Sources(
-            tuple(shared.data) or known.data, tuple(shared.valid) or known.valid, tuple(shared.test) or known.test
-        )
-        given = {**configured, **assignments(shared.assigned), **flags}
-        with Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
-            result = fit_task(task, sources, shared.out, given, bar, shared.preset)
-        _show(task, result, shared.out, shared.as_json, shared.quiet)
+    configured, known = read_configuration(shared.config, task.name) if shared.config else ({}, Sources())
+    sources = Sources(
+        tuple(shared.data) or known.data, tuple(shared.valid) or known.valid, tuple(shared.test) or known.test
+    )
+    given = {**configured, **assignments(shared.assigned), **flags}
+    with Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
+        result = fit_task(task, sources, shared.out, given, bar, shared.preset)
+    _show(task, result, shared.out, shared.as_json, shared.quiet)
 
 
 def _show(task: Task[Any, Any], result: Result | None, folder: Path, as_json: bool, quiet: bool) -> None:
     """Say what came out; the first process of several does."""
-    if result is None:
+    if result is None or (quiet and not as_json):
         return
-    if as_json:
-        typer.echo(json.dumps(result.to_dict()))
-    elif not quiet:
-        print_result(result)
+    print_result(result, as_json)
+    if not as_json:
         typer.echo(f"The run is {folder}; its report is {folder / 'report.html'}")
         typer.echo(task.use.format(run=folder))
-
-
-def _configured(path: Path | None) -> tuple[dict[str, Any], Sources]:
-    """The options and the data that a configuration file names; a run's own is one."""
-    if path is None:
-        return {}, Sources()
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not TOML: {error}") from None
-    data = found.get("data", {})
-    options = found.get("options", found)
-    return dict(options), Sources(*(tuple(data.get(name, ())) for name in ("data", "valid", "test")))
 
 
 _SHARED: dict[str, tuple[Any, Any]] = {
@@ -179,9 +160,17 @@ def _command(task: Task[Any, Any]) -> Callable[..., None]:
     ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
-    presets = f" Presets: {', '.join(task.presets)}." if task.presets else ""
-    run.__doc__ = task.summary + presets
+    run.__doc__ = task.summary + _presets(task)
     return run
+
+
+def _presets(task: Task[Any, Any]) -> str:
+    """Paragraphs of the help that say what each preset is for and sets."""
+    paragraphs = []
+    for name, preset in task.presets.items():
+        sets = (f"{key.replace('_', '-')}={str(value).lower()}" for key, value in preset.options.items())
+        paragraphs.append(f"\n\nPreset {name}, for {preset.use}: {', '.join(sets)}.")
+    return "".join(paragraphs)
 
 
 def _annotation(option: Option) -> Any:

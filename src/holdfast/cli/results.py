@@ -1,24 +1,48 @@
-"""Results as a table."""
+"""What an evaluation found, for a person or for a program."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import typer
 from rich import box
-from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from holdfast.tasks import Result, shown
 
+from .errors import Screen
 
-def print_result(result: Result) -> None:
-    """The measures of a model above those of the baselines."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"{result.task}, {result.split}", title_justify="left", pad_edge=False)
-    table.add_column("")
-    for name in result.measures:
-        table.add_column(name, justify="right")
-    for who, measures in {"this model": result.measures, **result.baselines}.items():
-        cells = [shown(measures.get(name)) for name in result.measures]
-        table.add_row(who, *cells, style="bold" if who == "this model" else None)
-    Console(highlight=False).print(table)
+ANY_WIDTH = 10_000  # of a table that may be as wide as it wants
+
+
+def print_result(result: Result, as_json: bool) -> None:
+    """The measures of a model with those of the baselines; what must be said of them goes to standard error."""
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+    else:
+        _print_measures(f"{result.task}, {result.split}", {"this model": result.measures, **result.baselines})
     for note in result.notes:
-        typer.echo(note, err=True)
+        typer.echo(f"holdfast: {note}", err=True)
+
+
+def _print_measures(title: str, models: Mapping[str, Mapping[str, float]]) -> None:
+    """A table with a row for each model, or a list of its numbers where the table would have to cut them."""
+    screen = Screen(highlight=False)
+    first, *_ = models.values()
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table.add_column("")
+    for name in first:
+        table.add_column(name, justify="right")
+    for who, measures in models.items():
+        cells = [shown(measures.get(name)) for name in first]
+        table.add_row(who, *cells, style="bold" if who == "this model" else None)
+    if Measurement.get(screen, screen.options.update_width(ANY_WIDTH), table).maximum <= screen.width:
+        screen.print(table)
+        return
+    typer.echo(title)
+    for who, measures in models.items():
+        typer.echo(who)
+        for name in first:
+            typer.echo(f"  {name} {shown(measures.get(name))}")

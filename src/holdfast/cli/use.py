@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import tee
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -14,9 +15,8 @@ from holdfast.data import lines
 from holdfast.models import Sampling
 from holdfast.tasks import load
 from holdfast.tasks.text import TextRun
-from holdfast.training import RunError
 
-from .errors import refusing
+from .errors import Refused
 from .progress import Bar
 from .results import print_result
 
@@ -31,36 +31,38 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option("--split", metavar="valid|test", help="Which part of the run's data.")] = "",
     per_line: Annotated[
-        bool, typer.Option("--per-line", help="Text: print the nats of each line, a tab, and the line.")
+        bool, typer.Option("--per-line", help="Text: print each line after its nats per token and a tab.")
     ] = False,
     baselines: Annotated[bool, typer.Option(help="Measure the baselines too.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; with --per-line, one for each line.")
+    ] = False,
 ) -> None:
     """Measure a trained model beside simple baselines."""
-    with refusing():
-        fitted = load(run)
-        if per_line:
-            _print_lines(_text(fitted, "--per-line"), data or [], as_json)
-            return
-        with Bar(fitted.task.unit, as_json) as bar:
-            result = fitted.evaluate(data or [], split, baselines, bar.busy)
-        if as_json:
-            typer.echo(json.dumps(result.to_dict()))
-        else:
-            print_result(result)
+    if data and split:
+        raise Refused(f"--split {split} is a part of the run's own data; leave it out, or the data that are given")
+    if per_line and not data:
+        raise Refused("--per-line needs the files whose lines are to be scored")
+    fitted = load(run)
+    if per_line:
+        _print_lines(_text(fitted, "--per-line"), data or [], as_json)
+        return
+    with Bar(fitted.task.unit, as_json) as bar:
+        result = fitted.evaluate(data or [], split, baselines, bar.busy)
+    print_result(result, as_json)
 
 
 def _print_lines(run: TextRun, data: list[str], as_json: bool) -> None:
-    if not data:
-        raise RunError("--per-line needs the files whose lines are to be scored")
+    """Each line with what it takes to predict it, by the token, so that long lines are not first for being long."""
     places, texts = tee(lines(data))
     for (source, number, line), (nats, count) in zip(places, run.score(text for _, _, text in texts)):
         text = line.rstrip("\r\n")
+        each = nats / count
         if as_json:
-            known = {"file": source, "line": number, "nats": nats, "tokens": count, "text": text}
-            typer.echo(json.dumps(known, ensure_ascii=False))
+            where = {"file": source, "line": number}
+            typer.echo(json.dumps({**where, "nats": nats, "tokens": count, "nats_per_token": each, "text": text}))
         else:
-            typer.echo(f"{nats:.4f}\t{text}")
+            typer.echo(f"{each:.4f}\t{text}")
 
 
 def generate(
@@ -87,31 +89,37 @@ def generate(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--stop", metavar="TEXT", help="End before this string, several times."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the choice.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", max=2**64 - 1, metavar="N", help="Of the choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write text with a trained language model, as it comes."""
-    with refusing():
-        fitted = _text(load(run), "generate")
-        try:
-            sampling = Sampling(
-                temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-            )
-        except ValueError as error:
-            raise RunError(str(error)) from None
-        how: dict[str, Any] = {"count": count, "length": length, "sampling": sampling, "seed": seed, "stop": stop or ()}
-        if as_json:
-            texts = fitted.generate(prompt, **how)
-            typer.echo(json.dumps({"task": "text", "prompt": prompt, "texts": texts}, ensure_ascii=False))
-        elif count == 1:
-            sys.stdout.write(prompt)
-            for (piece,) in fitted.stream(prompt, **how):
-                sys.stdout.write(piece)
-                sys.stdout.flush()
-            sys.stdout.write("\n")
-        else:
-            for number, text in enumerate(fitted.generate(prompt, **how), 1):
-                typer.echo(f"--- {number}\n{prompt}{text}")
+    fitted = _text(load(run), "generate")
+    try:
+        sampling = Sampling(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        pieces = fitted.stream(prompt, count=count, length=length, sampling=sampling, seed=seed, stop=stop or ())
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    if as_json:
+        texts = ["".join(text) for text in zip(*pieces)]
+        typer.echo(json.dumps({"task": "text", "prompt": prompt, "texts": texts}))
+    else:
+        _print_texts(prompt, pieces, count)
+
+
+def _print_texts(prompt: str, pieces: Iterator[list[str]], count: int) -> None:
+    """The first text as it comes, and then the others, which are made in the same steps."""
+    others = [[prompt] for _ in range(count - 1)]
+    sys.stdout.write(f"--- 1\n{prompt}" if others else prompt)
+    for piece, *more in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        for text, its in zip(others, more):
+            text.append(its)
+    sys.stdout.write("\n")
+    for number, text in enumerate(others, 2):
+        sys.stdout.write(f"--- {number}\n{''.join(text)}\n")
 
 
 def info(
@@ -119,33 +127,32 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a run is: its data, options and measures."""
-    with refusing():
-        fitted = load(run)
-        parameters = sum(p.numel() for p in fitted.model.parameters())
-        known = {
-            "task": fitted.task.name,
-            "step": fitted.saved["step"],
-            "parameters": parameters,
-            "valid": fitted.saved["valid"],
-            "data": fitted.config["data"],
-            "options": fitted.config["options"],
-        }
-        if as_json:
-            typer.echo(json.dumps(known))
-            return
-        typer.echo(f"{run}: {fitted.task.summary}")
-        steps = fitted.config["options"]["steps"]
-        typer.echo(f"{parameters:,} parameters; the best of {steps:,} steps was {known['step']:,}")
-        for name, value in fitted.saved["valid"].items():
-            typer.echo(f"  valid {name}: {value:,.5g}")
-        for table in ("data", "options"):
-            typer.echo(f"[{table}]")
-            for name, value in fitted.config[table].items():
-                typer.echo(f"  {name} = {value}")
-        typer.echo(str(fitted.model))
+    fitted = load(run)
+    parameters = sum(p.numel() for p in fitted.model.parameters())
+    known = {
+        "task": fitted.task.name,
+        "step": fitted.saved["step"],
+        "parameters": parameters,
+        "valid": fitted.saved["valid"],
+        "data": fitted.config["data"],
+        "options": fitted.config["options"],
+    }
+    if as_json:
+        typer.echo(json.dumps(known))
+        return
+    typer.echo(f"{run}: {fitted.task.summary}")
+    steps = fitted.config["options"]["steps"]
+    typer.echo(f"{parameters:,} parameters; the best of {steps:,} steps was {known['step']:,}")
+    for name, value in fitted.saved["valid"].items():
+        typer.echo(f"  valid {name}: {value:,.5g}")
+    for table in ("data", "options"):
+        typer.echo(f"[{table}]")
+        for name, value in fitted.config[table].items():
+            typer.echo(f"  {name} = {value}")
+    typer.echo(str(fitted.model))
 
 
 def _text(run: object, what: str) -> TextRun:
     if not isinstance(run, TextRun):
-        raise RunError(f"{what} needs a run of the task text")
+        raise Refused(f"{what} needs a run of the task text")
     return run

@@ -2,7 +2,7 @@
 
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
-from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digest, files, lines, untold
+from .sources import BUILTIN, DataError, Told, builtin_text, chunks, files, lines, untold
 from .windows import Windows, evaluation_windows
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "build_encoding",
     "builtin_text",
     "chunks",
-    "digest",
     "encode_files",
     "encoding_from",
     "evaluation_windows",

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from .encodings import Encoding, build_encoding, encoding_from, first_end_of_a_word
+from .encodings import Encoding, Ids, build_encoding, encoding_from, first_end_of_a_word
 from .sources import DataError, Told, counted, digests_so_far, files, text_of_files, untold
 
-_FORMAT = 1  # goes up when the same text would be written otherwise
+_FORMAT = 2  # goes up when the same text would be written otherwise
 _FACTS = "corpus.json"
+_SPAN = np.dtype("<u4")  # of a token's length in characters: a word may have more than 65,535
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,35 @@ class Tokens:
 
     Attributes:
         ids: the tokens, (N,), mapped from the disk, read-only.
-        characters: how many characters they stand for.
+        characters: how many characters the text has.
         sources: the files that they come from.
+        encoding: how the text became tokens.
+        spans: how many characters of the text each token takes, (N,), mapped too; None where the token tells that.
     """
 
-    ids: np.ndarray[Any, Any]
+    ids: Ids
     characters: int
     sources: tuple[str, ...]
+    encoding: Encoding
+    spans: Ids | None = None
+
+    def first(self, count: int) -> Tokens:
+        """The beginning of the text, so many tokens of it; all of it if there are not more.
+
+        >>> from holdfast.data import build_encoding
+        >>> encoding = build_encoding("word", ["to be or"])
+        >>> text = "to be or not to be"
+        >>> tokens = Tokens(encoding.encode(text), len(text), (), encoding, encoding.spans(text))
+        >>> tokens.first(4).characters  # of a word that is not known, too
+        12
+        """
+        if count >= len(self.ids):
+            return self
+        ids = np.asarray(self.ids[:count])
+        if self.spans is None:
+            return Tokens(ids, self.encoding.characters_of(ids), self.sources, self.encoding)
+        spans = np.asarray(self.spans[:count])
+        return Tokens(ids, int(spans.sum(dtype=np.int64)), self.sources, self.encoding, spans)
 
 
 @dataclass(frozen=True)
@@ -67,7 +90,6 @@ def build_corpus(
     level: str,
     vocabulary_size: int | None = None,
     folder: Path,
-    encoding: Encoding | None = None,
     share: float = 0.9,
     told: Told = untold,
 ) -> Corpus:
@@ -88,7 +110,6 @@ def build_corpus(
         level: "char", "byte", "bpe" or "word".
         vocabulary_size: of "bpe" and "word"; see `build_encoding`.
         folder: where the tokens are kept; it may hold those of other texts.
-        encoding: an encoding to use instead of a new one.
         share: how much of the text is learned from where there are no files for validation.
         told: who is told what is being done.
 
@@ -97,10 +118,6 @@ def build_corpus(
     """
     if not 0 < share < 1:
         raise DataError(f"share must lie between 0 and 1, got {share}")
-    if encoding is not None and encoding.level != level:
-        raise DataError(f"level must be the encoding's, {encoding.level}, got {level!r}")
-    if encoding is not None and vocabulary_size is not None:
-        raise DataError("vocabulary_size cannot be given with an encoding, which has its own")
     named = {"train": files(train), "valid": files(valid), "test": files(test)}
     if not named["train"]:
         raise DataError("train must name at least one file")
@@ -111,22 +128,25 @@ def build_corpus(
         if "valid" not in texts:
             texts["train"], texts["valid"] = _split(texts["train"], share, level, told)
         learned = counted(texts["train"], "collecting the vocabulary", "characters", told)
-        chosen = encoding or build_encoding(level, learned, vocabulary_size)
-        arrays = {name: _write(place, name, text, chosen, told) for name, text in texts.items()}
-        return {"encoding": chosen.to_dict(), "arrays": arrays}
+        encoding = build_encoding(level, learned, vocabulary_size)
+        arrays: dict[str, Any] = {}
+        for name, text in texts.items():
+            arrays |= _write(place, name, text, encoding, told)
+        return {"encoding": encoding.to_dict(), "arrays": arrays}
 
     key = {
         "digests": digests,
         "level": level,
         "vocabulary_size": vocabulary_size,
-        "encoding": None if encoding is None else _fingerprint(encoding.to_dict()),
         "share": None if valid else share,
     }
     place, facts = _kept(folder, key, write)
-    own = encoding or encoding_from(facts["encoding"])
-    sources = {**named, "valid": named["valid"] or named["train"]}
-    parts = {name: _mapped(place / f"{name}.bin", about, own, sources[name]) for name, about in facts["arrays"].items()}
-    return Corpus(parts["train"], parts["valid"], parts.get("test"), own, digests[-1])
+    encoding = encoding_from(facts["encoding"])
+
+    def part(name: str) -> Tokens:
+        return _mapped(place, name, facts["arrays"], encoding, named[name] or named["train"])
+
+    return Corpus(part("train"), part("valid"), part("test") if test else None, encoding, digests[-1])
 
 
 def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path, told: Told = untold) -> Tokens:
@@ -145,11 +165,11 @@ def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path, told: T
     named = files(paths)
 
     def write(place: Path) -> dict[str, Any]:
-        return {"arrays": {"text": _write(place, "text", _Text(named), encoding, told)}}
+        return {"arrays": _write(place, "text", _Text(named), encoding, told)}
 
     key = {"digests": digests_so_far([named], told), "encoding": _fingerprint(encoding.to_dict())}
     place, facts = _kept(folder, key, write)
-    return _mapped(place / "text.bin", facts["arrays"]["text"], encoding, named)
+    return _mapped(place, "text", facts["arrays"], encoding, named)
 
 
 @dataclass(frozen=True)
@@ -191,23 +211,32 @@ def _split(text: _Text, share: float, level: str, told: Told) -> tuple[_Text, _T
 
 
 def _write(folder: Path, name: str, text: Iterable[str], encoding: Encoding, told: Told) -> dict[str, Any]:
-    """Write the tokens of a text, and tell what was written."""
-    sha, count, characters = hashlib.sha256(), 0, 0
-    with (folder / f"{name}.bin").open("wb") as file:
-        for ids in encoding.encode_pieces(counted(text, f"encoding {name}", "characters", told)):
-            data = ids.astype(encoding.dtype.newbyteorder("<")).tobytes()
-            file.write(data)
-            sha.update(data)
-            count += len(ids)
-            characters += encoding.characters_of(ids)
-    if count == 0:
+    """Write the tokens of a text, and their spans if they have any; tell of each array, by its name, what it holds."""
+    arrays: dict[str, tuple[Callable[[str], Ids], np.dtype[Any]]] = {
+        name: (encoding.encode, encoding.dtype.newbyteorder("<"))
+    }
+    if encoding.spans_vary:
+        arrays[_spans(name)] = encoding.spans, _SPAN
+    characters = 0
+    for piece in encoding.pieces_of(counted(text, f"encoding {name}", "characters", told)):
+        for array, (made, dtype) in arrays.items():
+            with (folder / f"{array}.bin").open("ab") as file:
+                file.write(made(piece).astype(dtype).tobytes())
+        characters += len(piece)
+    if not (folder / f"{name}.bin").stat().st_size:
         raise DataError(f"there are no tokens for {name}: its text is nothing but spaces")
-    return {"tokens": count, "characters": characters, "sha256": sha.hexdigest()}
+    digests = {array: {"sha256": _sha256(folder / f"{array}.bin")} for array in arrays}
+    return {**digests, name: {**digests[name], "characters": characters}}
 
 
-def _mapped(path: Path, about: Mapping[str, Any], encoding: Encoding, sources: Sequence[str]) -> Tokens:
-    ids = np.memmap(path, dtype=encoding.dtype.newbyteorder("<"), mode="r")  # (N,)
-    return Tokens(ids, about["characters"], tuple(sources))
+def _mapped(place: Path, name: str, arrays: Mapping[str, Any], encoding: Encoding, sources: Sequence[str]) -> Tokens:
+    ids = np.memmap(place / f"{name}.bin", dtype=encoding.dtype.newbyteorder("<"), mode="r")  # (N,)
+    spans = np.memmap(place / f"{_spans(name)}.bin", dtype=_SPAN, mode="r") if encoding.spans_vary else None  # (N,)
+    return Tokens(ids, arrays[name]["characters"], tuple(sources), encoding, spans)
+
+
+def _spans(name: str) -> str:
+    return f"{name}-spans"
 
 
 def _kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,11 +27,14 @@ _TRAINED_ON = 32_000_000  # characters that byte pairs are learned from: the cou
 _LONGEST = 1 << 20  # characters without a space after which a text is cut all the same, so that memory stays bounded
 _TOGETHER = 1 << 19  # characters that are encoded together: byte pairs need about a hundred bytes for each
 _SHARE = 1 << 14  # characters that byte pairs are learned from at a time
-_REMEMBERED = 1 << 17  # words whose byte pairs are remembered, which takes some 40 MB
+# Words whose byte pairs are remembered, and the most characters of one. As many of the longest take 25 MB in English
+# letters, 65 MB in Chinese ones and 85 MB where a character has four bytes.
+_REMEMBERED, _SHORT = 1 << 17, 32
 # A word with the spaces before it. It begins at a space or newline that follows something else, where byte pairs never
 # reach across (see `whole_words`), so that it can be encoded for itself.
 _WORD = re.compile(r"\s*\S+(?:[^\S \n]\s*\S+)*|\s+")
 _VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
+_IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # by code point; no space lies above these
 
 
 class Encoding(ABC):
@@ -41,11 +44,13 @@ class Encoding(ABC):
         level: "char", "byte", "bpe" or "word".
         size: V, the number of different tokens.
         unknown: the token for what the vocabulary does not have; None where everything can be written.
+        spans_vary: whether a token takes more characters in one place than in another, as an unknown word does.
     """
 
     level: ClassVar[str]
     size: int
     unknown: int | None = None
+    spans_vary: ClassVar[bool] = False
     _cuts_anywhere: ClassVar[bool] = True  # whether two halves of a text encode to the halves of its encoding
     _lengths: Ids  # characters that each token stands for, (V,)
 
@@ -71,14 +76,19 @@ class Encoding(ABC):
         """All that `encoding_from` needs, fit for JSON."""
 
     def characters_of(self, ids: Iterable[int]) -> int:
-        """How many characters tokens stand for; a word with the space after it, an end of line for its newline."""
+        """How many characters tokens stand for; a word with the space after it, an end of line for its newline.
+
+        What an unknown word was, its token does not tell: `spans` counts in the text itself.
+        """
         return int(self._lengths[self._checked(ids)].sum())
 
-    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[Ids]:
-        """The tokens of a text that comes in pieces: the same, taken together, as those of the whole text."""
-        if not self._cuts_anywhere:
-            pieces = whole_words(pieces, _TOGETHER)
-        return map(self.encode, pieces)
+    def spans(self, text: str) -> Ids:
+        """How many characters of a text each of its tokens takes, (N,)."""
+        return self._lengths[self.encode(text)]
+
+    def pieces_of(self, pieces: Iterable[str]) -> Iterable[str]:
+        """The same text in pieces whose tokens, taken together, are those of the whole text."""
+        return pieces if self._cuts_anywhere else whole_words(pieces, _TOGETHER)
 
     def _checked(self, ids: Iterable[int]) -> Ids:
         """Tokens as an array, if the vocabulary has them all."""
@@ -193,7 +203,7 @@ class PairEncoding(_BytesEncoding):
     def __init__(self, merges: Sequence[Sequence[str]]) -> None:
         self._merges = [(left, right) for left, right in merges]
         self._tokenizer = _tokenizer(self._merges)
-        self._known: dict[str, list[int]] = {}  # the tokens of words that were met: they come again and again
+        self._known: dict[str, bytes] = {}  # the tokens of words that were met: they come again and again
         byte_of = {letter: byte for byte, letter in enumerate(_byte_letters())}
         self._know([bytes(byte_of[letter] for letter in token) for token in _spelled(self._merges)])
 
@@ -203,11 +213,15 @@ class PairEncoding(_BytesEncoding):
         words = _WORD.findall(text)
         known = self._known
         new = list({word for word in words if word not in known})
-        if len(known) + len(new) > _REMEMBERED:
+        for word, found in zip(new, self._tokenizer.encode_batch_fast(new), strict=True):
+            known[word] = np.array(found.ids, dtype=self.dtype).tobytes()
+        ids = np.frombuffer(b"".join(map(known.__getitem__, words)), dtype=self.dtype)
+        for word in new:
+            if len(word) > _SHORT:  # it will hardly come again, and may be a million characters
+                del known[word]
+        if len(known) > _REMEMBERED:
             known.clear()
-            new = list(set(words))
-        known.update(zip(new, (found.ids for found in self._tokenizer.encode_batch_fast(new)), strict=True))
-        return np.fromiter(chain.from_iterable(map(known.__getitem__, words)), dtype=np.int64)
+        return ids.astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """All that `encoding_from` needs, fit for JSON."""
@@ -230,6 +244,7 @@ class WordEncoding(Encoding):
 
     level = "word"
     unknown = 0
+    spans_vary = True
     _cuts_anywhere = False
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -243,6 +258,13 @@ class WordEncoding(Encoding):
     def encode(self, text: str) -> Ids:
         """The tokens of a text, (N,), int64."""
         return np.fromiter(map(self._ids.get, _words(text), repeat(self.unknown)), dtype=np.int64)
+
+    def spans(self, text: str) -> Ids:
+        """How many characters of a text each of its tokens takes, with the spaces before it, (N,)."""
+        points = _points(text)
+        space = _IS_SPACE[np.minimum(points, len(_IS_SPACE) - 1)]
+        last = ~space & np.append(space[1:], True)  # of a word
+        return np.diff(np.flatnonzero(last | (points == ord("\n"))), prepend=-1)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The words with spaces between them, and a newline for each `<eos>`."""

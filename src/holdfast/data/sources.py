@@ -97,6 +97,8 @@ def text_of_files(paths: Sequence[str]) -> Iterator[str]:
 def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
     """The lines of files: the file's name, the line's number from 1 on, and its text without the newline.
 
+    A carriage return before the newline stays, as in all text that is read.
+
     >>> name, number, text = next(lines(["builtin:python-docs"]))
     >>> number, text
     (1, 'The "assert" statement')
@@ -112,7 +114,7 @@ def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
             head, *others = piece.split("\n")
             begun.append(head)
             for other in others:
-                yield path, number, "".join(begun).removesuffix("\r")
+                yield path, number, "".join(begun)
                 number, begun = number + 1, [other]
         last = "".join(begun)
         if last:
@@ -155,17 +157,8 @@ def counted(pieces: Iterable[Any], what: str, unit: str, told: Told) -> Iterator
             shown = done
 
 
-def digest(paths: Sequence[str]) -> str:
-    """The SHA-256 of the contents of files, one after the other: what `cat … | sha256sum` prints.
-
-    >>> len(digest(["builtin:python-docs"]))
-    64
-    """
-    return digests_so_far([paths])[-1]
-
-
 def digests_so_far(parts: Iterable[Sequence[str]], told: Told = untold) -> list[str]:
-    """For each of several groups of files, the SHA-256 of all contents up to its end.
+    """For each of several groups of files, the SHA-256 of all contents up to its end: what `cat … | sha256sum` prints.
 
     >>> first, second = digests_so_far([["builtin:python-docs"], []])
     >>> first == second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,9 +16,13 @@ def bernoulli(probability: float, shape: Sequence[int], like: Tensor) -> Tensor:
     >>> bernoulli(1.0, (2,), torch.zeros(1)).tolist()
     [1.0, 1.0]
     """
-    exact = torch.promote_types(like.dtype, torch.float32)  # half precision would round the probability
-    # Comparing uniform numbers takes less than half the time of torch.bernoulli.
-    return (torch.rand(tuple(shape), dtype=exact, device=like.device) < probability).to(like.dtype)
+    if probability <= 0:
+        return like.new_zeros(tuple(shape))
+    count = math.prod(shape)
+    # Whole numbers of 64 bits, each read as two of 32, take half the time of torch.bernoulli.
+    drawn = torch.randint(-(1 << 63), (1 << 63) - 1, ((count + 1) // 2,), device=like.device).view(torch.int32)
+    below = round(probability * (1 << 32)) - (1 << 31)  # so many of the 2^32 values lie below it
+    return (drawn[:count] <= below - 1).to(like.dtype).view(tuple(shape))
 
 
 def dropout(x: Tensor, probability: float) -> Tensor:

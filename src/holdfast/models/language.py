@@ -410,12 +410,12 @@ def _layer_class(cell: str) -> Callable[..., Recurrent]:
 
 def _check_cutoffs(adaptive: Sequence[int], vocabulary: int, width: int, tied: bool) -> None:
     if tied:
-        raise ValueError("adaptive contradicts tied: an adaptive softmax has matrices of its own for rare tokens")
+        raise ValueError(
+            "adaptive and tied exclude each other, for an adaptive softmax has matrices of its own for rare tokens: "
+            "leave one out"
+        )
     rising = all(low < high for low, high in zip([0, *adaptive], [*adaptive, vocabulary]))
     if not rising or not all(isinstance(cut, int) for cut in adaptive):
         raise ValueError(f"adaptive must be whole numbers that rise, between 0 and {vocabulary}; got {list(adaptive)}")
     if width < _SHRINKING ** len(adaptive):
-        raise ValueError(
-            f"adaptive with {len(adaptive)} cuts needs a last layer of at least {_SHRINKING ** len(adaptive)} units; "
-            f"got {width}"
-        )
+        raise ValueError(f"adaptive needs hidden to be at least {_SHRINKING ** len(adaptive)}; got {width}")

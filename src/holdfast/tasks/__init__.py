@@ -8,9 +8,22 @@ from holdfast.training import Run, RunError, nearest
 
 from . import text
 from .fitting import Fitted, fit, resume
-from .task import Result, Sources, Task, shown
+from .task import Preset, Result, Sources, Task, shown
 
-__all__ = ["TASKS", "Fitted", "Result", "Sources", "Task", "fit", "load", "resume", "shown", "task_of", "text"]
+__all__ = [
+    "TASKS",
+    "Fitted",
+    "Preset",
+    "Result",
+    "Sources",
+    "Task",
+    "fit",
+    "load",
+    "resume",
+    "shown",
+    "task_of",
+    "text",
+]
 
 TASKS = {"text": text.Text()}
 

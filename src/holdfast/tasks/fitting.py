@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +31,7 @@ from holdfast.training import (
     devices,
     make,
     nearest,
+    options_of,
     write_atomically,
 )
 
@@ -55,9 +59,12 @@ class Fitted:
         self.config = run.config()
         self.options = make(task.options, self.config["options"])
         tensors, saved = run.model()
+        if saved.get("task") != task.name:
+            raise DamagedFile(f"{run.folder / MODEL} is the model of another task than config.toml says")
         self.facts: Mapping[str, Any] = saved["facts"]
         self.saved = saved
-        self.model = task.build(self.facts, self.options)
+        with torch.random.fork_rng([]):  # the weights that it starts from are not kept
+            self.model = task.build(self.facts, self.options)
         _fill(self.model, tensors, run)
         self.model.eval()
 
@@ -75,16 +82,21 @@ class Fitted:
         return _data(self.task, self.config, self.options, told)
 
     def evaluate(
-        self, paths: Sequence[str] = (), split: str = "", baselines: bool = True, told: Told = untold
+        self,
+        data: str | Path | Sequence[str | Path] = (),
+        split: str = "",
+        baselines: bool = True,
+        told: Told = untold,
     ) -> Result:
         """Measure the model.
 
         Args:
-            paths: data to measure it on; empty: the run's own.
+            data: files, globs, folders or URLs to measure it on; empty: the run's own.
             split: "valid" or "test", of the run's own; empty: the test part if there is one.
             baselines: whether to measure the baselines too, which are trained on the run's data.
             told: who is told what is being done.
         """
+        paths = paths_of(data)
         training, notes = None, []
         if baselines or not paths:
             try:
@@ -93,16 +105,19 @@ class Fitted:
                 if not paths:
                     raise
                 notes.append(f"the baselines are left out, the training data cannot be read: {error}")
-        data = self.task.given(self.facts, paths, told) if paths else training
-        known = self.task.splits(data)
+        judged = self.task.given(self.facts, paths, told) if paths else training
+        known = self.task.splits(judged)
         part = "given" if paths else split or ("test" if "test" in known else "valid")
+        if paths and split:
+            raise RunError("a split is a part of the run's own data, and other data were given")
         if part not in known:
             raise RunError(f"the run has no {part} part; it has {', '.join(known)}")
-        measures = self.task.evaluate(self.model, self.facts, data, part, self.options, told)
+        measures = self.task.evaluate(self.model, self.facts, judged, part, self.options, told)
+        notes += self.task.notes(judged, part, self.options)
         compared: dict[str, dict[str, float]] = {}
         if baselines and training is not None:
             told("measuring the baselines")
-            compared, more = self.task.baselines(training, data, part, self.options)
+            compared, more = self.task.baselines(training, judged, part, self.options)
             notes += more
         return Result(self.task.name, part, measures, compared, notes)
 
@@ -129,17 +144,19 @@ def fit(
     watcher = watcher or Quiet()
     config: dict[str, Any] = {
         "task": task.name,
-        "data": {name: list(paths) for name, paths in asdict(sources).items() if paths},
+        "data": {name: [*map(_from_anywhere, paths)] for name, paths in asdict(sources).items() if paths},
         "options": {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(options).items()},
     }
-    with devices(options) as place:
+    with devices(options) as place, _own_randomness(place):
         if place.first:
             _check(out)
         data = task.read(sources, options, watcher.busy)
         config["data"]["digest"] = task.describe(data)["digest"]
-        task.problem(data, options, place).epoch(0)  # an error of the data leaves no folder
+        training = _training(task, options, data, place, watcher)
+        training.problem.epoch(0)  # an error of the data or of the options leaves no folder
+        Run.check_packages(options)
         run = Run.create(out, config) if place.first else Run(out)
-        return _train(task, run, options, data, place, watcher, None)
+        return _train(task, run, training, data)
 
 
 def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -> Result | None:
@@ -153,45 +170,65 @@ def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -
     config = run.config()
     options = make(task.options, config["options"])
     watcher = watcher or Quiet()
-    with devices(options) as place:
+    with devices(options) as place, _own_randomness(place):
         data = _data(task, config, options, watcher.busy)
-        return _train(task, run, options, data, place, watcher, run.latest())
+        return _train(task, run, _training(task, options, data, place, watcher), data, run.latest())
+
+
+def _training(task: Task[Any, Any], options: Any, data: Any, place: Devices, watcher: Watcher) -> Training:
+    """A training at its beginning, which is kept nowhere yet."""
+    torch.manual_seed(options.seed)
+    try:
+        model = task.build(task.facts(data), options).to(place.device)
+    except ValueError as error:
+        raise OptionError(f"there is no such model: {_first_line(error)}") from None
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise OptionError("a model of this size does not fit into the memory") from None
+    torch.manual_seed(options.seed + 1 + place.rank)  # masks differ between processes, weights do not
+    return Training(task.problem(data, options, place), model, options, place, Nowhere(), watcher)
 
 
 def _train(
     task: Task[Any, Any],
     run: Run,
-    options: Any,
+    training: Training,
     data: Any,
-    place: Devices,
-    watcher: Watcher,
-    checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None,
+    checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
 ) -> Result | None:
-    torch.manual_seed(options.seed)
-    facts = task.facts(data)
-    model = task.build(facts, options).to(place.device)
-    torch.manual_seed(options.seed + 1 + place.rank)  # masks differ between processes, weights do not
-    run.facts = {"task": task.name, "facts": facts, "version": VERSION}
-    training = Training(task.problem(data, options, place), model, options, place, run, watcher)
-    if checkpoint is not None:
-        try:
-            training.restore(*checkpoint)
-        except (KeyError, RuntimeError) as error:
-            raise DamagedFile(f"the checkpoint does not fit the run's configuration: {error}") from None
-    if not place.first:
-        training.keeper = Nowhere()
-        training.run()
-        return None
-    with run.in_use():
+    """Train into a run's folder; the first process tells what came out."""
+    first, told = training.place.first, training.watcher.busy
+    run.facts = {"task": task.name, "facts": task.facts(data), "version": VERSION}
+    with run.in_use() if first else nullcontext():
+        if first:
+            training.keeper = run
+        if checkpoint is not None:
+            try:
+                training.restore(*checkpoint)
+            except (KeyError, RuntimeError) as error:
+                raise DamagedFile(
+                    f"the checkpoint does not fit the run's configuration: {_first_line(error)}"
+                ) from None
+        if not first:
+            training.run()
+            return None
         run.rewind(training.position.step)
-        if options.tensorboard:
+        if training.options.tensorboard:
             run.write_events(training.position.step)
         try:
             training.run()
         finally:
             run.close()
-            result = _finish(task, run, data, watcher.busy) if (run.folder / MODEL).is_file() else None
+            result = _finish(task, run, data, told) if (run.folder / MODEL).is_file() else None
     return result
+
+
+@contextmanager
+def _own_randomness(place: Devices) -> Iterator[None]:
+    """Leave the caller's random numbers as they are."""
+    with torch.random.fork_rng([place.device] if place.device.type == "cuda" else []):
+        yield
 
 
 def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
@@ -199,6 +236,7 @@ def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
     fitted = Fitted(task, run)
     told("measuring the baselines")
     baselines, notes = task.baselines(data, data, "valid", fitted.options, brief=True)
+    notes = [*task.notes(data, "valid", fitted.options, brief=True), *notes]
     told("writing the report")
     write_report(fitted, data, baselines, notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, baselines))
@@ -217,7 +255,11 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     lines = [
         f"# A {task.name} model",
         "",
-        f"{task.summary} Trained by `{_command(config, fitted.folder)}`; step {fitted.saved['step']:,} was the best.",
+        f"{task.summary} Step {fitted.saved['step']:,} was the best of a training like",
+        "",
+        "```sh",
+        _command(task, config),
+        "```",
         "",
         "## On validation data",
         "",
@@ -245,23 +287,47 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     return "\n".join(lines)
 
 
-def _command(config: Mapping[str, Any], folder: Path) -> str:
-    """The command line that makes such a run."""
+def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
+    """The command line that makes such a run: the data, and every option that is not as by default."""
     words = ["holdfast", "fit", config["task"], *config["data"].get("data", [])]
     for name in ("valid", "test"):
         for path in config["data"].get(name, []):
             words += [f"--{name}", path]
-    return shlex.join([*words, "--config", str(folder / "config.toml"), "--out", "RUN"])
+    for option in options_of(task.options):
+        value = config["options"].get(option.name, option.default)
+        if value != option.default:
+            words += ["--set", f"{option.name}={value}"]
+    return shlex.join([*words, "--out", "RUN"])
+
+
+def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One path or several, as strings.
+
+    >>> paths_of("book.txt"), paths_of(["a.txt", Path("b.txt")])
+    (('book.txt',), ('a.txt', 'b.txt'))
+    """
+    return tuple(map(str, [data] if isinstance(data, (str, Path)) else data))
+
+
+def _from_anywhere(path: str) -> str:
+    """A path as it is called from any folder; a URL as it is."""
+    if "://" in path or "::" in path or path.startswith("builtin:"):
+        return path
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _check(out: Path) -> None:
     """Refuse a folder now that could not be written to after the data were read."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        Run.create(out, {})
-    nearest_there = next(p for p in (out, *out.absolute().parents) if p.exists())
-    probe = nearest_there / f".holdfast-{id(out)}"
-    probe.touch()
-    probe.unlink()
+    if re.match(r"\w+:/", str(out)):
+        raise RunError(f"a run's folder must be a local one; got {out}")
+    Run.check_free(out)
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"{out} cannot be made: {there} {'cannot be written to' if there.is_dir() else 'is a file'}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _preset(task: Task[Any, Any], name: str) -> Mapping[str, Any]:
@@ -272,7 +338,7 @@ def _preset(task: Task[Any, Any], name: str) -> Mapping[str, Any]:
         raise OptionError(
             f"there is no preset {name!r} for {task.name}; known: {known}{nearest(name, list(task.presets))}"
         )
-    return task.presets[name]
+    return task.presets[name].options
 
 
 def _sources(config: Mapping[str, Any]) -> Sources:
@@ -292,5 +358,5 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], run: Run) -> None:
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
+        first = str(error).splitlines()[-1].strip()  # the one before says only that there is one
         raise DamagedFile(f"{run.folder / 'model.safetensors'} does not fit the run's configuration: {first}") from None

@@ -7,6 +7,7 @@ and lives elsewhere.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,13 @@ class Result:
         >>> Result("text", "valid", {"nats": 1.5}, {"unigram": {"nats": 3.3}}).to_dict()
         {'task': 'text', 'split': 'valid', 'nats': 1.5, 'baselines': {'unigram': {'nats': 3.3}}}
         """
-        known = {"task": self.task, "split": self.split, **self.measures}
-        return {**known, "baselines": {name: dict(m) for name, m in self.baselines.items()}}
+        known = {"task": self.task, "split": self.split, **_for_json(self.measures)}
+        return {**known, "baselines": {name: _for_json(m) for name, m in self.baselines.items()}}
+
+
+def _for_json(measures: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON has them: it knows no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
 
 def shown(value: float | None) -> str:
@@ -73,6 +79,19 @@ def shown(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Options for a kind of data.
+
+    Attributes:
+        use: what they are for, in a few words.
+        options: the values, by name.
+    """
+
+    use: str
+    options: Mapping[str, Any]
 
 
 class Task(ABC, Generic[O, D]):
@@ -91,7 +110,7 @@ class Task(ABC, Generic[O, D]):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Preset]] = {}
     objective: ClassVar[str]
     unit: ClassVar[str]
     fitted: ClassVar[type[Any]]
@@ -140,6 +159,16 @@ class Task(ABC, Generic[O, D]):
             options: of the training.
             brief: whether that is only as much of it as is read at each evaluation.
         """
+
+    def notes(self, data: Any, split: str, options: O, brief: bool = False) -> list[str]:
+        """What must be said of any measures on a part of the data.
+
+        Args:
+            data, split: the part.
+            options: of the training.
+            brief: whether that is only as much of it as is read at each evaluation.
+        """
+        return []
 
     @abstractmethod
     def report(self, model: nn.Module, facts: Mapping[str, Any], data: D, options: O) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.data import (
+    BUILTIN,
     Corpus,
+    DataError,
     Tokens,
     Told,
     Windows,
@@ -38,16 +40,16 @@ from holdfast.models import (
     state_tensors,
     write,
 )
-from holdfast.training import Devices, Loss, Run, TrainingOptions, Watcher, option, redeclared
+from holdfast.training import Devices, Loss, OptionError, Run, TrainingOptions, Watcher, option, redeclared
 
-from .fitting import Fitted
+from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
-from .task import Sources, Task
+from .task import Preset, Sources, Task
 
-BUILTIN = "builtin:python-docs"  # what is trained on where no data are given
 LANES, STEPS = 32, 256  # of an evaluation
 BASELINE_TOKENS = 2_000_000  # a table of the n-grams of so many takes up to 300 MB
 ORDER = 5
+BLOCK = 1 << 20  # tokens that are looked at together
 SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
 SHOWN_STEPS = 80  # of a picture of gates
 HIDDEN_SHOWN = 60
@@ -74,7 +76,7 @@ class TextOptions(TrainingOptions):
     layers: int = option(1, "Recurrent layers.", least=1)
     layer_norm: bool = option(False, "Layer norm inside the cells.")
     tied: bool = option(False, "The output matrix is the embedding.")
-    adaptive: bool = option(False, "Adaptive softmax, for vocabularies of tens of thousands of words.")
+    adaptive: bool = option(False, "Adaptive softmax, for vocabularies of 20,000 tokens and more.")
     dropout: float = option(0.5, "Of what goes from layer to layer, and to the output.", least=0.0, most=0.95)
     input_dropout: float = option(0.0, "Of what goes into the first layer.", least=0.0, most=0.95)
     embedding_dropout: float = option(0.0, "Of whole tokens of the vocabulary.", least=0.0, most=0.95)
@@ -102,9 +104,10 @@ class TextRun(Fitted):
         *,
         count: int = 1,
         length: int = SAMPLE_LENGTH,
-        sampling: Sampling | None = None,
         seed: int = 0,
         stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        **changed: Any,
     ) -> Iterator[list[str]]:
         """New text as it comes: at every step a piece for each sample, which may be empty.
 
@@ -112,9 +115,10 @@ class TextRun(Fitted):
             prompt: what the text goes on from; not repeated.
             count: how many texts at once.
             length: the most tokens of each.
-            sampling: how a token is chosen.
             seed: of the choice.
             stop: strings that end a text and are not part of it.
+            sampling: how a token is chosen.
+            changed: what is otherwise in it, by the names of its fields: `temperature=0.5`.
         """
         return write(
             self.model,
@@ -122,7 +126,7 @@ class TextRun(Fitted):
             prompt,
             count=count,
             length=length,
-            sampling=sampling or Sampling(),
+            sampling=replace(sampling or Sampling(), **changed),
             seed=seed,
             stop=stop,
         )
@@ -132,11 +136,15 @@ class TextRun(Fitted):
         return ["".join(pieces) for pieces in zip(*self.stream(prompt, **how))]
 
     def score(self, lines: Iterable[str]) -> Iterator[tuple[float, int]]:
-        """For each line the nats it takes to predict it and its end, and the number of its tokens, in order."""
+        """For each line the nats it takes to predict it and its end, and the number of its tokens, in order.
+
+        A line is read as if another had ended before it; a carriage return at its end counts as a part of it.
+        """
         encoding = self.encoding
+        before = encoding.encode("\n")  # for itself: byte pairs would make one token of it and what follows
         pending = iter(lines)
         while group := list(islice(pending, SAMPLE_LINES)):
-            ids = [np.asarray(encoding.encode("\n" + line.rstrip("\r\n") + "\n")) for line in group]
+            ids = [np.concatenate([before, encoding.encode(line.removesuffix("\n") + "\n")]) for line in group]
             yield from self._scores(ids)
 
     @torch.no_grad()
@@ -192,8 +200,7 @@ class _Problem:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The measures on the first part of the validation data."""
-        valid = self.corpus.valid
-        return self.task.measures(model, valid, self.corpus.encoding, self.options.evaluation_tokens)
+        return self.task.measures(model, self.corpus.valid.first(self.options.evaluation_tokens))
 
 
 class _Share(Sequence[Any]):
@@ -221,27 +228,33 @@ class Text(Task[TextOptions, Corpus]):
     options = TextOptions
     fitted = TextRun
     use = "Write text with it: holdfast generate {run} --prompt …"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "awd": {
-            "level": "word",
-            "embedding": 400,
-            "hidden": 1150,
-            "layers": 3,
-            "tied": True,
-            "variational": True,
-            "dropout": 0.4,
-            "input_dropout": 0.4,
-            "embedding_dropout": 0.1,
-            "weight_drop": 0.5,
-            "activation": 2.0,
-            "slowness": 1.0,
-            "window": 70,
-            "batch_size": 40,
-            "learning_rate": 0.002,
-            "weight_decay": 0.01,
-            "clip": 0.25,
-        },
-        "large": {"hidden": 1024, "dropout": 0.1, "weight_drop": 0.0, "weight_decay": 0.01, "batch_size": 64},
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "awd": Preset(
+            "words",
+            {
+                "level": "word",
+                "embedding": 400,
+                "hidden": 1150,
+                "layers": 3,
+                "tied": True,
+                "variational": True,
+                "dropout": 0.4,
+                "input_dropout": 0.4,
+                "embedding_dropout": 0.1,
+                "weight_drop": 0.5,
+                "activation": 2.0,
+                "slowness": 1.0,
+                "window": 70,
+                "batch_size": 40,
+                "learning_rate": 0.002,
+                "weight_decay": 0.01,
+                "clip": 0.25,
+            },
+        ),
+        "large": Preset(
+            "texts of a hundred megabytes and more",
+            {"hidden": 1024, "dropout": 0.1, "weight_drop": 0.0, "weight_decay": 0.01, "batch_size": 64},
+        ),
     }
 
     def read(self, sources: Sources, options: TextOptions, told: Told) -> Corpus:
@@ -289,7 +302,13 @@ class Text(Task[TextOptions, Corpus]):
         )
 
     def problem(self, data: Corpus, options: TextOptions, place: Devices) -> _Problem:
-        """What the loop trains."""
+        """What the loop trains.
+
+        Raises:
+            DataError: there is too little text.
+            OptionError: an option could not act on these data.
+        """
+        _check(data, options, place)
         return _Problem(self, data, options, place)
 
     def splits(self, data: Corpus, training: bool = False) -> list[str]:
@@ -301,15 +320,13 @@ class Text(Task[TextOptions, Corpus]):
         self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, split: str, options: TextOptions, told: Told
     ) -> dict[str, float]:
         """Nats, perplexity and bits per character of a whole part."""
-        return self.measures(model, getattr(data, split), data.encoding, 0, told)
+        return self.measures(model, getattr(data, split), told)
 
     @torch.no_grad()
-    def measures(
-        self, model: nn.Module, tokens: Tokens, encoding: Any, most: int, told: Told = untold
-    ) -> dict[str, float]:
-        """The same of the first tokens, or of all."""
+    def measures(self, model: nn.Module, tokens: Tokens, told: Told = untold) -> dict[str, float]:
+        """The same of any tokens."""
         assert isinstance(model, LanguageModel)
-        ids = tokens.ids[:most] if most else tokens.ids
+        ids = tokens.ids
         device = next(model.parameters()).device
         model.eval()
         total, state, read = 0.0, None, 0
@@ -319,34 +336,37 @@ class Text(Task[TextOptions, Corpus]):
             output = model(inputs.to(device), state)
             state = output.state
             total += (model.loss(output.features, targets.to(device)) * weights.to(device)).double().sum().item()
-        return _measures(total, ids, encoding)
+        return _measures(total, tokens)
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> _Given:
         """Another text, with the model's encoding."""
-        encoding = encoding_from(facts["encoding"])
-        return _Given(encode_files(paths, encoding, _cache(), told), encoding)
+        return _Given(encode_files(paths, encoding_from(facts["encoding"]), _cache(), told))
 
     def baselines(
         self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False
     ) -> tuple[dict[str, dict[str, float]], list[str]]:
         """A unigram and an n-gram model of the same training text."""
         encoding = training.encoding
-        learned = np.asarray(training.train.ids[:BASELINE_TOKENS])
-        part = getattr(data, split).ids
-        if brief:
-            part = part[: options.evaluation_tokens]
-        judged = np.asarray(part[:BASELINE_TOKENS])
+        learned = training.train.first(BASELINE_TOKENS)
+        whole: Tokens = getattr(data, split)
+        part = whole.first(options.evaluation_tokens) if brief else whole
+        judged = part.first(BASELINE_TOKENS)
         order = largest_order(encoding.size, ORDER)
         found = {}
         for n in sorted({1, order}):
-            nats = NGram(n, encoding.size).fit(learned).nats(judged)[1:]
-            found["unigram" if n == 1 else f"{n}-gram"] = _measures(float(nats.sum()), judged, encoding)
+            nats = NGram(n, encoding.size).fit(learned.ids).nats(judged.ids)[1:]
+            found["unigram" if n == 1 else f"{n}-gram"] = _measures(float(nats.sum()), judged)
         notes = []
-        if len(training.train.ids) > len(learned):
-            notes.append(f"The baselines learned from the first {len(learned):,} tokens of the training text.")
-        if len(part) > len(judged):
-            notes.append(f"The baselines were measured on the first {len(judged):,} tokens.")
+        if learned is not training.train:
+            notes.append(f"The baselines learned from the first {len(learned.ids):,} tokens of the training text.")
+        if judged is not part:
+            notes.append(f"The baselines were measured on the first {len(judged.ids):,} tokens.")
         return found, notes
+
+    def notes(self, data: Any, split: str, options: TextOptions, brief: bool = False) -> list[str]:
+        """How much was read, and how much of it is unknown."""
+        whole: Tokens = getattr(data, split)
+        return [*_notes(whole.first(options.evaluation_tokens) if brief else whole, whole)]
 
     def report(self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, options: TextOptions) -> Iterable[str]:
         """Samples, and a look at the gates."""
@@ -361,15 +381,14 @@ class _Given:
     """Text that a model has not been trained on."""
 
     given: Tokens
-    encoding: Any
 
 
 def fit(
     data: str | Path | Sequence[str | Path] = (),
     *,
     out: str | Path,
-    valid: Sequence[str | Path] = (),
-    test: Sequence[str | Path] = (),
+    valid: str | Path | Sequence[str | Path] = (),
+    test: str | Path | Sequence[str | Path] = (),
     preset: str = "",
     watcher: Watcher | None = None,
     **options: Any,
@@ -379,15 +398,13 @@ def fit(
     Args:
         data: files, globs, folders or URLs; none: the documentation text that every Python carries.
         out: the run's folder, which is made.
-        valid: what the best model is chosen by; none: the last tenth of the data.
-        test: what `evaluate` reads at the end.
+        valid: what the best model is chosen by, likewise; none: the last tenth of the data.
+        test: what `evaluate` reads at the end, likewise.
         preset: options for a kind of data: "awd" for words, "large" for a hundred megabytes and more.
         watcher: who is told what happens.
         options: those of `TextOptions`, by name.
     """
-    paths = [data] if isinstance(data, (str, Path)) else list(data)
-    sources = Sources(tuple(map(str, paths)), tuple(map(str, valid)), tuple(map(str, test)))
-    _fit(Text(), sources, Path(out), options, watcher, preset)
+    _fit(Text(), Sources(paths_of(data), paths_of(valid), paths_of(test)), Path(out), options, watcher, preset)
     return TextRun(Text(), Run.open(Path(out)))
 
 
@@ -400,10 +417,43 @@ def _lanes(count: int) -> int:
     return max(1, min(LANES, count // 2000))
 
 
-def _measures(total: float, ids: Any, encoding: Any) -> dict[str, float]:
-    """What a total of nats means."""
-    count = len(ids) - 1
-    characters = encoding.characters_of(np.asarray(ids[1:]))
+def _check(corpus: Corpus, options: TextOptions, place: Devices) -> None:
+    """Refuse data that are too few, and options that would do nothing with these."""
+    count, needed = len(corpus.train.ids), 2 * options.batch_size * place.size
+    if count < needed:
+        raise DataError(
+            f"the text to learn from has {count:,} tokens, but a batch_size of {options.batch_size:,} "
+            f"{f'in each of {place.size} processes ' if place.size > 1 else ''}needs {needed:,}: "
+            "give more text, or a smaller batch_size"
+        )
+    if len(corpus.valid.ids) < 2:
+        raise DataError("the validation text has 1 token, but 2 are needed, to predict one: give more text, or valid")
+    if options.adaptive and not default_cutoffs(corpus.encoding.size):
+        raise OptionError(
+            f"adaptive is for vocabularies of 20,000 tokens and more, but this one has {corpus.encoding.size:,}: "
+            "leave it out"
+        )
+
+
+def _notes(part: Tokens, whole: Tokens) -> Iterator[str]:
+    """What must be said of measures on a part of some tokens."""
+    if part is not whole:
+        yield (
+            f"Measured on the first {len(part.ids):,} of {len(whole.ids):,} validation tokens; "
+            "holdfast evaluate reads all of them."
+        )
+    unknown = part.encoding.unknown
+    blocks = (part.ids[k : k + BLOCK] for k in range(0, len(part.ids), BLOCK))
+    count = 0 if unknown is None else sum(np.count_nonzero(block == unknown) for block in blocks)
+    if count:
+        share, what = count / len(part.ids), "characters" if part.encoding.level == "char" else "words"
+        yield f"{100 * share:.3g}% of the tokens are unknown {what}, which the vocabulary does not have."
+
+
+def _measures(total: float, tokens: Tokens) -> dict[str, float]:
+    """What a total of nats means, for predicting all tokens but the first."""
+    count = len(tokens.ids) - 1
+    characters = tokens.characters - tokens.first(1).characters
     nats = total / count
     return {
         "nats": nats,

@@ -47,6 +47,12 @@ class Devices:
         places = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=places)
 
+    def averaging(self, module: nn.Module, now: bool) -> contextlib.AbstractContextManager[object]:
+        """Whether gradients are averaged with each backward run, or only added up in this process for a later one."""
+        if now or not isinstance(module, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return module.no_sync()
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a number over all processes."""
         if self.size > 1:
@@ -123,7 +129,7 @@ def _device(asked: str, local: int) -> torch.device:
         asked = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(asked)
-        torch.empty(0, device=device)
+        torch.zeros((), device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"device {asked!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return device

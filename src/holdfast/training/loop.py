@@ -25,6 +25,14 @@ RESERVE = 0.97  # the share of the minutes that is planned with
 CHECKPOINT_SECONDS = 60.0
 
 
+_ADVICE = (
+    f"the loss or its gradient was not finite in {IN_A_ROW} steps in a row, the last of them {{step}}; the weights are "
+    "those of before, and were saved. A lower learning_rate, a smaller clip or a longer warm_up usually helps: change "
+    "it in config.toml and resume, or begin anew. If it happens at step 1, look for infinite or missing values in the "
+    "data."
+)
+
+
 class Loss(NamedTuple):
     """What a batch gives.
 
@@ -213,13 +221,16 @@ class Training:
         now = self.position
         with self.stopping():
             for _ in self.turns():
-                if self.options.patience and now.stale >= self.options.patience:
-                    break
                 if self.place.agreed(self.stop):
                     self.save()
                     raise Interrupted
         self.save()
         return now
+
+    def is_over(self) -> bool:
+        """Whether all steps were made, or there has been no progress for too long."""
+        now, patience = self.position, self.options.patience
+        return bool(now.total and now.step >= now.total) or bool(patience and now.stale >= patience)
 
     def turns(self) -> Iterator[None]:
         """Step after step, each with what is to be done after it: evaluation, log, checkpoint."""
@@ -229,17 +240,21 @@ class Training:
         self.model.train()
         batches = self.batches()
         objective = self.place.wrapped(_Objective(self.problem, self.model))  # not kept: it must end before its group
-        while not now.total or now.step < now.total:
+        while not self.is_over():
             line = self.step(objective, batches)
             now.seconds = time.perf_counter() - started
-            if not now.total:
-                self.fix_total()
+            fixed = not now.total and self.fix_total()
             if self.is_due():
                 line |= self.evaluate()
             self.keeper.log(line)
-            if self.checkpoint_is_due(time.perf_counter() - saved):
+            given_up = now.in_a_row >= IN_A_ROW
+            if fixed or given_up or self.checkpoint_is_due(time.perf_counter() - saved):
                 self.save()
                 saved = time.perf_counter()
+            if fixed:  # after the checkpoint that knows it: what goes on from an earlier one would fix it anew
+                self.keeper.fixed(now.total)
+            if given_up:
+                raise Diverged(_ADVICE.format(step=now.step))
             yield
 
     def batches(self) -> Iterator[Any]:
@@ -262,12 +277,13 @@ class Training:
         now.step += 1
         shown: list[Tensor] = []
         units = 0
-        for _ in range(options.accumulate):
+        for number in range(options.accumulate):
             batch = next(batches)
             units += _units(batch)
-            with self.place.autocast():
-                loss = objective(batch, self.carry)
-            (loss.value / options.accumulate).backward()
+            with self.place.averaging(objective, number == options.accumulate - 1):
+                with self.place.autocast():
+                    loss = objective(batch, self.carry)
+                (loss.value / options.accumulate).backward()
             self.carry = [t.detach() for t in loss.carry]
             shown.append(loss.shown.detach())
         mean = self.place.mean(torch.stack(shown).mean()).item()
@@ -287,23 +303,17 @@ class Training:
         return {"step": now.step, "loss": mean, "norm": norm, "rate": rate}
 
     def skip(self, what: str) -> None:
-        """Leave the weights as they are after a step that was not finite; after too many, give up."""
+        """Leave the weights as they are after a step that was not finite."""
         now = self.position
         now.skipped += 1
         now.in_a_row += 1
         self.carry = self.problem.carry()  # the state may be what is not finite
         self.watcher.skipped(now, what)
-        if now.in_a_row >= IN_A_ROW:
-            raise Diverged(
-                f"the {what} was not finite in {IN_A_ROW} steps in a row, the last of them {now.step}; the weights are "
-                "those of before. A lower learning_rate, a smaller clip or a longer warm_up usually helps; "
-                "if it happens at step 1, look for infinite or missing values in the data."
-            )
 
     # How long.
 
-    def fix_total(self) -> None:
-        """Turn minutes into a number of steps, once enough of them have been timed."""
+    def fix_total(self) -> bool:
+        """Turn minutes into a number of steps, once enough of them have been timed; whether that is so now."""
         now, limit = self.position, self.options.minutes * 60
         if self.timed_from is None and now.step >= WARM_UP_STEPS:
             self.timed_from = now.step, now.seconds
@@ -311,7 +321,7 @@ class Training:
         timed = now.step - first
         out_of_time = self.place.agreed(now.seconds > limit / 2)
         if not out_of_time and (timed < TIMED_STEPS or self.place.agreed(now.seconds < TIMED_SHARE * limit)):
-            return
+            return False
         each = (now.seconds - since) / timed if timed else now.seconds / now.step
         begun = time.perf_counter()
         self.problem.evaluate(self.model)
@@ -319,16 +329,16 @@ class Training:
         self.model.train()
         steps = now.step + max(0, int((RESERVE * limit - now.seconds - evaluations) / each))
         now.total = int(self.place.told(steps))
-        self.keeper.fixed(now.total)
+        return True
 
     # Evaluation.
 
     def is_due(self) -> bool:
         """Whether the model is to be evaluated after this step."""
-        now = self.position
+        now, count = self.position, self.options.evaluations
         if not now.total:
             return False
-        return now.step == now.total or now.step % max(1, now.total // self.options.evaluations) == 0
+        return now.step * count // now.total > (now.step - 1) * count // now.total
 
     def evaluate(self) -> dict[str, float]:
         """Measure, keep the best, and let the learning rate fall where there is no progress."""
@@ -336,7 +346,7 @@ class Training:
         judged = self.model if self.average is None else self.average.module
         measures = dict(self.problem.evaluate(judged))
         self.model.train()
-        value = measures[self.problem.objective]
+        value = self.place.told(measures[self.problem.objective])  # so that all processes decide alike
         better = value < now.best
         if better:
             now.best, now.stale = value, 0
@@ -375,7 +385,7 @@ class Training:
         self.keeper.checkpoint(self.position.step, tensors, facts)
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Go on from a checkpoint, for as many steps as the options say now.
 
         Raises:
             OptionError: it was written by another number of processes.
@@ -383,7 +393,13 @@ class Training:
         """
         if facts["processes"] != self.place.size:
             raise OptionError(f"the run was trained by {facts['processes']} processes and goes on by as many only")
-        self.position = Position(**facts["position"])
+        self.position = now = Position(**facts["position"])
+        if self.options.steps:
+            now.total = self.options.steps
+        elif now.total:  # it was stopped between the checkpoint that knows it and the configuration
+            self.keeper.fixed(now.total)
+        if now.in_a_row >= IN_A_ROW:  # it had been given up, and whoever resumes it has changed something
+            now.in_a_row = 0
         device, rank = self.place.device, self.place.rank
         self.model.load_state_dict(_part(tensors, "model."))
         if self.average is not None:

@@ -98,6 +98,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def field_name(name: str) -> str:
+    """An option's name as its field has it, from how a person has spelled it.
+
+    >>> field_name("learning-rate")
+    'learning_rate'
+    """
+    return name.strip().replace("-", "_")
+
+
 def make(cls: type[T], given: Mapping[str, Any]) -> T:
     """An options dataclass from values by name, each a value of its type or a string that says it.
 
@@ -110,7 +119,7 @@ def make(cls: type[T], given: Mapping[str, Any]) -> T:
     known = {o.name: o for o in options_of(cls)}
     values = {}
     for name, value in given.items():
-        key = name.replace("-", "_")
+        key = field_name(name)
         if key not in known:
             raise OptionError(f"there is no option {name!r}{nearest(key, list(known))}")
         values[key] = _value(known[key], value)
@@ -118,24 +127,25 @@ def make(cls: type[T], given: Mapping[str, Any]) -> T:
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, str]:
-    """What `--set key=value` was given, several times.
+    """What `--set key=value` was given, several times, by the names of the fields.
 
-    >>> assignments(["hidden=512", "cell=gru"])
-    {'hidden': '512', 'cell': 'gru'}
+    >>> assignments(["hidden=512", "batch-size=8"])
+    {'hidden': '512', 'batch_size': '8'}
     """
     found = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign or not name.strip():
             raise OptionError(f"--set takes key=value; got {pair!r}")
-        found[name.strip()] = value.strip()
+        found[field_name(name)] = value.strip()
     return found
 
 
 def _value(option: Option, given: Any) -> Any:
     """A value of an option's type."""
     if option.type is tuple:
-        parts = [p for p in given.replace(",", " ").split() if p] if isinstance(given, str) else list(given)
+        parts = given.replace(",", " ").split() if isinstance(given, str) else given
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]
         return tuple(_value(dataclasses.replace(option, type=int), part) for part in parts)
     try:
         value = _parsed(option.type, given)

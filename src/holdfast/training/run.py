@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from holdfast.extras import require
 
 from .files import remove_parts, sync_folder, write_atomically
-from .tensors import load_tensors, save_tensors
+from .options import TrainingOptions
+from .tensors import DamagedFile, load_tensors, save_tensors
 
 KEPT = 2  # checkpoints
 CONFIG, METRICS, MODEL, CHECKPOINTS = "config.toml", "metrics.jsonl", "model.safetensors", "checkpoints"
@@ -57,14 +58,35 @@ class Run:
             RunError: something is there already.
             OSError: the folder cannot be written to.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            if (folder / CONFIG).is_file():
-                raise RunError(f"{folder} holds a run already; go on with --resume {folder}, or choose another --out")
-            raise RunError(f"{folder} exists and is not empty; choose another --out")
+        cls.check_free(folder)
         (folder / CHECKPOINTS).mkdir(parents=True)
         run = cls(folder)
         run.write_config(config)
         return run
+
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """Refuse a folder that is in use.
+
+        Raises:
+            RunError: something is there already.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if (folder / CONFIG).is_file():
+                raise RunError(f"{folder} holds a run already; go on with --resume {folder}, or choose another --out")
+            raise RunError(f"{folder} exists and is not empty; choose another --out")
+
+    @staticmethod
+    def check_packages(options: TrainingOptions) -> None:
+        """Refuse to begin a run without the packages that write it.
+
+        Raises:
+            MissingExtra: one is not installed.
+        """
+        for module in ("tomli_w", "safetensors.torch"):
+            require(module, "train")
+        if options.tensorboard:
+            require("tensorboard", "tensorboard")
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -82,10 +104,15 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """What was asked for."""
+        path = self.folder / CONFIG
         try:
-            return tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.folder / CONFIG} is not TOML: {error}") from None
+            raise RunError(f"{path} is not TOML: {error}") from None
+        for name, kind in (("task", str), ("data", dict), ("options", dict)):
+            if not isinstance(found.get(name), kind):
+                raise RunError(f"{path} is not that of a run: {name} is missing, or is not what it must be")
+        return found
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write what was asked for."""
@@ -114,7 +141,6 @@ class Run:
 
     def write_events(self, after: int) -> None:
         """Write TensorBoard events too, for the steps after some step."""
-        require("tensorboard", "tensorboard")
         writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter
         self.events = writer(str(self.folder / "tensorboard"), purge_step=after + 1)
 
@@ -178,7 +204,13 @@ class Run:
             DamagedFile: it is not as it was written.
         """
         known = self.checkpoints()
-        return load_tensors(known[-1]) if known else None
+        if not known:
+            return None
+        try:
+            return load_tensors(known[-1])
+        except DamagedFile as error:
+            before = f"; without that file the run goes on from {known[-2].name}" if len(known) > 1 else ""
+            raise DamagedFile(f"{error}{before}") from None
 
     def rewind(self, step: int) -> None:
         """Remove what was written after a step: what a killed process left behind."""
@@ -205,9 +237,12 @@ class Run:
 
         Raises:
             RunError: there is none yet.
-            DamagedFile: the file is not as it was written.
+            DamagedFile: the file is not as it was written, or is another.
         """
         path = self.folder / MODEL
         if not path.is_file():
             raise RunError(f"{self.folder} has no model yet: it was stopped before its first evaluation")
-        return load_tensors(path)
+        tensors, facts = load_tensors(path)
+        if not {"step", "valid"} <= facts.keys():
+            raise DamagedFile(f"{path} is another file of holdfast's, not a run's best model")
+        return tensors, facts

@@ -1,0 +1,51 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import holdfast
+
+from . import demo, fit, use
+from .errors import refusing
+
+
+class _Commands(TyperGroup):
+    """Commands that end with one line where a person has made a mistake."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run one."""
+        with refusing():
+            return super().invoke(ctx)
+
+
+commands = typer.Typer(
+    cls=_Commands,
+    help="Long short-term memory for PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+commands.command()(demo.demo)
+commands.add_typer(fit.app, name="fit")
+for _command in (use.evaluate, use.generate, use.info):
+    commands.command()(_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"holdfast {holdfast.__version__}")
+        raise typer.Exit
+
+
+@commands.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Long short-term memory for PyTorch."""

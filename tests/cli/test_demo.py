@@ -66,6 +66,7 @@ def test_an_interrupted_run_says_so_and_exits_with_130(tmp_path: Path) -> None:
         stdout, stderr = running.communicate(timeout=30)
     finally:
         running.kill()
+        running.communicate()
     assert (running.returncode, stdout, stderr) == (130, "", "holdfast: stopped; no report was written\n")
     assert not (out / "report.html").exists()
 

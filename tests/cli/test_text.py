@@ -151,6 +151,10 @@ def test_a_terminal_sees_what_is_being_done(text: Path, tmp_path: Path) -> None:
     assert invoked("evaluate", tmp_path / "run", "--json", **terminal).stderr == ""
 
 
+def test_a_terminal_that_cannot_draw_again_is_spared_what_is_being_done(run: Path) -> None:
+    assert holdfast("evaluate", run, FORCE_COLOR="1", TERM="dumb").stderr == ""
+
+
 def test_evaluate_shows_a_table(run: Path) -> None:
     done = invoked("evaluate", run)
     assert done.exit_code == 0

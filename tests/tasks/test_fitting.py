@@ -57,6 +57,11 @@ def test_a_url_and_the_text_of_python_are_kept_as_they_are(tmp_path: Path) -> No
     assert text.fit(url, out=tmp_path / "other", **TINY).config["data"]["data"] == [url]
 
 
+def test_the_folder_may_be_in_the_home(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert text.fit(book, out="~/run", **TINY).folder == tmp_path / "run"
+
+
 def test_one_path_is_as_good_as_a_list(made: Path, book: Path) -> None:
     found = holdfast.load(made)
     results = [found.evaluate(data, baselines=False) for data in (str(book), book, [str(book)], (book,))]

@@ -30,7 +30,7 @@ class Bar:
     def __init__(self, unit: str, quiet: bool = False) -> None:
         console = Console(stderr=True)
         self.unit, self.quiet = unit, quiet
-        self.lively = console.is_terminal and not quiet
+        self.lively = console.is_interactive and not quiet  # a terminal that can draw over what it has drawn
         self.loss = self.rate = 0.0
         self.seen = 0
         self.measures = ""

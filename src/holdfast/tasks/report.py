@@ -42,10 +42,10 @@ def _curves(fitted: Fitted, baselines: Mapping[str, Mapping[str, float]]) -> str
         "training", [g[-1]["step"] for g in groups], [sum(one["loss"] for one in g) / len(g) for g in groups], 1, True
     )
     found = [(one["step"], one[f"valid_{name}"]) for one in lines if one.get(f"valid_{name}") is not None]
-    shown = [trained, Series("validation", [s for s, _ in found], [v for _, v in found], 2)]
+    series = [trained, Series("validation", [s for s, _ in found], [v for _, v in found], 2)]
     best = min(((m[name], who) for who, m in baselines.items() if name in m), default=None)
     chart = line_chart(
-        shown,
+        series,
         title=f"The loss against the number of steps, {name}",
         x_label="step",
         y_label=name,

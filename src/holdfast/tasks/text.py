@@ -404,8 +404,9 @@ def fit(
         watcher: who is told what happens.
         options: those of `TextOptions`, by name.
     """
-    _fit(Text(), Sources(paths_of(data), paths_of(valid), paths_of(test)), Path(out), options, watcher, preset)
-    return TextRun(Text(), Run.open(Path(out)))
+    folder = Path(out).expanduser()
+    _fit(Text(), Sources(paths_of(data), paths_of(valid), paths_of(test)), folder, options, watcher, preset)
+    return TextRun(Text(), Run.open(folder))
 
 
 def _cache() -> Path:

@@ -115,7 +115,6 @@ def devices(options: TrainingOptions) -> Iterator[Devices]:
         # DistributedDataParallel imports this module, whose default arguments would then keep the group for ever:
         # its threads would outlive it, and one that still lets go of a tensor while Python ends aborts the process.
         import_module("torch.distributed.nn.functional")
-
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield Devices(device, options.precision, rank, size)
     # Not after an error: it may be this process's alone, and the others wait elsewhere; torchrun ends them.

@@ -181,14 +181,14 @@ def test_the_memory_for_what_is_remembered_is_bounded() -> None:
     draw = random.Random(5)
     tracemalloc.start()
     try:
-        for _ in range(6):  # of each a megabyte, which would stay
-            encoding.encode("".join(draw.choices("abcdefgh", k=1_000_000)))
-        for _ in range(4):
-            encoding.encode(" ".join("".join(draw.choices("abcdefgh", k=1000)) for _ in range(1000)))
+        for _ in range(4):  # of each a quarter of a megabyte, which would stay
+            encoding.encode("".join(draw.choices("abcdefgh", k=250_000)))
+        for _ in range(2):
+            encoding.encode(" ".join("".join(draw.choices("abcdefgh", k=1000)) for _ in range(300)))
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 500_000
+    assert held < 200_000
 
 
 def test_byte_pairs_are_learned_from_what_is_common() -> None:

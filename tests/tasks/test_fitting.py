@@ -78,7 +78,7 @@ def test_what_is_infinite_is_null_in_json() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": 10**8}, "a model of this size does not fit into the memory"),
+        ({"hidden": 10**12}, "a model of this size does not fit into the memory"),
         ({"device": "meta"}, "device 'meta' cannot be used here"),
         ({"tied": True, "embedding": 0}, "embedding must be at least 1"),
     ],

@@ -293,7 +293,7 @@ def many_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"adaptive": True, "vocabulary": 9000},
             "adaptive is for vocabularies of 20,000 tokens .* has 9,000",
         ),
-        ({"hidden": 10_000_000}, "a model of this size does not fit into the memory$"),
+        ({"hidden": 10**12}, "a model of this size does not fit into the memory$"),
     ],
 )
 def test_options_that_cannot_act_are_refused_before_there_is_a_run(

@@ -5,13 +5,13 @@ import pytest
 from rich.console import Console
 
 from holdfast.cli.curves import bar, curves_table
-from holdfast.lab import Recipe
 from holdfast.lab.demo import Contest, Settings, run
+from holdfast.lab.lesson import Lesson
 
 
 @pytest.fixture(scope="module")
 def contest() -> Contest:
-    return run(Settings(lag=4, hidden_size=3, recipe=Recipe(steps=40, batch_size=5, evaluate_every=1)))
+    return run(Settings(lag=4, hidden_size=3, lesson=Lesson(steps=40, batch_size=5, evaluate_every=1)))
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from holdfast.lab import Point, Recipe
+from holdfast.lab import Point
 from holdfast.lab.demo import Contest, Result, Settings, run, verdict
+from holdfast.lab.lesson import Lesson
 
-TINY = Settings(lag=6, hidden_size=3, recipe=Recipe(steps=4, batch_size=5, evaluate_every=2))
+TINY = Settings(lag=6, hidden_size=3, lesson=Lesson(steps=4, batch_size=5, evaluate_every=2))
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from holdfast.lab import Recipe
 from holdfast.lab.demo import Contest, Settings, run, verdict
+from holdfast.lab.lesson import Lesson
 from holdfast.lab.report import report
 from holdfast.lab.writer import Writing, learn_to_write
 
@@ -16,7 +16,7 @@ VOID = {"meta"}
 
 @pytest.fixture(scope="module")
 def contest() -> Contest:
-    return run(Settings(lag=8, hidden_size=5, seed=3, recipe=Recipe(steps=3, batch_size=4)))
+    return run(Settings(lag=8, hidden_size=5, seed=3, lesson=Lesson(steps=3, batch_size=4)))
 
 
 @pytest.fixture(scope="module")

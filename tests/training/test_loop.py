@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -198,3 +200,17 @@ def test_a_signal_saves_and_stops() -> None:
         found.run()
     assert list(keeper.saved) == [5]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_evaluations_take_a_fifth_of_the_minutes_at_most() -> None:
+    class Slow(Problem):
+        def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:
+            time.sleep(0.25)
+            return super().evaluate(model)
+
+    keeper = Memory()
+    position = training(keeper, Slow(), steps=0, minutes=0.05, evaluations=20).run()
+    evaluated = [line["step"] for line in keeper.lines if "valid_mse" in line]
+    assert position.evaluations in (1, 2)  # of 3 seconds a fifth is 0.6
+    assert len(evaluated) == position.evaluations
+    assert evaluated[-1] == position.total > 25

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from holdfast.lab import Recipe
 from holdfast.lab.demo import Contest, Settings, contestants, run, verdict
+from holdfast.lab.lesson import Lesson
 from holdfast.lab.report import report
 from holdfast.lab.writer import Writing, learn_to_write
 from holdfast.training import Interrupted
@@ -33,7 +33,7 @@ def demo(
     ] = 0,
     steps: Annotated[
         int, typer.Option("--steps", min=1, metavar="N", help="Training steps for each model.")
-    ] = Recipe.steps,
+    ] = Lesson.steps,
 ) -> None:
     """Train an LSTM against a plain RNN, and one to write text.
 
@@ -45,7 +45,7 @@ def demo(
     with _writing(path):
         _check_writable(path)
     try:
-        contest, writing = _run(Settings(seed=seed, recipe=Recipe(steps=steps)))
+        contest, writing = _run(Settings(seed=seed, lesson=Lesson(steps=steps)))
     except (KeyboardInterrupt, Interrupted):
         raise Stopped("no report was written") from None
     _show(contest)
@@ -86,10 +86,10 @@ def _run(settings: Settings) -> tuple[Contest, Writing]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks = {
-            one.name: bars.add_task(one.name, total=settings.recipe.steps, start=False, error="-")
+            one.name: bars.add_task(one.name, total=settings.lesson.steps, start=False, error="-")
             for one in contestants(settings)
         }
-        tasks[WRITER] = bars.add_task(WRITER, total=settings.recipe.steps, start=False, error="-")
+        tasks[WRITER] = bars.add_task(WRITER, total=settings.lesson.steps, start=False, error="-")
 
         def progress(name: str, step: int, error: float) -> None:
             if step == 1:
@@ -97,7 +97,7 @@ def _run(settings: Settings) -> tuple[Contest, Writing]:
             bars.update(tasks[name], completed=step, error=f"{error:.4f}")
 
         contest = run(settings, progress)
-        return contest, learn_to_write(settings.seed, settings.recipe.steps, partial(progress, WRITER))
+        return contest, learn_to_write(settings.seed, settings.lesson.steps, partial(progress, WRITER))
 
 
 def _show_writing(writing: Writing) -> None:

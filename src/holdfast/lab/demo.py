@@ -15,7 +15,10 @@ from torch import Generator, Tensor
 from holdfast.layers import LSTM, RNN, Recurrent
 from holdfast.microscope import state_gradients
 
-from .adding import AddingProblem, Point, Recipe, SumReader, initialised, train
+from .arithmetic import Adding
+from .contestants import Reader, initialised
+from .lesson import Lesson, train
+from .trial import Point
 
 SOLVED = 0.01  # an error below this counts as having learned the task
 NEAR = (0.75, 1.25)  # between these shares of the baseline an error counts as that of guessing the mean
@@ -33,13 +36,13 @@ class Settings:
         seed: of everything random.
         lag: of the adding problem.
         hidden_size: the number of units of each model.
-        recipe: how both are trained.
+        lesson: how both are trained.
     """
 
     seed: int = 0
     lag: int = 100
     hidden_size: int = 32
-    recipe: Recipe = field(default_factory=Recipe)
+    lesson: Lesson = field(default_factory=Lesson)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Result:
     """
 
     contestant: Contestant
-    model: SumReader
+    model: Reader
     curve: list[Point]
     seconds: float
     reach_before: Tensor
@@ -106,7 +109,7 @@ class Contest:
     """
 
     settings: Settings
-    problem: AddingProblem
+    problem: Adding
     lstm: Result
     rnn: Result
     example: Tensor
@@ -120,7 +123,7 @@ class Contest:
 def run(settings: Settings, progress: Progress | None = None) -> Contest:
     """Train both models, on the same sequences, by the same recipe.
 
-    >>> contest = run(Settings(lag=4, hidden_size=3, recipe=Recipe(steps=2, batch_size=5)))
+    >>> contest = run(Settings(lag=4, hidden_size=3, lesson=Lesson(steps=2, batch_size=5)))
     >>> [(result.name, len(result.curve)) for result in contest.results]
     [('LSTM', 2), ('RNN', 2)]
 
@@ -128,21 +131,21 @@ def run(settings: Settings, progress: Progress | None = None) -> Contest:
         settings: what the contest is about.
         progress: called after each step with the model's name, the number of steps done and the error last measured.
     """
-    problem = AddingProblem(settings.lag)
+    problem = Adding(settings.lag)
     of_weights, of_training, of_held_out, of_example = _seeds(settings.seed, 4)
     held_out = problem.batch(HELD_OUT, _generator(of_held_out))
 
     def result(contestant: Contestant) -> Result:
-        model = initialised(lambda: SumReader(contestant.build()), _generator(of_weights))
-        before = _reach(model, held_out[0])
+        model = initialised(lambda: Reader(problem, lambda inputs: contestant.build()), _generator(of_weights))
+        before = _reach(model, held_out.x)
         report = None if progress is None else partial(progress, contestant.name)
         start = time.perf_counter()
-        curve = train(model, problem, settings.recipe, _generator(of_training), held_out, report)
-        return Result(contestant, model, curve, time.perf_counter() - start, before, _reach(model, held_out[0]))
+        curve = train(model, problem, settings.lesson, _generator(of_training), held_out, report)
+        return Result(contestant, model, curve, time.perf_counter() - start, before, _reach(model, held_out.x))
 
     with _one_thread():
         lstm, rnn = (result(contestant) for contestant in contestants(settings))
-    example, _ = problem.batch(1, _generator(of_example))
+    example = problem.batch(1, _generator(of_example)).x
     return Contest(settings, problem, lstm, rnn, example)
 
 
@@ -161,7 +164,7 @@ def contestants(settings: Settings) -> tuple[Contestant, Contestant]:
 
 def verdict(contest: Contest) -> str:
     """What was seen, in words, from the measured errors."""
-    outcomes = [f"the {r.name}'s error is {_outcome(r.error, contest.problem.baseline)}" for r in contest.results]
+    outcomes = [f"the {r.name}'s error is {_outcome(r.error, contest.problem.guessing)}" for r in contest.results]
     return f"After {contest.lstm.curve[-1].sequences:,} sequences {'; '.join(outcomes)}."
 
 
@@ -186,8 +189,8 @@ def _generator(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def _reach(model: SumReader, x: Tensor) -> Tensor:
-    return state_gradients(model.layer, x[:, :PROBES], model.read).median(1).values
+def _reach(model: Reader, x: Tensor) -> Tensor:
+    return state_gradients(model.layer, x[:, :PROBES], lambda last: model.read_out(last).squeeze(-1)).median(1).values
 
 
 @contextmanager

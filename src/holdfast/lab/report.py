@@ -15,6 +15,7 @@ from holdfast.microscope import Series, heat_map, line_chart
 from holdfast.microscope.page import figure, page, section, table
 
 from .demo import HELD_OUT, PROBES, Contest, verdict
+from .problem import Batch
 from .writer import Writing
 
 _COLOURS = {"LSTM": 1, "RNN": 2}
@@ -100,7 +101,7 @@ def _curves(contest: Contest) -> str:
         x_label="training sequences seen",
         y_label="mean squared error",
         log_y=True,
-        reference=(contest.problem.baseline, f"guessing the mean: {contest.problem.baseline:.3f}"),
+        reference=(contest.problem.guessing, f"guessing the mean: {contest.problem.guessing:.3f}"),
     )
 
 
@@ -137,7 +138,7 @@ def _example_text(contest: Contest) -> str:
     first, second = _marked(x)
     values = x[[first, second], 0, 0]
     with torch.no_grad():
-        answer = contest.lstm.model(x).item()
+        answer = contest.lstm.model(Batch(x, values, torch.tensor([len(x)]))).item()
     return (
         f"The numbers {values[0]:.3f} and {values[1]:.3f} are marked, at steps {first + 1} and {second + 1}. Their sum "
         f"is {values.sum():.3f}; the LSTM answers {answer:.3f}. Each line below is a unit, each column a step; the "
@@ -226,15 +227,15 @@ def _split(series: Tensor, marked: list[int]) -> tuple[Tensor, Tensor]:
 
 def _tables(contest: Contest) -> list[str]:
     """What is common to both models, and what is not."""
-    settings, recipe = contest.settings, contest.settings.recipe
+    settings, lesson = contest.settings, contest.settings.lesson
     shared = [
         ("task", f"adding problem, {settings.lag} steps"),
         ("seed", str(settings.seed)),
-        ("training", f"{recipe.steps:,} steps of {recipe.batch_size} sequences, on one thread"),
+        ("training", f"{lesson.steps:,} steps of {lesson.batch_size} sequences, on one thread"),
         (
             "optimiser",
-            f"Adam, learning rate {recipe.learning_rate:g}, falling to 0 in the second half; the gradient's norm is "
-            f"clipped at {recipe.clip_norm:g}",
+            f"Adam, learning rate {lesson.learning_rate:g}, falling to 0 in the second half; the gradient's norm is "
+            f"clipped at {lesson.clip_norm:g}",
         ),
         (
             "versions",

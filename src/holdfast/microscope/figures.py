@@ -81,7 +81,9 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
+    log_x: bool = False,
     log_y: bool = False,
+    y_limits: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
     height: float = 280.0,
 ) -> str:
@@ -97,13 +99,15 @@ def line_chart(
         title: what the figure shows, for readers who cannot see it; it is not drawn.
         x_label: what the horizontal axis counts.
         y_label: what the vertical axis measures.
-        log_y: whether the vertical axis is logarithmic.
+        log_x, log_y: whether an axis is logarithmic.
+        y_limits: the ends of the vertical axis; by default those of the values.
         reference: a value to draw a dotted line at, with its name.
         height: of the figure, where its width is 420.
     """
     legend, legend_height = _legend(series)
-    y = Axis.around([value for one in series for value in one.y] + ([reference[0]] if reference else []), log_y)
-    x = Axis.around([value for one in series for value in one.x])
+    shown = [value for one in series for value in one.y] + ([reference[0]] if reference else [])
+    y = Axis.around(shown, log_y) if y_limits is None else Axis(*y_limits, log_y)
+    x = Axis.around([value for one in series for value in one.x], log_x)
     left = 2 * _ROW + max(text_width(name, SMALL) for _, name in y.ticks())
     top = legend_height + _MARGIN
     frame = _Frame(left, top, _WIDTH - left - 2 * _MARGIN, height - top - 2.4 * _ROW, x, y)
@@ -204,17 +208,17 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
 def _drawn(series: Series, frame: _Frame) -> list[str]:
     """A line in one piece or, where values are missing, in several; a piece of one point is a dot."""
     parts = []
-    for piece in _pieces(series, frame.y.log):
+    for piece in _pieces(series, frame):
         points = [f"{frame.across(x):.1f},{frame.down(y):.1f}" for x, y in piece]
         points = points if len(points) > 1 else points * 2  # with round ends, a line of no length is a dot
         parts.append(f'<polyline points="{" ".join(points)}" class="{_stroke(series)}"/>')
     return parts
 
 
-def _pieces(series: Series, log: bool) -> Iterable[list[tuple[float, float]]]:
+def _pieces(series: Series, frame: _Frame) -> Iterable[list[tuple[float, float]]]:
     piece: list[tuple[float, float]] = []
     for x, y in zip(series.x, series.y):
-        if drawable(x) and drawable(y, log):
+        if drawable(x, frame.x.log) and drawable(y, frame.y.log):
             piece.append((x, y))
         elif piece:
             yield piece

@@ -22,6 +22,7 @@ IN_A_ROW = 10  # steps that were not finite, after which training stops
 WARM_UP_STEPS = 5  # not timed: kernels are compiled and caches filled in them
 TIMED_STEPS, TIMED_SHARE = 20, 0.02  # steps and share of the minutes, after which the number of steps is fixed
 RESERVE = 0.97  # the share of the minutes that is planned with
+EVALUATED_SHARE = 0.2  # the largest share of the minutes that evaluations may take
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -146,6 +147,7 @@ class Position:
     Attributes:
         step: how many steps were made.
         total: how many there will be; 0 while that is not fixed.
+        evaluations: how many there will be; 0 while it is as many as were asked for.
         epoch, batch: the number of the epoch, and the next batch in it.
         seconds: how long it has trained.
         best: the best value of the objective.
@@ -157,6 +159,7 @@ class Position:
 
     step: int = 0
     total: int = 0
+    evaluations: int = 0
     epoch: int = 0
     batch: int = 0
     seconds: float = 0.0
@@ -325,17 +328,19 @@ class Training:
         each = (now.seconds - since) / timed if timed else now.seconds / now.step
         begun = time.perf_counter()
         self.problem.evaluate(self.model)
-        evaluations = self.options.evaluations * (time.perf_counter() - begun)
+        evaluation = time.perf_counter() - begun
         self.model.train()
-        steps = now.step + max(0, int((RESERVE * limit - now.seconds - evaluations) / each))
-        now.total = int(self.place.told(steps))
+        count = max(1, min(self.options.evaluations, int(EVALUATED_SHARE * limit / evaluation)))
+        steps = now.step + max(0, int((RESERVE * limit - now.seconds - count * evaluation) / each))
+        now.total, now.evaluations = int(self.place.told(steps)), int(self.place.told(count))
         return True
 
     # Evaluation.
 
     def is_due(self) -> bool:
         """Whether the model is to be evaluated after this step."""
-        now, count = self.position, self.options.evaluations
+        now = self.position
+        count = now.evaluations or self.options.evaluations
         if not now.total:
             return False
         return now.step * count // now.total > (now.step - 1) * count // now.total

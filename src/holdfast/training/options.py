@@ -224,7 +224,11 @@ class TrainingOptions:
         most=1.0,
     )
     patience: int = option(0, "Stop after so many evaluations without progress; 0: never.", least=0)
-    evaluations: int = option(20, "Evaluations on validation data over the whole run.", least=1)
+    evaluations: int = option(
+        20,
+        "Evaluations on validation data over the whole run; fewer where they would take a fifth of the minutes.",
+        least=1,
+    )
     checkpoint_every: int = option(0, "Steps between checkpoints; 0: about a minute.", least=0)
     precision: Literal["float32", "bfloat16"] = option("float32", "Of autocast; the weights are in float32.")
     device: str = option("auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one.")

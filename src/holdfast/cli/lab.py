@@ -1,0 +1,167 @@
+"""`holdfast lab`: who learns a long-lag task, and how fast."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from holdfast.lab import CONTESTANTS, HMM, PROBLEMS, Recipe
+from holdfast.lab.contest import ContestError, Plan, Record, hold, standings, to_dict
+from holdfast.lab.pictures import HEADINGS, cells, contest_page
+from holdfast.training import nearest, write_atomically
+
+from .errors import Refused, Screen, Stopped
+
+REPORT = "report.html"
+_STARTS = ("keep", "chrono", "forget", "pytorch")
+
+
+def lab(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="One of the tasks above.", show_default=False)],
+    lag: Annotated[
+        str, typer.Option("--lag", metavar="N,N,…", help="How long something must be remembered; the task's own.")
+    ] = "",
+    contestants: Annotated[
+        str, typer.Option("--cells", metavar="NAME,NAME,…", help="Who takes part.")
+    ] = "lstm,gru,rnn",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="K", help="How often each tries.")] = 3,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.0, metavar="M", help="For all of it, shared evenly; 0: no limit.")
+    ] = 0.0,
+    sequences: Annotated[
+        int, typer.Option("--sequences", min=0, metavar="N", help="After so many it has failed; 0: the task's own.")
+    ] = 0,
+    units: Annotated[int, typer.Option("--units", min=0, metavar="N", help="Of each layer; 0: the task's own.")] = 0,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", min=0.0, metavar="X", help="Adam's; 0: the task's own.")
+    ] = 0.0,
+    start: Annotated[
+        str, typer.Option("--start", metavar="|".join(_STARTS), help="What forget gates start from.")
+    ] = Recipe.start,
+    norm: Annotated[bool, typer.Option("--norm/--no-norm", help="Layer norm in every contestant.")] = Recipe.norm,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, metavar="N", help="Trials at once; 0: as many as there are cores.")
+    ] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Its folder; a stopped contest goes on there.")
+    ] = Path("holdfast-lab"),
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress and no result.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """See `_help`: the text comes from the tasks and the contestants."""
+    plan = _plan(task, lag, contestants, seeds)
+    given: dict[str, Any] = {"sequences": sequences, "units": units, "learning_rate": learning_rate}
+    recipe = replace(plan.recipe, **{name: value for name, value in given.items() if value})
+    plan = replace(plan, recipe=replace(recipe, start=_one_of("start", start, _STARTS), norm=norm))
+    folder = out / plan.task if out == Path("holdfast-lab") else out
+    try:
+        records = _held(plan, folder, workers or _cores(), minutes or math.inf, quiet or as_json)
+    except KeyboardInterrupt:
+        raise Stopped(f"the same command goes on with what is in {folder}") from None
+    except ContestError as error:
+        raise Refused(str(error)) from None
+    write_atomically(folder / REPORT, contest_page(plan, records))
+    if as_json:
+        typer.echo(json.dumps(to_dict(plan, records)))
+    elif not quiet:
+        _show(plan, records)
+        typer.echo(f"The report is {folder / REPORT}")
+
+
+def _help() -> str:
+    """What the command does, its tasks and who can take part."""
+    tasks = "\n".join(f"  {name:<16}{cls.summary}" for name, cls in PROBLEMS.items())
+    cells = "\n".join(f"  {name:<16}{one.summary}" for name, one in CONTESTANTS.items())
+    return (
+        "Let networks try a task in which something must be remembered for long.\n\n"
+        "Sequences are generated; each contestant is trained on the same ones until fresh sequences are answered as "
+        "the task's criterion asks, or it has seen enough. What is said is how often it was learned, and after how "
+        "many sequences.\n\n"
+        f"\b\nTasks:\n{tasks}\n\n"
+        f"\b\nContestants:\n{cells}\n  {HMM:<16}a hidden Markov model, for tasks of symbols (holdfast[lab])\n\n"
+        "Exit codes: 0, held; 2, an argument is not as it must be; 130, stopped by Ctrl-C: the same command goes on."
+    )
+
+
+HELP = _help()
+
+
+def _plan(task: str, lag: str, contestants: str, seeds: int) -> Plan:
+    _one_of("task", task, PROBLEMS)
+    problem = PROBLEMS[task]
+    names = [_one_of("contestant", name, [*CONTESTANTS, HMM]) for name in _listed(contestants)]
+    if not names:
+        raise Refused("--cells names nobody")
+    try:
+        lags = [int(one) for one in _listed(lag)] or [problem.default_lag]
+    except ValueError:
+        raise Refused(f"--lag must be whole numbers, with commas between; got {lag!r}") from None
+    unique = dict.fromkeys
+    return Plan(task, tuple(unique(lags)), tuple(unique(names)), seeds, problem.recipe)
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _one_of(what: str, name: str, known: Any) -> Any:
+    if name not in known:
+        raise Refused(f"there is no {what} {name!r}{nearest(name, list(known))}; known: {', '.join(known)}")
+    return name
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _held(plan: Plan, folder: Path, workers: int, minutes: float, quiet: bool) -> list[Record]:
+    """The contest, with a bar on a terminal and a line for each trial elsewhere."""
+    console = Screen(stderr=True)
+    lively = console.is_interactive and not quiet
+    columns = (
+        TextColumn(plan.task),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("trials  {task.fields[last]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not lively) as bars:
+        total = len(plan.entries())
+        bar = bars.add_task("", total=total, last="")
+
+        def told(record: Record, done: int, of: int) -> None:
+            line = f"{record.contestant}, lag {record.lag}, seed {record.seed}: {_said(record)}"
+            bars.update(bar, completed=done, last=line)
+            if not lively and not quiet:
+                typer.echo(f"{done} of {of}: {line}, {record.seconds:.0f} s", err=True)
+
+        return hold(plan, folder, workers, minutes, told)
+
+
+def _said(record: Record) -> str:
+    how = "learned after" if record.solved else "out of time after" if record.out_of_time else "not learned in"
+    return f"{how} {record.sequences:,} sequences"
+
+
+def _show(plan: Plan, records: Sequence[Record]) -> None:
+    """The standings as a table."""
+    problem, screen = PROBLEMS[plan.task], Screen(highlight=False)
+    screen.print(f"{plan.task}: {problem.summary} ({problem.source})", soft_wrap=not screen.is_terminal)
+    screen.print(f"learned: {problem.criterion}", soft_wrap=not screen.is_terminal)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for standing in standings(records):
+        table.add_row(standing.contestant, *cells(standing))
+    screen.print(table)

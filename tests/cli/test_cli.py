@@ -13,7 +13,7 @@ def test_help_lists_the_commands(arguments: list[str]) -> None:
     done = CliRunner().invoke(commands, arguments)
     assert done.exit_code == (0 if arguments else 2)
     assert "demo      Train an LSTM against a plain RNN" in done.output
-    assert all(f"\n  {name} " in done.output for name in ("fit", "evaluate", "generate", "info"))
+    assert all(f"\n  {name} " in done.output for name in ("fit", "lab", "evaluate", "generate", "info"))
     assert "--version" in done.output
     assert "..." not in done.output.replace("[ARGS]...", ""), "no summary is cut short"
 

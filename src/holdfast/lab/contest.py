@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from holdfast.extras import require
 from holdfast.training import write_atomically
 
 from .contestants import CONTESTANTS, HMM, Reader, initialised
@@ -142,6 +145,7 @@ def check(plan: Plan) -> None:
 
     Raises:
         ContestError: the message says what and why.
+        MissingExtra: a contestant needs a package that is not installed.
     """
     for lag in plan.lags:
         try:
@@ -150,6 +154,8 @@ def check(plan: Plan) -> None:
             raise ContestError(str(error)) from None
         if HMM in plan.contestants and not problem.symbols:
             raise ContestError(f"a hidden Markov model takes part in tasks of symbols only; {plan.task} is of numbers")
+    if HMM in plan.contestants:
+        require("hmmlearn.hmm", "lab")
 
 
 def hold(
@@ -235,7 +241,8 @@ def _tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -
             yield attempt(plan.task, entry, plan.recipe, share(len(entries) - k))
         return
     # A fresh interpreter for each: a process that has started threads must not be forked.
-    with ProcessPoolExecutor(min(workers, len(entries)), multiprocessing.get_context("spawn")) as pool:
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(entries)), fresh, initializer=_leave_stopping_to_the_parent) as pool:
         queue, running = list(entries), set[Future[Record]]()
         try:
             while queue or running:
@@ -245,10 +252,17 @@ def _tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -
                 ready, running = wait(running, return_when=FIRST_COMPLETED)
                 for one in ready:
                     yield one.result()
+        except BrokenProcessPool:
+            raise ContestError("a trial was ended from outside, perhaps for want of memory") from None
         except BaseException:
             for process in list(pool._processes.values()):
                 process.terminate()
             raise
+
+
+def _leave_stopping_to_the_parent() -> None:
+    """Ctrl-C reaches all processes of a terminal, and one of them is to answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

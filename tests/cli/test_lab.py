@@ -1,0 +1,131 @@
+"""`holdfast lab`, through the real entry point, on tiny contests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from holdfast.cli.commands import commands
+from holdfast.lab import CONTESTANTS, PROBLEMS
+
+ENTRY = [sys.executable, "-W", "error", "-m", "holdfast.cli", "lab"]
+TINY = ["--units", "4", "--sequences", "64", "--workers", "1"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "160"}
+
+
+def lab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ENTRY, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
+    )
+
+
+def invoked(*arguments: str | Path) -> Result:
+    """The same in this process."""
+    return CliRunner().invoke(commands, ["lab", *map(str, arguments)], env={"COLUMNS": "160"})
+
+
+def test_a_contest_says_who_learned_it_and_writes_a_report(tmp_path: Path) -> None:
+    done = lab("order", "--lag", "10,20", "--cells", "lstm,rnn", "--seeds", "2", "--out", tmp_path / "out", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "Hochreiter and Schmidhuber 1997, experiment 6a" in done.stdout
+    assert "learned: every output at the end within 0.3 of what is right" in done.stdout
+    assert [line.split()[:5] for line in done.stdout.splitlines() if line.startswith((" lstm", " rnn"))] == [
+        [who, lag, "0", "of", "2"] for lag in ("10", "20") for who in ("lstm", "rnn")
+    ]
+    assert done.stderr.splitlines()[0].startswith("1 of 8: lstm, lag 10, seed 0: not learned in 64 sequences, ")
+    assert len(done.stderr.splitlines()) == 8
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    assert len((tmp_path / "out" / "trials.jsonl").read_text().splitlines()) == 8
+
+
+def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
+    done = lab("reber", "--cells", "gru", "--seeds", "1", "--out", tmp_path / "out", "--json", *TINY)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["task"] == "reber"
+    assert found["recipe"]["units"] == 4
+    (standing,) = found["standings"]
+    assert (standing["contestant"], standing["solved"], standing["seeds"], standing["seen"]) == ("gru", 0, 1, 64)
+
+
+def test_quiet_is_quiet(tmp_path: Path) -> None:
+    done = invoked("order", "--lag", "10", "--cells", "rnn", "--seeds", "1", "--out", tmp_path / "o", "--quiet", *TINY)
+    assert (done.exit_code, done.output) == (0, "")
+    assert (tmp_path / "o" / "report.html").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_ends_it_with_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["order", "--lag", "10", "--cells", "rnn,gru", "--seeds", "20", "--out", str(out), "--workers", "2"]
+    command += ["--units", "4", "--sequences", "2000"]
+    child = subprocess.Popen([*ENTRY, *command], stderr=subprocess.PIPE, env=ENVIRONMENT, start_new_session=True)
+    trials, started = out / "trials.jsonl", time.monotonic()
+    while not (trials.exists() and trials.read_text().count("\n") > 1):
+        assert child.poll() is None
+        assert time.monotonic() - started < 90
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGINT)  # to all of its processes, as a terminal does
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    *progress, last = errors.decode().splitlines()
+    assert last == f"holdfast: stopped; the same command goes on with what is in {out}"
+    assert all(" of 40: " in line for line in progress)
+    held = trials.read_text().count("\n")
+    assert 1 < held < 40
+    done = lab(*command)
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 40 - held
+
+
+def test_help_names_every_task_and_contestant() -> None:
+    told = invoked("--help").output
+    for name in (*PROBLEMS, *CONTESTANTS, "hmm"):
+        assert f"\n    {name} " in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ordr"], "there is no task 'ordr'; did you mean order?"),
+        (["order", "--cells", "lstm,grru"], "there is no contestant 'grru'; did you mean gru?"),
+        (["order", "--cells", ","], "--cells names nobody"),
+        (["order", "--lag", "ten"], "--lag must be whole numbers, with commas between; got 'ten'"),
+        (["order", "--lag", "100,5"], "lag must be at least 10 for the task order; got 5"),
+        (["reber", "--lag", "7"], "the lag of the task reber follows from its strings; got 7"),
+        (["adding", "--cells", "hmm"], "tasks of symbols only; adding is of numbers"),
+        (["order", "--start", "kept"], "there is no start 'kept'; did you mean keep?"),
+        (["order", "--out", "{file}"], "is not a contest's folder"),
+        (["order", "--out", "{folder}"], "is not a contest's folder"),
+    ],
+)
+def test_a_mistake_ends_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    places = {"{file}": tmp_path / "file", "{folder}": tmp_path}
+    done = invoked(
+        *(str(places.get(a, a)) for a in arguments), *([] if "--out" in arguments else ["--out", tmp_path / "o"])
+    )
+    assert done.exit_code == 2
+    (line,) = done.output.splitlines()
+    assert line.startswith("holdfast: ")
+    assert message in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hmmlearn", None)
+    monkeypatch.setitem(sys.modules, "hmmlearn.hmm", None)
+    done = invoked("order", "--cells", "hmm", "--out", tmp_path / "o")
+    assert done.exit_code == 2
+    assert "pip install 'holdfast[lab]'" in done.output
+    assert not (tmp_path / "o").exists()

@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import cells, language
-from .exchange.convert import convert
 from .language import Cell, CellError
 from .layers import (
     GRU,
@@ -21,6 +20,7 @@ from .layers import (
     Stream,
     Trace,
 )
+from .layers.convert import convert
 from .layers.explain import Explanation, explain
 
 __version__ = "0.1.0"

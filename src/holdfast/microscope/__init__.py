@@ -1,7 +1,26 @@
-"""Looking inside a layer: how far gradients reach, and figures to show it."""
+"""Looking inside a model: what its recurrent layers do, how far they remember, what single units track, and figures."""
 
 from .colours import colour_map
 from .figures import Series, heat_map, line_chart
-from .gradients import state_gradients
+from .horizon import Horizon, memory_horizon
+from .probes import Probe, probe
+from .recording import MicroscopeError, Recording, record
+from .units import Saturation, dead_units, saturation, time_constants
 
-__all__ = ["Series", "colour_map", "heat_map", "line_chart", "state_gradients"]
+__all__ = [
+    "Horizon",
+    "MicroscopeError",
+    "Probe",
+    "Recording",
+    "Saturation",
+    "Series",
+    "colour_map",
+    "dead_units",
+    "heat_map",
+    "line_chart",
+    "memory_horizon",
+    "probe",
+    "record",
+    "saturation",
+    "time_constants",
+]

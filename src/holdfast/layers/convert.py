@@ -9,16 +9,18 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
-from holdfast import layers
+from .gru import GRU, GRUCell
+from .lstm import LSTM, LSTMCell
+from .rnn import RNN, RNNCell
 
 # The exact classes: a subclass may have a forward of its own, which a swap would lose.
 _SWAPS: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.LSTM: lambda m: layers.LSTM(**_layer_arguments(m), proj_size=m.proj_size),
-    nn.GRU: lambda m: layers.GRU(**_layer_arguments(m)),
-    nn.RNN: lambda m: layers.RNN(**_layer_arguments(m), nonlinearity=m.mode.removeprefix("RNN_").lower()),
-    nn.LSTMCell: lambda m: layers.LSTMCell(**_cell_arguments(m)),
-    nn.GRUCell: lambda m: layers.GRUCell(**_cell_arguments(m)),
-    nn.RNNCell: lambda m: layers.RNNCell(**_cell_arguments(m), nonlinearity=m.nonlinearity),
+    nn.LSTM: lambda m: LSTM(**_layer_arguments(m), proj_size=m.proj_size),
+    nn.GRU: lambda m: GRU(**_layer_arguments(m)),
+    nn.RNN: lambda m: RNN(**_layer_arguments(m), nonlinearity=m.mode.removeprefix("RNN_").lower()),
+    nn.LSTMCell: lambda m: LSTMCell(**_cell_arguments(m)),
+    nn.GRUCell: lambda m: GRUCell(**_cell_arguments(m)),
+    nn.RNNCell: lambda m: RNNCell(**_cell_arguments(m), nonlinearity=m.nonlinearity),
 }
 
 

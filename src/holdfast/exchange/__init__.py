@@ -1,1 +1,0 @@
-"""To and from other ways to write the same model."""

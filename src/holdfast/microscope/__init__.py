@@ -3,6 +3,7 @@
 from .colours import colour_map
 from .figures import Series, heat_map, line_chart
 from .horizon import Horizon, memory_horizon
+from .interventions import clamp
 from .probes import Probe, probe
 from .recording import MicroscopeError, Recording, record
 from .units import Saturation, dead_units, saturation, time_constants
@@ -14,6 +15,7 @@ __all__ = [
     "Recording",
     "Saturation",
     "Series",
+    "clamp",
     "colour_map",
     "dead_units",
     "heat_map",

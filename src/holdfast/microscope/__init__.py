@@ -6,15 +6,18 @@ from .horizon import Horizon, memory_horizon
 from .interventions import clamp
 from .probes import Probe, probe
 from .recording import MicroscopeError, Recording, record
+from .store import Match, Traces, write_traces
 from .units import Saturation, dead_units, saturation, time_constants
 
 __all__ = [
     "Horizon",
+    "Match",
     "MicroscopeError",
     "Probe",
     "Recording",
     "Saturation",
     "Series",
+    "Traces",
     "clamp",
     "colour_map",
     "dead_units",
@@ -25,4 +28,5 @@ __all__ = [
     "record",
     "saturation",
     "time_constants",
+    "write_traces",
 ]

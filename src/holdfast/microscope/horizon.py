@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from holdfast.layers import Recurrent
 
-from .recording import MicroscopeError, prepared, recurrent_layers
+from .recording import MicroscopeError, prepared, recurrent_layers, replaced
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ def memory_horizon(model: nn.Module, *inputs: Any, read: Callable[[Any], Tensor]
     """
     ours = prepared(model)
     kept: dict[str, _Kept] = {}
-    for place, layer in recurrent_layers(ours):
-        vars(layer)["forward"] = _stepping(layer, place, kept)
-    with torch.enable_grad():
+    forwards = {layer: _stepping(layer, place, kept) for place, layer in recurrent_layers(ours)}
+    with torch.enable_grad(), replaced(forwards):
         end = read(ours(*inputs, **named))
         if end.dim():
             raise MicroscopeError(f"read must return one number; got a tensor of shape {tuple(end.shape)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,18 +61,23 @@ def record(model: nn.Module, *inputs: Any, **named: Any) -> Recording:
         model: any module with recurrent layers in it.
         inputs, named: what the model is called with.
     """
-    with torch.no_grad(), watched(model) as (ours, layers):
-        return Recording(ours(*inputs, **named), layers)
+    ours = prepared(model)
+    layers: dict[str, LayerTrace] = {}
+    with torch.no_grad(), replaced({layer: _noting(layer, name, layers) for name, layer in recurrent_layers(ours)}):
+        output = ours(*inputs, **named)
+    return Recording(output, layers)
 
 
 @contextmanager
-def watched(model: nn.Module) -> Iterator[tuple[nn.Module, dict[str, LayerTrace]]]:
-    """A model like this one, in evaluation, whose recurrent layers note what they do when it is called."""
-    ours = prepared(model)
-    layers: dict[str, LayerTrace] = {}
-    for name, layer in recurrent_layers(ours):
-        vars(layer)["forward"] = _noting(layer, name, layers)
-    yield ours, layers
+def replaced(forwards: Mapping[Recurrent, Callable[..., Any]]) -> Iterator[None]:
+    """Let layers run something else for a while; what they have noted is free again as soon as nobody needs it."""
+    for layer, forward in forwards.items():
+        vars(layer)["forward"] = forward
+    try:
+        yield
+    finally:
+        for layer in forwards:
+            del vars(layer)["forward"]
 
 
 def prepared(model: nn.Module) -> nn.Module:

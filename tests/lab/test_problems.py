@@ -58,12 +58,9 @@ def test_the_right_answers_have_no_error_and_no_loss(name: str) -> None:
     assert problem.errors(right, batch).tolist() == pytest.approx([0.0] * 20, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_lies_past_the_end_of_a_sequence_is_not_judged(name: str) -> None:
-    problem = made(name)
+def test_what_lies_past_the_end_of_a_string_is_not_judged() -> None:
+    problem = made("reber")  # the only task with an answer at every step and sequences of different lengths
     batch = problem.batch(30, generator())
-    if problem.at_end or bool((batch.lengths == len(batch.x)).all()):
-        pytest.skip("all sequences are of one length, or only their end is judged")
     answer = torch.randn(*batch.x.shape[:2], problem.outputs, generator=generator(1))
     past = torch.arange(len(batch.x))[:, None] >= batch.lengths
     other = torch.where(past[..., None], torch.randn(answer.shape, generator=generator(2)), answer)

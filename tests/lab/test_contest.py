@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from holdfast.lab import CONTESTANTS, PROBLEMS, Recipe
-from holdfast.lab.contest import ContestError, Entry, Plan, Record, attempt, check, hold, standings, to_dict
+from holdfast.lab.contest import ContestError, Entry, Plan, Record, check, hold, standings, to_dict, tried
 from holdfast.lab.pictures import contest_page, success_by_lag
 
 TINY = Recipe(sequences=48, units=4, batch_size=8, check_every=16)
@@ -89,7 +89,7 @@ def test_the_time_is_shared_and_what_runs_out_of_it_says_so(tmp_path: Path) -> N
 
 
 def test_a_task_is_learned_when_fresh_sequences_are_answered() -> None:
-    record = attempt("distractors", Entry("lstm", 5, 1), Recipe(sequences=20_000, units=16))
+    record = tried("distractors", Entry("lstm", 5, 1), Recipe(sequences=20_000, units=16))
     assert record.solved
     assert record.sequences < 20_000
     assert record.wrong <= 3
@@ -98,7 +98,7 @@ def test_a_task_is_learned_when_fresh_sequences_are_answered() -> None:
 
 
 def test_what_cannot_learn_has_not_learned() -> None:
-    record = attempt("distractors", Entry("lstm", 5, 1), Recipe(sequences=2000, units=16, learning_rate=1e-9))
+    record = tried("distractors", Entry("lstm", 5, 1), Recipe(sequences=2000, units=16, learning_rate=1e-9))
     assert not record.solved
     assert record.wrong == record.tested
 
@@ -106,7 +106,7 @@ def test_what_cannot_learn_has_not_learned() -> None:
 def test_threads_and_the_global_generator_are_left_as_they_were() -> None:
     torch.set_num_threads(2)
     before = torch.get_rng_state()
-    attempt("order", Entry("lstm", 10, 0), TINY)
+    tried("order", Entry("lstm", 10, 0), TINY)
     assert torch.get_num_threads() == 2
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -114,7 +114,7 @@ def test_threads_and_the_global_generator_are_left_as_they_were() -> None:
 @pytest.mark.parametrize("who", CONTESTANTS)
 @pytest.mark.parametrize("norm", [False, True])
 def test_every_contestant_learns_from_sequences(who: str, norm: bool) -> None:
-    record = attempt("adding", Entry(who, 4, 0), Recipe(sequences=600, units=8, check_every=200, norm=norm))
+    record = tried("adding", Entry(who, 4, 0), Recipe(sequences=600, units=8, check_every=200, norm=norm))
     assert record.curve[-1][1] < record.curve[0][1]
 
 
@@ -153,8 +153,8 @@ def made_up(solved: bool, sequences: int, seed: int) -> Record:
 
 
 def test_standings_count_the_seeds_and_tell_the_median() -> None:
-    tried = [made_up(True, 300, 0), made_up(True, 100, 1), made_up(False, 900, 2), made_up(True, 500, 3)]
-    (found,) = standings(tried)
+    records = [made_up(True, 300, 0), made_up(True, 100, 1), made_up(False, 900, 2), made_up(True, 500, 3)]
+    (found,) = standings(records)
     assert (found.solved, found.seeds, found.sequences, found.most, found.seen) == (3, 4, 300, 500, 900)
     assert found.wrong == pytest.approx(0.05)
     assert found.seconds == 8

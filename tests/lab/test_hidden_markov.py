@@ -4,7 +4,7 @@ import torch
 from torch import Generator
 
 from holdfast.lab import PROBLEMS
-from holdfast.lab.contest import Entry, attempt
+from holdfast.lab.contest import Entry, tried
 from holdfast.lab.hidden_markov import HiddenMarkov
 from holdfast.lab.problem import Recipe
 
@@ -48,9 +48,9 @@ def test_more_learning_makes_it_better() -> None:
 
 
 def test_it_learns_a_short_task_and_says_after_how_many_sequences() -> None:
-    record = attempt("noise-free", Entry("hmm", 3, 0), Recipe(sequences=20_000))
+    record = tried("noise-free", Entry("hmm", 3, 0), Recipe(sequences=20_000))
     assert record.solved
     assert 500 <= record.sequences < 20_000
     assert record.sequences % 500 == 0
-    again = attempt("noise-free", Entry("hmm", 3, 0), Recipe(sequences=20_000))
+    again = tried("noise-free", Entry("hmm", 3, 0), Recipe(sequences=20_000))
     assert again.curve == record.curve

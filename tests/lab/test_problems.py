@@ -53,8 +53,7 @@ def test_the_right_answers_have_no_error_and_no_loss(name: str) -> None:
     problem = made(name)
     batch = problem.batch(20, generator())
     right = certain(batch, problem)
-    if name != "no-regularity":  # there what lies between cannot be known, and costs
-        assert problem.loss(right, batch).item() == pytest.approx(0, abs=1e-5)
+    assert problem.loss(right, batch).item() == pytest.approx(0, abs=1e-5)
     assert problem.errors(right, batch).tolist() == pytest.approx([0.0] * 20, abs=1e-5)
 
 

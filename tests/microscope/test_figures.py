@@ -70,6 +70,20 @@ def test_equal_ratios_are_equally_far_apart_on_a_logarithmic_axis() -> None:
     assert {"0.001", "0.01", "0.1", "1"} <= set(texts(chart))
 
 
+def test_the_horizontal_axis_can_be_logarithmic_too() -> None:
+    chart = line_chart([Series("a", [10, 100, 1000], [0, 1, 2])], log_x=True, **LABELS)
+    [[a, b, c]] = lines(chart)
+    assert b[0] - a[0] == pytest.approx(c[0] - b[0], abs=0.2)
+    assert {"10", "100", "1000"} <= set(texts(chart))
+
+
+def test_the_ends_of_the_vertical_axis_can_be_given() -> None:
+    [[a, b]] = lines(line_chart([Series("a", [0, 1], [0.25, 0.5])], y_limits=(0, 1), **LABELS))
+    [[low, high]] = lines(line_chart([Series("a", [0, 1], [0, 1])], **LABELS))
+    assert a[1] == pytest.approx(low[1] + (high[1] - low[1]) / 4, abs=0.2)
+    assert b[1] == pytest.approx((low[1] + high[1]) / 2, abs=0.2)
+
+
 def test_a_line_breaks_where_a_value_is_missing() -> None:
     x, y = [0, 1, 2, 3, 4, 5], [1.0, 2.0, NAN, 3.0, float("inf"), 4.0]
     chart = line_chart([Series("a", x, y)], **LABELS)

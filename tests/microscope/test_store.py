@@ -81,6 +81,8 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         traces.raw("l0.c")
     with pytest.raises(MicroscopeError, match="the range must lie within the 30 steps; got 25 to 31"):
         traces.find("l0.h", 25, 31)
+    with pytest.raises(MicroscopeError, match="the range must lie within the 30 steps; got -2 to 5"):
+        traces.find("l0.h", -2, 5, units=[0])
     with pytest.raises(MicroscopeError, match=r"no unit is above 0\.5 all through 3 to 9; lower the threshold"):
         traces.find("l0.h", 3, 9, threshold=0.5)
     with pytest.raises(MicroscopeError, match=r"there is no series 'f' in l0; there are h"):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional, get_args
 
 import typer
 from rich import box
@@ -18,12 +18,13 @@ from rich.table import Table
 from holdfast.lab import CONTESTANTS, HMM, PROBLEMS, Recipe
 from holdfast.lab.contest import ContestError, Plan, Record, hold, standings, to_dict
 from holdfast.lab.pictures import HEADINGS, cells, contest_page
+from holdfast.lab.problem import Start
 from holdfast.training import nearest, write_atomically
 
 from .errors import Refused, Screen, Stopped
 
 REPORT = "report.html"
-_STARTS = ("keep", "chrono", "forget", "pytorch")
+_STARTS = get_args(Start)
 
 
 def lab(
@@ -53,8 +54,14 @@ def lab(
         int, typer.Option("--workers", min=0, metavar="N", help="Trials at once; 0: as many as there are cores.")
     ] = 0,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Its folder; a stopped contest goes on there.")
-    ] = Path("holdfast-lab"),
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Its folder; a stopped contest goes on there. [default: holdfast-lab/TASK]",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress and no result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -63,7 +70,7 @@ def lab(
     given: dict[str, Any] = {"sequences": sequences, "units": units, "learning_rate": learning_rate}
     recipe = replace(plan.recipe, **{name: value for name, value in given.items() if value})
     plan = replace(plan, recipe=replace(recipe, start=_one_of("start", start, _STARTS), norm=norm))
-    folder = out / plan.task if out == Path("holdfast-lab") else out
+    folder = out or Path("holdfast-lab", plan.task)
     try:
         records = _held(plan, folder, workers or _cores(), minutes or math.inf, quiet or as_json)
     except KeyboardInterrupt:

@@ -21,10 +21,10 @@ from holdfast.extras import require
 from holdfast.training import write_atomically
 
 from .contestants import CONTESTANTS, HMM, Reader, initialised
-from .hidden_markov import learn_states
+from .hidden_markov import HiddenMarkov
 from .problem import Problem, Recipe
 from .registry import PROBLEMS
-from .trial import learn
+from .trial import Network, Pupil, attempt
 
 CONTEST, TRIALS = "contest.json", "trials.jsonl"
 
@@ -102,31 +102,27 @@ class Plan:
         return PROBLEMS[self.task](lag)
 
 
-def attempt(task: str, entry: Entry, recipe: Recipe, deadline: float = math.inf) -> Record:
+def tried(task: str, entry: Entry, recipe: Recipe, seconds: float = math.inf) -> Record:
     """Let one contestant try, on one thread: the same bits whatever else the machine does.
 
-    >>> record = attempt("order", Entry("gru", 10, 0), Recipe(sequences=64, check_every=32))
+    >>> record = tried("order", Entry("gru", 10, 0), Recipe(sequences=64, check_every=32))
     >>> record.solved, record.sequences, len(record.curve)
     (False, 64, 3)
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _attempt(PROBLEMS[task](entry.lag), entry, recipe, deadline)
+        return _tried(PROBLEMS[task](entry.lag), entry, recipe, seconds)
     finally:
         torch.set_num_threads(threads)
 
 
-def _attempt(problem: Problem, entry: Entry, recipe: Recipe, deadline: float) -> Record:
+def _tried(problem: Problem, entry: Entry, recipe: Recipe, seconds: float) -> Record:
     seeds = torch.randint(2**62, (4,), generator=torch.Generator().manual_seed(entry.seed)).tolist()
     of_problem, of_weights, of_training, of_judging = (torch.Generator().manual_seed(seed) for seed in seeds)
     problem.prepare(of_problem)
-    if entry.contestant == HMM:
-        found = learn_states(problem, recipe, entry.seed, of_training, of_judging, deadline)
-    else:
-        make, lag = CONTESTANTS[entry.contestant].make, problem.lag or problem.usual_length
-        model = initialised(lambda: Reader(problem, lambda n: make(n, lag, recipe)), of_weights)
-        found = learn(model, problem, recipe, of_training, of_judging, deadline)
+    pupil = _pupil(problem, entry, recipe, of_weights)
+    found = attempt(pupil, problem, recipe, of_training, of_judging, seconds)
     return Record(
         **asdict(entry),
         solved=found.solved,
@@ -138,6 +134,14 @@ def _attempt(problem: Problem, entry: Entry, recipe: Recipe, deadline: float) ->
         curve=[(point.sequences, point.error) for point in found.curve],
         out_of_time=found.out_of_time,
     )
+
+
+def _pupil(problem: Problem, entry: Entry, recipe: Recipe, of_weights: torch.Generator) -> Pupil:
+    if entry.contestant == HMM:
+        return HiddenMarkov(problem, entry.seed)
+    make, lag = CONTESTANTS[entry.contestant].make, problem.lag or problem.usual_length
+    model = initialised(lambda: Reader(problem, lambda inputs: make(inputs, lag, recipe)), of_weights)
+    return Network(model, problem, recipe)
 
 
 def check(plan: Plan) -> None:
@@ -184,7 +188,7 @@ def hold(
     left = [entry for entry in wanted if entry not in done]
     records = [record for record in records if record.entry in set(wanted)]
     with (folder / TRIALS).open("a", encoding="utf-8") as file:
-        for record in _tried(plan, left, workers, minutes):
+        for record in _all_tried(plan, left, workers, minutes):
             file.write(json.dumps(asdict(record)) + "\n")
             file.flush()
             records.append(record)
@@ -229,7 +233,7 @@ def _whole_lines(path: Path) -> list[Record]:
     return found
 
 
-def _tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -> Iterator[Record]:
+def _all_tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -> Iterator[Record]:
     """The records of entries as they are there."""
     ends = time.monotonic() + 60 * minutes
 
@@ -238,7 +242,7 @@ def _tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -
 
     if workers == 1 or len(entries) < 2:
         for k, entry in enumerate(entries):
-            yield attempt(plan.task, entry, plan.recipe, share(len(entries) - k))
+            yield tried(plan.task, entry, plan.recipe, share(len(entries) - k))
         return
     # A fresh interpreter for each: a process that has started threads must not be forked.
     fresh = multiprocessing.get_context("spawn")
@@ -248,14 +252,14 @@ def _tried(plan: Plan, entries: Sequence[Entry], workers: int, minutes: float) -
             while queue or running:
                 while queue and len(running) < workers:
                     left = share(len(queue) + len(running))
-                    running.add(pool.submit(attempt, plan.task, queue.pop(0), plan.recipe, left))
+                    running.add(pool.submit(tried, plan.task, queue.pop(0), plan.recipe, left))
                 ready, running = wait(running, return_when=FIRST_COMPLETED)
                 for one in ready:
                     yield one.result()
         except BrokenProcessPool:
             raise ContestError("a trial was ended from outside, perhaps for want of memory") from None
         except BaseException:
-            for process in list(pool._processes.values()):
+            for process in list(pool._processes.values()):  # there is no public way to stop what is running
                 process.terminate()
             raise
 
@@ -295,8 +299,8 @@ class Standing:
 def standings(records: Iterable[Record]) -> list[Standing]:
     """The records by contestant and lag, in the order in which they come.
 
-    >>> tried = [attempt("order", Entry("gru", 10, seed), Recipe(sequences=32, check_every=32)) for seed in (0, 1)]
-    >>> [(s.contestant, s.lag, s.solved, s.seeds, s.seen) for s in standings(tried)]
+    >>> records = [tried("order", Entry("gru", 10, seed), Recipe(sequences=32, check_every=32)) for seed in (0, 1)]
+    >>> [(s.contestant, s.lag, s.solved, s.seeds, s.seen) for s in standings(records)]
     [('gru', 10, 0, 2, 32)]
     """
     groups: dict[tuple[str, int], list[Record]] = {}

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 
 from holdfast.extras import require
 
-from .problem import Batch, Problem, Recipe
-from .trial import JUDGED, TESTED, Outcome, Point, judge, passes
+from .problem import Batch, Problem
 
-CHUNK = 500  # sequences of one step of expectation maximisation
 PRIOR = 1e-3  # counts that no probability becomes 0 by
 UNEVEN = 0.3  # of the Dirichlet distribution that it starts from
 LEAST = 1e-30  # a probability below is as good as none
@@ -39,6 +34,8 @@ class HiddenMarkov:
         problem: a task of symbols.
         seed: of what it starts from.
     """
+
+    batch_size = 500  # of one step of expectation maximisation
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem = problem
@@ -91,28 +88,3 @@ def _distributions(draw: np.random.Generator, count: int, size: int) -> NDArray[
     """Random distributions, (count, size), uneven ones: from nearly even ones the states hardly ever part."""
     found = draw.dirichlet(np.full(size, UNEVEN), count) + PRIOR / size
     return found / found.sum(1, keepdims=True)
-
-
-def learn_states(
-    problem: Problem,
-    recipe: Recipe,
-    seed: int,
-    training: Generator,
-    judging: Generator,
-    deadline: float = math.inf,
-    progress: Callable[[int, float], None] | None = None,
-) -> Outcome:
-    """Learn until the task counts as learned, each step of expectation maximisation on fresh sequences."""
-    model, started, seen, curve = HiddenMarkov(problem, seed), time.perf_counter(), 0, []
-    solved = late = False
-    while not (solved or late or seen >= recipe.sequences):
-        model.learn(problem.batch(CHUNK, training))
-        seen += CHUNK
-        score = judge(model, problem, judging, min(JUDGED, problem.checked))
-        curve.append(Point(seen, score.error))
-        solved = passes(model, problem, judging, score)
-        late = time.perf_counter() - started > deadline
-        if progress is not None:
-            progress(seen, score.error)
-    seconds = time.perf_counter() - started
-    return Outcome(solved, seen, seconds, judge(model, problem, judging, TESTED), curve, late and not solved)

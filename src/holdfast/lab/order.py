@@ -35,11 +35,6 @@ class TemporalOrder(SymbolProblem):
     places: ClassVar[tuple[tuple[float, float], ...]] = ((0.1, 0.2), (0.5, 0.6))
     _BEGINNING, _END, _NOISE, _FIRST = 0, 1, 2, 6
 
-    @property
-    def guessing(self) -> float:
-        """One of four."""
-        return torch.log(torch.tensor(float(self.outputs))).item()
-
     def batch(self, size: int, generator: Generator) -> Batch:
         """Sequences, and the number of each one's case: X and Y are the digits 0 and 1, the first place first."""
         lengths = whole_numbers(self.lag, round(1.1 * self.lag), size, generator)

@@ -105,7 +105,8 @@ def cells(standing: Standing) -> list[str]:
 def _settings(plan: Plan) -> list[tuple[str, list[str]]]:
     names = {who: CONTESTANTS[who].summary for who in plan.contestants if who in CONTESTANTS}
     if HMM in plan.contestants:
-        names[HMM] = f"a hidden Markov model of {plan.problem(plan.lags[0]).states} states, by expectation maximisation"
+        states = " or ".join(dict.fromkeys(str(plan.problem(lag).states) for lag in plan.lags))
+        names[HMM] = f"a hidden Markov model of {states} states, by expectation maximisation"
     recipe = plan.recipe
     return [
         *((who, [what]) for who, what in names.items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
@@ -9,6 +10,8 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+Start = Literal["keep", "chrono", "forget", "pytorch"]
 
 
 class Batch(NamedTuple):
@@ -25,7 +28,8 @@ class Batch(NamedTuple):
     lengths: Tensor
 
 
-class Score(NamedTuple):
+@dataclass(frozen=True)
+class Score:
     """What became of some sequences.
 
     Attributes:
@@ -38,7 +42,7 @@ class Score(NamedTuple):
     tested: int
     error: float
 
-    def __add__(self, other: Score) -> Score:  # type: ignore[override]
+    def __add__(self, other: Score) -> Score:
         """Both together."""
         tested = self.tested + other.tested
         total = self.error * self.tested + other.error * other.tested
@@ -69,7 +73,7 @@ class Recipe:
     learning_rate: float = 0.005
     clip: float = 1.0
     norm: bool = True
-    start: Literal["keep", "chrono", "forget", "pytorch"] = "keep"
+    start: Start = "keep"
     check_every: int = 1000
 
 
@@ -90,7 +94,7 @@ class Problem(ABC):
         checked: how many fresh sequences must be answered correctly for the task to count as learned.
         criterion: in words, when a sequence is answered correctly.
         recipe: how it is learned where nothing else is asked for.
-        states: how many a hidden Markov model gets: more than suffice if it finds the right ones.
+        states: how many a hidden Markov model gets: more than suffice if it finds the right ones, where 256 suffice.
         lag: how long something must be remembered; each task says what it counts.
         usual_length: how long sequences are, where no lag says so.
     """
@@ -176,6 +180,11 @@ class SymbolProblem(Problem):
 
     measure: ClassVar[str] = "nats"
     within: ClassVar[float]
+
+    @property
+    def guessing(self) -> float:
+        """Of answering at random."""
+        return math.log(self.outputs)
 
     def judged(self, batch: Batch) -> Tensor:
         """Which answers count, (B,) or (T, B)."""

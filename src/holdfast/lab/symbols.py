@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -41,7 +42,7 @@ class NoiseFree(SymbolProblem):
     @property
     def guessing(self) -> float:
         """All others are certain, the last is a coin."""
-        return torch.log(torch.tensor(2.0)).item() / self.lag
+        return math.log(2) / self.lag
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """Sequences of p symbols, and the p that follow them."""
@@ -73,7 +74,7 @@ class NoRegularity(NoiseFree):
     @property
     def guessing(self) -> float:
         """A coin at the last step."""
-        return torch.log(torch.tensor(2.0)).item()
+        return math.log(2)
 
     def judged(self, batch: Batch) -> Tensor:
         """The last step of each."""
@@ -107,11 +108,6 @@ class Distractors(SymbolProblem):
         super().__init__(lag)
         self.symbols = 4 + self.distractors
 
-    @property
-    def guessing(self) -> float:
-        """A coin."""
-        return torch.log(torch.tensor(2.0)).item()
-
     def batch(self, size: int, generator: Generator) -> Batch:
         """Sequences, and which of the two each held."""
         more = torch.empty(size).geometric_(0.1, generator=generator).long() - 1  # how many more distractors
@@ -142,11 +138,6 @@ class CopyMemory(SymbolProblem):
     symbols, outputs = 10, 8
     states = MOST_STATES
     _KEPT, _BLANK, _SIGN = 10, 8, 9
-
-    @property
-    def guessing(self) -> float:
-        """One of eight for each of the ten."""
-        return torch.log(torch.tensor(8.0)).item()
 
     def judged(self, batch: Batch) -> Tensor:
         """The last ten steps."""
@@ -191,11 +182,6 @@ class Parity(SymbolProblem):
     within: ClassVar[float] = 0.5
     symbols, outputs = 2, 2
     states = 8  # 4 suffice
-
-    @property
-    def guessing(self) -> float:
-        """A coin."""
-        return torch.log(torch.tensor(2.0)).item()
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """Bits, and whether they are odd; short sequences are what a long one is learned by."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -29,7 +29,7 @@ class Point:
     error: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What became of a trial.
 
@@ -46,8 +46,8 @@ class Outcome:
     sequences: int
     seconds: float
     test: Score
-    curve: list[Point] = field(default_factory=list)
-    out_of_time: bool = False
+    curve: list[Point]
+    out_of_time: bool
 
 
 def judge(model: Callable[[Batch], Tensor], problem: Problem, generator: Generator, count: int) -> Score:
@@ -70,34 +70,69 @@ def passes(model: Callable[[Batch], Tensor], problem: Problem, generator: Genera
     return problem.passed(first + judge(model, problem, generator, rest))
 
 
-def learn(
-    model: nn.Module,
-    problem: Problem,
-    recipe: Recipe,
-    training: Generator,
-    judging: Generator,
-    deadline: float = math.inf,
-    progress: Callable[[int, float], None] | None = None,
+class Pupil(Protocol):
+    """Who can learn: a network, or a hidden Markov model."""
+
+    batch_size: int
+
+    def learn(self, batch: Batch) -> None:
+        """One step on some sequences, `batch_size` of them."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The answers, as `Problem.loss` takes them."""
+
+
+class Network:
+    """A network that learns by a recipe.
+
+    Args:
+        model: it, which is trained in place.
+        problem: what it is to learn.
+        recipe: how.
+    """
+
+    def __init__(self, model: nn.Module, problem: Problem, recipe: Recipe) -> None:
+        self.model, self.problem, self.recipe = model, problem, recipe
+        self.batch_size = recipe.batch_size
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
+
+    def learn(self, batch: Batch) -> None:
+        """One step of the optimiser."""
+        self.optimiser.zero_grad()
+        self.problem.loss(self(batch), batch).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimiser.step()
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The model's answers."""
+        answer: Tensor = self.model(batch)
+        return answer
+
+
+def attempt(
+    pupil: Pupil, problem: Problem, recipe: Recipe, training: Generator, judging: Generator, seconds: float
 ) -> Outcome:
-    """Train until `problem.checked` fresh sequences pass, the weights frozen; looked at every `check_every`."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
-    started, seen, curve, solved = time.perf_counter(), 0, [], False
+    """Learn until `problem.checked` fresh sequences pass, or until it has seen enough or the time is over.
+
+    Args:
+        pupil: who learns.
+        problem: the task.
+        recipe: says how many sequences are enough, and how often is looked whether the task has been learned.
+        training: draws the sequences to learn from.
+        judging: draws those to be judged by.
+        seconds: the time.
+    """
+    started, seen, curve = time.perf_counter(), 0, []
     while True:
-        first = judge(model, problem, judging, min(JUDGED, problem.checked))
+        first = judge(pupil, problem, judging, min(JUDGED, problem.checked))
         curve.append(Point(seen, first.error))
-        if progress is not None:
-            progress(seen, first.error)
-        solved = passes(model, problem, judging, first)
-        late = time.perf_counter() - started > deadline
+        solved = passes(pupil, problem, judging, first)
+        late = time.perf_counter() - started > seconds
         if solved or late or seen >= recipe.sequences:
             break
         until = min(seen + recipe.check_every, recipe.sequences)
         while seen < until:
-            batch = problem.batch(recipe.batch_size, training)
-            optimiser.zero_grad()
-            problem.loss(model(batch), batch).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimiser.step()
-            seen += recipe.batch_size
-    seconds = time.perf_counter() - started
-    return Outcome(solved, seen, seconds, judge(model, problem, judging, TESTED), curve, late and not solved)
+            pupil.learn(problem.batch(pupil.batch_size, training))
+            seen += pupil.batch_size
+    taken = time.perf_counter() - started
+    return Outcome(solved, seen, taken, judge(pupil, problem, judging, TESTED), curve, late and not solved)

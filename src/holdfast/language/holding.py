@@ -68,7 +68,7 @@ def with_holding(program: Program, name: str) -> Program:
 
     def moved(index: int) -> int:
         """Where what was a node's now is: the held value stands for the value."""
-        return target + by if index == target else index + by if index > target else index
+        return index + by if index >= target else index
 
     after = tuple(node._replace(args=tuple(map(moved, node.args))) for node in program.nodes[target + 1 :])
     return replace(

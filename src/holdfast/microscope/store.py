@@ -71,19 +71,23 @@ class Traces:
 
     def values(self, name: str, units: Sequence[int] | slice, start: int, stop: int) -> NDArray[np.float32]:
         """Some units over some steps, (units, steps), to within 1/255 of the range of the series."""
-        raw, (low, high) = self.raw(name), self._limits.get(name, (0.0, 0.0))
+        raw = self.raw(name)
+        low, high = self._limits[name]
         return low + raw[units, start:stop].astype(np.float32) * np.float32((high - low) / LEVELS)
 
-    def level(self, name: str, value: float) -> float:
+    def _level(self, name: str, value: float) -> float:
         """What a value is as a byte."""
         low, high = self._limits[name]
         return (value - low) / (high - low) * LEVELS
 
-    def on(self, name: str, start: int, stop: int, threshold: float) -> list[int]:
-        """The units that are above a threshold all through some steps."""
+    def _check(self, start: int, stop: int) -> None:
         if not 0 <= start < stop <= self.steps:
             raise MicroscopeError(f"the range must lie within the {self.steps:,} steps; got {start} to {stop}")
-        above = self.raw(name)[:, start:stop] > self.level(name, threshold)
+
+    def on(self, name: str, start: int, stop: int, threshold: float) -> list[int]:
+        """The units that are above a threshold all through some steps."""
+        self._check(start, stop)
+        above = self.raw(name)[:, start:stop] > self._level(name, threshold)
         return np.flatnonzero(above.all(1)).tolist()
 
     def find(
@@ -107,6 +111,7 @@ class Traces:
         Raises:
             MicroscopeError: there is no such series or range, or no unit is on in it.
         """
+        self._check(start, stop)
         wanted = self.on(name, start, stop, threshold) if units is None else list(units)
         if not wanted:
             raise MicroscopeError(f"no unit is above {threshold:g} all through {start} to {stop}; lower the threshold")
@@ -118,7 +123,7 @@ class Traces:
 
     def _counts(self, name: str, units: Sequence[int], threshold: float) -> NDArray[np.int32]:
         """How many of some units are on at each step."""
-        raw, level = self.raw(name), self.level(name, threshold)
+        raw, level = self.raw(name), self._level(name, threshold)
         counts = np.zeros(self.steps, np.int32)
         for first in range(0, len(units), LEVELS):  # as many as a byte can count: bytes are added four times as fast
             some = np.zeros(self.steps, np.uint8)

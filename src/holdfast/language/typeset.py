@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from .operations import OPERATIONS
 from .program import MAIN_WEIGHT, Program
 
 _CLOSED = 9  # binds more tightly than any operator
+_MARK = re.compile("\ue000(\\d+)\ue001|\ue002")  # the beginning of a value, with its node, or its end
 
 
 def equations(program: Program) -> list[str]:
@@ -39,6 +43,83 @@ def latex(program: Program) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
+@dataclass(frozen=True)
+class Part:
+    """A piece of an equation.
+
+    Attributes:
+        text: as `equations` writes it.
+        node: the node of the program whose value this is; None for what is between values.
+    """
+
+    text: str
+    node: int | None = None
+
+
+def equation_parts(program: Program) -> list[list[Part]]:
+    """The equations in pieces, so that the numbers of a step can be put in the place of each value.
+
+    What is summed from inputs and recurrent products is one value.
+
+    >>> from holdfast.language import Cell, tanh, trace
+    >>> class Elman(Cell):
+    ...     gates = ("h",)
+    ...     def step(self, gate, state):
+    ...         return tanh(gate.h)
+    >>> [part.text for part in equation_parts(trace(Elman()))[0]]
+    ['h[t]', ' = tanh(', 'W_h x[t] + U_h h[t-1] + b_h', ')']
+    """
+    return [_parts(line) for line in _Marker(program, latex=False).lines()]
+
+
+def _parts(line: str) -> list[Part]:
+    """The pieces of a marked line; a value within a value is a part of that one's text."""
+    found, keys, begin = [], [], 0
+    texts = [""]
+    for mark in _MARK.finditer(line):
+        texts[-1] += line[begin : mark.start()]
+        begin = mark.end()
+        if mark[1] is not None:
+            keys.append(mark[1])
+        else:
+            key = keys.pop()
+        if len(keys) == (mark[1] is not None):  # an outermost value begins or ends
+            text = texts.pop()
+            if text:
+                found.append(Part(text, None if mark[1] is not None else int(key)))
+            texts.append("")
+    rest = texts[-1] + line[begin:]
+    return [*found, Part(rest)] if rest else found
+
+
+def gate_sums(program: Program) -> set[int]:
+    """The nodes that are a gate's W x + U h + b."""
+    nodes = program.nodes
+    return {
+        index
+        for index, node in enumerate(nodes)
+        if node.op == "add" and [nodes[a].op for a in node.args] == ["input", "product"]
+        if nodes[node.args[1]].label == f"{MAIN_WEIGHT} {nodes[node.args[0]].label}"
+    }
+
+
+def layer_normed(program: Program, index: int) -> int | None:
+    """What a node normalises, if it is (x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)."""
+    nodes = program.nodes
+
+    def args_of(node: int, op: str) -> tuple[int, ...]:
+        return nodes[node].args if nodes[node].op == op else (-1, -1)
+
+    centred, root = args_of(index, "div")
+    if centred < 0 or nodes[root].op != "sqrt" or nodes[centred].op != "sub":
+        return None
+    x, mean = nodes[centred].args
+    variance, _ = args_of(nodes[root].args[0], "add")
+    if variance < 0 or nodes[variance].op != "mean" or nodes[mean] != nodes[variance]._replace(args=(x,)):
+        return None
+    return x if args_of(nodes[variance].args[0], "mul") == (centred, centred) else None
+
+
 class _Writer:
     """Writes each named node as one equation; what has no name is written where it is used."""
 
@@ -46,13 +127,7 @@ class _Writer:
         self.program = program
         self.latex = latex
         self.names = {index: name for name, index in program.names}
-        nodes = program.nodes
-        self.sums = {
-            index
-            for index, node in enumerate(nodes)
-            if node.op == "add" and [nodes[a].op for a in node.args] == ["input", "product"]
-            if nodes[node.args[1]].label == f"{MAIN_WEIGHT} {nodes[node.args[0]].label}"
-        }
+        self.sums = gate_sums(program)
 
     def lines(self) -> list[str]:
         defined = [i for i in sorted(self.names) if self.program.nodes[i].args or self.program.nodes[i].op == "const"]
@@ -77,7 +152,7 @@ class _Writer:
 
     def expression(self, index: int) -> tuple[str, int]:
         node = self.program.nodes[index]
-        normalised = self.layer_normed(index)
+        normalised = layer_normed(self.program, index)
         if normalised is not None:
             inner = self.written(normalised, 0)
             return (rf"\operatorname{{LN}}({inner})" if self.latex else f"LN({inner})"), _CLOSED
@@ -92,22 +167,6 @@ class _Writer:
             written = [self.written(a, place) for a, place in zip(node.args, places)]
             return template.format(*written), _CLOSED if closed else operation.binding
         return self.leaf(index)
-
-    def layer_normed(self, index: int) -> int | None:
-        """What a node normalises, if it is (x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)."""
-        nodes = self.program.nodes
-
-        def args_of(node: int, op: str) -> tuple[int, ...]:
-            return nodes[node].args if nodes[node].op == op else (-1, -1)
-
-        centred, root = args_of(index, "div")
-        if centred < 0 or nodes[root].op != "sqrt" or nodes[centred].op != "sub":
-            return None
-        x, mean = nodes[centred].args
-        variance, _ = args_of(nodes[root].args[0], "add")
-        if variance < 0 or nodes[variance].op != "mean" or nodes[mean] != nodes[variance]._replace(args=(x,)):
-            return None
-        return x if args_of(nodes[variance].args[0], "mul") == (centred, centred) else None
 
     def leaf(self, index: int) -> tuple[str, int]:
         node = self.program.nodes[index]
@@ -160,6 +219,27 @@ class _Writer:
 
     def symbol(self, letter: str, below: str) -> str:
         return f"{letter}_{{{below}}}" if self.latex else f"{letter}_{below}"
+
+
+class _Marker(_Writer):
+    """Writes plain text in which every value is marked with its node."""
+
+    def now(self, name: str) -> str:
+        named = dict(self.program.names)
+        results = dict(zip(self.program.states, self.program.results))
+        index = named.get(name, results.get(name))
+        return super().now(name) if index is None else _marked(index, super().now(name))
+
+    def expression(self, index: int) -> tuple[str, int]:
+        text, binding = super().expression(index)
+        node = self.program.nodes[index]
+        if index in self.sums or node.op in ("input", "product", "state"):
+            return _marked(index, text), binding
+        return text, binding
+
+
+def _marked(node: int, text: str) -> str:
+    return f"\ue000{node}\ue001{text}\ue002"
 
 
 def _latex_name(name: str) -> str:

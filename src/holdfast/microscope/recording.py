@@ -61,7 +61,11 @@ def record(model: nn.Module, *inputs: Any, **named: Any) -> Recording:
         model: any module with recurrent layers in it.
         inputs, named: what the model is called with.
     """
-    ours = prepared(model)
+    return recorded(prepared(model), *inputs, **named)
+
+
+def recorded(ours: nn.Module, *inputs: Any, **named: Any) -> Recording:
+    """The same of a model that has been prepared."""
     layers: dict[str, LayerTrace] = {}
     with torch.no_grad(), replaced({layer: _noting(layer, name, layers) for name, layer in recurrent_layers(ours)}):
         output = ours(*inputs, **named)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.data import Told, untold
+from holdfast.microscope.subject import Subject
 from holdfast.training import (
     MODEL,
     DamagedFile,
@@ -80,6 +81,14 @@ class Fitted:
             RunError: it has changed since.
         """
         return _data(self.task, self.config, self.options, told)
+
+    def subject(self, text: str = "", data: Sequence[str | Path] = (), steps: int = 0) -> Subject:
+        """The model and an input, as the microscope looks at them.
+
+        Raises:
+            RunError: runs of this task cannot be looked at.
+        """
+        raise RunError(f"a run of the task {self.task.name} cannot be looked at")
 
     def evaluate(
         self,

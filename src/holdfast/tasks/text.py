@@ -29,8 +29,9 @@ from holdfast.data import (
 )
 from holdfast.engines.llvm.machine import cache_folder
 from holdfast.layers import Recurrent
-from holdfast.microscope import heat_map
+from holdfast.microscope import Horizon, heat_map, memory_horizon
 from holdfast.microscope.page import figure, section
+from holdfast.microscope.subject import Subject
 from holdfast.models import (
     LanguageModel,
     NGram,
@@ -40,7 +41,7 @@ from holdfast.models import (
     state_tensors,
     write,
 )
-from holdfast.training import Devices, Loss, OptionError, Run, TrainingOptions, Watcher, option, redeclared
+from holdfast.training import Devices, Loss, OptionError, Run, RunError, TrainingOptions, Watcher, option, redeclared
 
 from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
@@ -53,6 +54,8 @@ BLOCK = 1 << 20  # tokens that are looked at together
 SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
 SHOWN_STEPS = 80  # of a picture of gates
 HIDDEN_SHOWN = 60
+SUBJECT_STEPS, HORIZON_STEPS = 1000, 300  # tokens that are looked at, and back from one of them
+GUESSES = 3  # of the next token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +166,60 @@ class TextRun(Fitted):
                 count = len(ids[k]) - 1
                 found[k] = (nats[:count, column].double().sum().item(), count)
         return found
+
+    def subject(self, text: str = "", data: Sequence[str | Path] = (), steps: int = SUBJECT_STEPS) -> Subject:
+        """This model and some text, as the microscope looks at them.
+
+        Args:
+            text: what is read; it goes before `data`.
+            data: files, of which the beginning is read; without it and without text, the run's own validation data.
+            steps: at most so many tokens.
+
+        Raises:
+            RunError: there is no text.
+        """
+        if text:
+            ids = self.encoding.encode(text)
+        elif data:
+            ids = self.task.given(self.facts, paths_of(data), untold).given.ids
+        else:
+            ids = self.data().valid.ids
+        ids = np.asarray(ids[:steps]).astype(np.int64)
+        if not len(ids):
+            raise RunError("there is no text to look at")
+        tokens = torch.from_numpy(ids).unsqueeze(1)  # (T, 1)
+        encoding = self.encoding
+        return Subject(
+            title=f"{self.folder.name}: {self.task.summary}",
+            model=self.model,
+            inputs=(tokens,),
+            pieces=[encoding.text_of(int(k)) for k in ids],
+            horizon=lambda step: self._horizon(tokens, step),
+            guesses=lambda output: self._guesses(output.features),
+            other=lambda typed: self.subject(typed, steps=steps),
+        )
+
+    @torch.no_grad()
+    def _guesses(self, features: Tensor) -> list[list[tuple[str, float]]]:
+        """The likeliest next tokens of each step."""
+        found = []
+        for some in features[:, 0].split(max(1, LANES * STEPS // 16)):
+            most = self.model.log_probabilities(some).exp().topk(min(GUESSES, self.model.vocabulary))
+            for chances, tokens in zip(most.values.tolist(), most.indices.tolist()):
+                found.append([(self.encoding.text_of(k), round(p, 4)) for p, k in zip(chances, tokens)])
+        return found
+
+    def _horizon(self, tokens: Tensor, step: int) -> Horizon:
+        """What the likeliest next token at a step owes to the steps before, as far back as is affordable."""
+        first = max(0, step + 1 - HORIZON_STEPS)
+        with torch.no_grad():
+            state = self.model(tokens[:first]).state if first else None
+        return memory_horizon(
+            self.model,
+            tokens[first : step + 1],
+            state,
+            read=lambda output: self.model.log_probabilities(output.features[-1]).max(),
+        )
 
 
 class _Problem:

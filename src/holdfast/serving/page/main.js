@@ -1,0 +1,144 @@
+// Starts the page: where the numbers come from, the choices at the top, and typing.
+
+import { count, find, layer, on, set, state } from "look/state.js";
+import { setPalettes } from "look/palette.js";
+import { File, Server } from "look/source.js";
+import { startHeat } from "look/heat.js";
+import { startPlaces } from "look/places.js";
+import { startPlots } from "look/plot.js";
+import { startStep } from "look/step.js";
+import { startWords } from "look/words.js";
+
+const TYPING = 400; // milliseconds without a key after which text is read
+
+const embedded = find("data");
+const source = embedded ? new File(JSON.parse(embedded.textContent)) : new Server();
+
+async function start() {
+  startWords();
+  startPlots();
+  startHeat();
+  startStep();
+  startPlaces();
+  startChoices();
+  startTyping();
+  on(["about", "layer", "node"], () => loaded("series", source.series(state.layer, state.node)));
+  on(["about", "layer", "unit"], () => loaded("rows", source.unit(state.layer, state.unit)));
+  const again = () => set({ theme: state.theme + 1 });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  window.addEventListener("resize", again);
+  try {
+    show(await source.about());
+  } catch (error) {
+    find("input-note").textContent = error.message;
+  }
+}
+
+/** Puts what comes later in its place, unless something else has been chosen meanwhile. */
+async function loaded(key, coming) {
+  const { about, layer: wanted, node, unit } = state;
+  try {
+    const value = await coming;
+    const isStill = about === state.about && wanted === state.layer && (key === "series" ? node === state.node : unit === state.unit);
+    if (isStill) set({ [key]: value });
+  } catch (error) {
+    find("said").textContent = error.message;
+  }
+}
+
+/** Shows a view; what was chosen stays chosen where it can. */
+function show(about) {
+  setPalettes(about.palettes);
+  const number = Math.min(state.layer, about.layers.length - 1);
+  const known = about.layers[number];
+  const first = known.series.find((one) => source.has(number, one.node)) ?? known.series[0];
+  const is = state.about !== null && known.series.some((one) => one.node === state.node);
+  const last = about.steps - 1;
+  find("title").textContent = about.title;
+  find("live").hidden = !about.typed;
+  set({
+    about,
+    source,
+    layer: number,
+    node: is ? state.node : first.node,
+    order: state.order in known.orders ? state.order : "number",
+    unit: Math.min(state.unit, known.units - 1),
+    step: last,
+    pinned: last,
+    brush: null,
+    from: 0,
+    to: about.steps,
+    series: null,
+    rows: null,
+    found: [],
+  });
+}
+
+function startChoices() {
+  on(["about"], () => options("layer", state.about.layers.map((one, k) => [k, `${one.name || "the layer"} (${one.cell}, ${count(one.units)} units)`]), state.layer));
+  on(["about", "layer"], () => {
+    options("series", layer().series.map((one) => [one.node, one.name, !source.has(state.layer, one.node)]), state.node);
+    options("order", Object.keys(layer().orders).map((name) => [name, name]), state.order);
+    find("unit").max = layer().units - 1;
+  });
+  on(["unit"], () => (find("unit").value = state.unit));
+  find("choices").addEventListener("submit", (event) => event.preventDefault());
+  find("layer").addEventListener("change", (event) => chooseLayer(Number(event.target.value)));
+  find("series").addEventListener("change", (event) => set({ node: Number(event.target.value) }));
+  find("order").addEventListener("change", (event) => set({ order: event.target.value }));
+  find("unit").addEventListener("change", (event) => {
+    const unit = Math.round(Number(event.target.value));
+    set({ unit: Math.max(0, Math.min(layer().units - 1, unit || 0)) });
+    event.target.value = state.unit;
+  });
+}
+
+function chooseLayer(number) {
+  const known = state.about.layers[number];
+  const name = layer().series.find((one) => one.node === state.node)?.name;
+  const same = known.series.find((one) => one.name === name) ?? known.series[0];
+  set({
+    layer: number,
+    node: same.node,
+    order: state.order in known.orders ? state.order : "number",
+    unit: Math.min(state.unit, known.units - 1),
+    series: null,
+    rows: null,
+  });
+}
+
+function options(id, entries, chosen) {
+  find(id).replaceChildren(
+    ...entries.map(([value, text, disabled = false]) => {
+      const option = document.createElement("option");
+      Object.assign(option, { value, textContent: disabled ? `${text} (not in this file)` : text, disabled });
+      option.selected = value === chosen;
+      return option;
+    }),
+  );
+}
+
+function startTyping() {
+  let waiting = 0;
+  const note = find("live-note");
+  find("live").addEventListener("submit", (event) => event.preventDefault());
+  find("typed").addEventListener("input", (event) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => read(event.target.value), TYPING);
+  });
+
+  async function read(text) {
+    if (!text) return;
+    note.textContent = "The model is reading …";
+    try {
+      const about = await source.type(text);
+      if (find("typed").value !== text) return; // more has been typed, which is read next
+      show(about);
+      note.textContent = `${count(about.steps)} steps.`;
+    } catch (error) {
+      note.textContent = error.message;
+    }
+  }
+}
+
+start();

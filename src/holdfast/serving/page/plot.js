@@ -1,0 +1,102 @@
+// Lines over the steps: the input where it is numbers, and the course of the chosen unit.
+
+import { find, layer, on, short, state, stepKeys, stepPointer } from "look/state.js";
+import { fitted } from "look/heat.js";
+import { paletteOf, place, styled } from "look/palette.js";
+
+const plot = find("plot");
+const course = find("course");
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito 2008
+
+export function startPlots() {
+  on(["about", "rows", "series", "from", "to", "step", "brush", "theme"], drawInput);
+  on(["rows", "node", "from", "to", "step", "theme"], drawCourse);
+  stepPointer(plot, (event) => {
+    const box = plot.getBoundingClientRect();
+    const at = state.from + Math.floor(((event.clientX - box.left) / box.width) * (state.to - state.from));
+    return Math.max(state.from, Math.min(state.to - 1, at));
+  });
+  plot.addEventListener("keydown", (event) => {
+    if (stepKeys(event)) event.preventDefault();
+  });
+}
+
+function drawInput() {
+  const { values, columns } = state.about;
+  plot.hidden = !values;
+  if (!values) return;
+  const { context, wide, high } = fitted(plot);
+  context.clearRect(0, 0, wide, high);
+  const row = state.rows?.get(state.node);
+  if (row && state.series) strip(context, row, wide, high);
+  const [low, top] = ends(values.flat());
+  values.forEach((line, k) => draw(context, line, low, top, wide, high, COLOURS[k % COLOURS.length]));
+  cursor(context, wide, high);
+  find("input-note").textContent =
+    `${columns.join(", ")}, from ${short(low)} to ${short(top)}; behind it the value of the chosen unit.`;
+}
+
+/** The value of the unit as a colour behind each step. */
+function strip(context, row, wide, high) {
+  const palette = paletteOf(state.series);
+  const each = wide / (state.to - state.from);
+  context.globalAlpha = 0.45;
+  for (let step = state.from; step < state.to; step += 1) {
+    context.fillStyle = palette.css[place(row[step], state.series)];
+    context.fillRect((step - state.from) * each, 0, each + 1, high);
+  }
+  context.globalAlpha = 1;
+  if (state.brush) {
+    context.fillStyle = styled("--accent");
+    context.globalAlpha = 0.3;
+    context.fillRect((state.brush[0] - state.from) * each, 0, (state.brush[1] - state.brush[0]) * each, high);
+    context.globalAlpha = 1;
+  }
+}
+
+function drawCourse() {
+  const row = state.rows?.get(state.node);
+  const name = layer().series.find((one) => one.node === state.node)?.name ?? "";
+  find("course-heading").textContent = `Unit ${state.unit}: ${name} over the steps in sight`;
+  const { context, wide, high } = fitted(course);
+  context.clearRect(0, 0, wide, high);
+  if (!row) return;
+  const [low, top] = ends(row.subarray(state.from, state.to));
+  context.strokeStyle = styled("--rule");
+  context.lineWidth = 1;
+  if (low < 0 && top > 0) {
+    const zero = high - ((0 - low) / (top - low)) * high;
+    context.strokeRect(0, zero, wide, 0);
+  }
+  draw(context, row, low, top, wide, high, styled("--ink"));
+  cursor(context, wide, high);
+}
+
+function ends(values) {
+  let [low, top] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > top) top = value;
+  }
+  if (!(low < top)) [low, top] = [low - 0.5, low + 0.5];
+  const room = (top - low) * 0.06;
+  return [low - room, top + room];
+}
+
+function draw(context, line, low, top, wide, high, colour) {
+  const each = wide / (state.to - state.from);
+  context.strokeStyle = colour;
+  context.lineWidth = 1.5 * (window.devicePixelRatio || 1);
+  context.lineJoin = "round";
+  context.beginPath();
+  for (let step = state.from; step < state.to; step += 1) {
+    context.lineTo((step - state.from + 0.5) * each, high - ((line[step] - low) / (top - low)) * high);
+  }
+  context.stroke();
+}
+
+function cursor(context, wide, high) {
+  const each = wide / (state.to - state.from);
+  context.fillStyle = styled("--accent");
+  context.fillRect((state.step - state.from + 0.5) * each, 0, window.devicePixelRatio || 1, high);
+}

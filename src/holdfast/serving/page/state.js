@@ -1,0 +1,145 @@
+// What the page shows now. Each part of the page says what it depends on, and is drawn at most once a frame.
+
+export const state = {
+  about: null, // all but the series
+  source: null, // where series come from
+  layer: 0, // its number
+  node: 0, // the series that is shown
+  order: "number", // of the units
+  unit: 0,
+  pinned: 0, // the step that was chosen
+  step: 0, // the step that is looked at: the one under the pointer, else the chosen one
+  brush: null, // the steps that are selected, [from, to)
+  brushing: false,
+  from: 0, // the steps that are in sight
+  to: 1,
+  threshold: 0,
+  series: null, // the numbers of all units
+  rows: null, // every series of the chosen unit, by node
+  found: [], // similar places
+  theme: 0, // counts changes between light and dark, and of the window's width
+};
+
+const parts = [];
+let changed = new Set();
+let waiting = false;
+
+/** Draws a part again when one of some entries has changed. */
+export function on(keys, draw) {
+  parts.push({ keys, draw });
+}
+
+export function set(changes) {
+  for (const [key, value] of Object.entries(changes)) {
+    if (state[key] !== value) {
+      state[key] = value;
+      changed.add(key);
+    }
+  }
+  if (changed.size && !waiting) {
+    waiting = true;
+    requestAnimationFrame(redraw);
+  }
+}
+
+function redraw() {
+  waiting = false;
+  const now = changed;
+  changed = new Set();
+  for (const part of parts) {
+    if (state.about && part.keys.some((key) => now.has(key))) part.draw(now);
+  }
+}
+
+export const layer = () => state.about.layers[state.layer];
+export const find = (id) => document.getElementById(id);
+
+/** Whole numbers with their thousands apart. */
+export const count = (number) => number.toLocaleString("en");
+
+/** A number as a reader wants it: three digits, and a true minus. */
+export function short(number) {
+  if (number === null || number === undefined || Number.isNaN(number)) return "–";
+  const size = Math.abs(number);
+  const text = size !== 0 && (size < 0.001 || size >= 10000) ? number.toExponential(1) : number.toFixed(size < 10 ? 2 : 1);
+  return text.replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
+}
+
+/** A piece of text as it can be shown in a line. */
+export const visible = (piece) => piece.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/ /g, "␣");
+
+/** Moves to a step, by keys or a click: within the sequence, and into sight. */
+export function goTo(step, more = {}) {
+  const last = state.about.steps - 1;
+  const at = Math.max(0, Math.min(last, step));
+  const wide = state.to - state.from;
+  let from = state.from;
+  if (at < from) from = at;
+  if (at >= from + wide) from = at - wide + 1;
+  set({ step: at, pinned: at, from, to: from + wide, ...more });
+}
+
+/** Shows fewer steps or more, around the one that is looked at. */
+export function zoom(factor) {
+  const all = state.about.steps;
+  const wide = Math.round(Math.max(Math.min(10, all), Math.min(all, (state.to - state.from) * factor)));
+  const share = (state.step - state.from) / Math.max(1, state.to - state.from);
+  const from = Math.max(0, Math.min(all - wide, Math.round(state.step - Math.max(0, Math.min(1, share)) * wide)));
+  set({ from, to: from + wide });
+}
+
+/** What keys do wherever steps are shown: true if they did something. */
+export function stepKeys(event) {
+  const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20 }[event.key];
+  const end = { Home: 0, End: state.about.steps - 1 }[event.key];
+  if (by === undefined && end === undefined) return otherKeys(event);
+  const before = state.step;
+  const to = Math.max(0, Math.min(state.about.steps - 1, end ?? before + by));
+  if (event.shiftKey) {
+    // The end that is moved is the one where the step is.
+    const [a, b] = state.brush ?? [before, before + 1];
+    const other = before === a ? b - 1 : a;
+    goTo(to, { brush: [Math.min(other, to), Math.max(other, to) + 1] });
+  } else {
+    goTo(to);
+  }
+  return true;
+}
+
+function otherKeys(event) {
+  if (event.key === "Escape") set({ brush: null });
+  else if (event.key === "+" || event.key === "=") zoom(0.5);
+  else if (event.key === "-") zoom(2);
+  else return false;
+  return true;
+}
+
+/** Lets a pointer look at steps, choose one, and select several. `stepAt` finds the step under it, or null. */
+export function stepPointer(element, stepAt, chosen = () => ({})) {
+  let begun = null;
+  const range = (a, b) => [Math.min(a, b), Math.max(a, b) + 1];
+  element.addEventListener("pointerdown", (event) => {
+    const step = stepAt(event);
+    if (event.button !== 0 || step === null) return;
+    begun = step;
+    if (event.pointerType === "mouse") element.setPointerCapture(event.pointerId);
+    set({ step, pinned: step, ...chosen(event) });
+  });
+  element.addEventListener("pointermove", (event) => {
+    const step = stepAt(event);
+    if (step === null) return;
+    if (begun === null) set({ step });
+    else if (step !== begun || state.brushing) set({ step, brushing: true, brush: range(begun, step) });
+  });
+  const end = (event) => {
+    if (begun === null) return;
+    const step = stepAt(event);
+    if (!state.brushing) set({ brush: null });
+    else if (step !== null) set({ pinned: step });
+    begun = null;
+    set({ brushing: false });
+  };
+  element.addEventListener("pointerup", end);
+  element.addEventListener("pointercancel", end);
+  element.addEventListener("pointerleave", () => begun === null && set({ step: state.pinned }));
+}

@@ -15,7 +15,7 @@ from holdfast.microscope import MicroscopeError
 from .file import MODULES, PAGE, index
 from .view import View
 
-KEPT = 3  # views: the last texts that were typed, for pages that still show them
+KEPT = 3  # views: the first, and the last texts that were typed, for pages that still show them
 LONGEST = 1_000_000  # bytes of a request
 _POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
@@ -71,12 +71,12 @@ def look_app(view: View, token: str, port: int) -> Any:
     def page() -> Any:
         nonce = secrets.token_urlsafe(12)
         places = {name: f"./{name}" for name in MODULES}
-        text = index(pages.newest.subject.title, '<link rel="stylesheet" href="style.css">', places, nonce=nonce)
+        text = index(pages.first.subject.title, '<link rel="stylesheet" href="style.css">', places, nonce=nonce)
         return answers.HTMLResponse(text, headers={"Content-Security-Policy": _POLICY.format(nonce=nonce)})
 
     @below.get("/api/view")
     def about() -> Any:
-        return answers.JSONResponse(pages.newest.about())
+        return answers.JSONResponse(pages.first.about())
 
     @below.get("/api/{number}/series")
     def series(number: int, layer: int, node: int) -> Any:
@@ -134,10 +134,6 @@ class _Pages:
         self.views = {first.number: first}
         self.lock = threading.Lock()  # one text at a time: the machine's cores are shared
 
-    @property
-    def newest(self) -> View:
-        return self.views[max(self.views)]
-
     def of(self, number: int) -> View:
         view = self.views.get(number)
         if view is None:
@@ -153,5 +149,5 @@ class _Pages:
             view = View(self.first.subject.other(text))
             self.views[view.number] = view
             while len(self.views) > KEPT:
-                del self.views[min(self.views)]
+                del self.views[sorted(self.views)[1]]
         return view

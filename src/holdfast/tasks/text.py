@@ -193,7 +193,7 @@ class TextRun(Fitted):
             title=f"{self.folder.name}: {self.task.summary}",
             model=self.model,
             inputs=(tokens,),
-            pieces=[encoding.text_of(int(k)) for k in ids],
+            pieces=[_piece(encoding, int(k)) for k in ids],
             horizon=lambda step: self._horizon(tokens, step),
             guesses=lambda output: self._guesses(output.features),
             other=lambda typed: self.subject(typed, steps=steps),
@@ -206,7 +206,7 @@ class TextRun(Fitted):
         for some in features[:, 0].split(max(1, LANES * STEPS // 16)):
             most = self.model.log_probabilities(some).exp().topk(min(GUESSES, self.model.vocabulary))
             for chances, tokens in zip(most.values.tolist(), most.indices.tolist()):
-                found.append([(self.encoding.text_of(k), round(p, 4)) for p, k in zip(chances, tokens)])
+                found.append([(_piece(self.encoding, k), round(p, 4)) for p, k in zip(chances, tokens)])
         return found
 
     def _horizon(self, tokens: Tensor, step: int) -> Horizon:
@@ -464,6 +464,14 @@ def fit(
     folder = Path(out).expanduser()
     _fit(Text(), Sources(paths_of(data), paths_of(valid), paths_of(test)), folder, options, watcher, preset)
     return TextRun(Text(), Run.open(folder))
+
+
+def _piece(encoding: Any, token: int) -> str:
+    """A token as it stands in the text; a part of a character as it stands in a report."""
+    text: str = encoding.decode([token])
+    if not text or "\ufffd" in text:
+        return str(encoding.text_of(token))
+    return f"{text} " if encoding.level == "word" and not text.endswith("\n") else text
 
 
 def _cache() -> Path:

@@ -5,7 +5,7 @@ export const state = {
   source: null, // where series come from
   layer: 0, // its number
   node: 0, // the series that is shown
-  order: "number", // of the units
+  order: "similarity", // of the units
   unit: 0,
   pinned: 0, // the step that was chosen
   step: 0, // the step that is looked at: the one under the pointer, else the chosen one

@@ -1,0 +1,151 @@
+"""What the server answers, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from holdfast.microscope.subject import subject_of
+from holdfast.serving import View, look_app
+from holdfast.tasks.text import TextRun
+
+TOKEN, PORT = "a-token", 8123
+
+
+@pytest.fixture(scope="module")
+def view(run: TextRun) -> View:
+    return View(run.subject("the cat sat on the mat"))
+
+
+@pytest.fixture
+def client(view: View) -> TestClient:
+    return TestClient(look_app(view, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
+
+
+def below(path: str) -> str:
+    return f"/{TOKEN}/{path}"
+
+
+def test_the_page_and_its_parts_are_there(client: TestClient) -> None:
+    page = client.get(below(""))
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    for name, kind in (("main.js", "text/javascript"), ("style.css", "text/css")):
+        part = client.get(below(name))
+        assert part.status_code == 200
+        assert part.headers["content-type"].startswith(kind)
+    for name in ("nothing.js", "..%2fapp.py", "index.html"):
+        assert client.get(below(name)).status_code == 404
+
+
+def test_series_and_units_are_the_numbers_of_the_view(client: TestClient, view: View) -> None:
+    about = client.get(below("api/view")).json()
+    assert about["number"] == view.number
+    one = about["layers"][1]["series"][2]
+    answer = client.get(below(f"api/{view.number}/series?layer=1&node={one['node']}"))
+    levels = np.frombuffer(answer.content, np.uint8).reshape(24, about["steps"])
+    exact = view.layer(1).values[one["node"]].numpy().T
+    assert np.abs(one["low"] + levels * (one["high"] - one["low"]) / 255 - exact).max() <= 0.51 / 255 * (
+        one["high"] - one["low"]
+    )
+    row = np.frombuffer(client.get(below(f"api/{view.number}/unit?layer=1&unit=7")).content, np.float32)
+    assert np.array_equal(row.reshape(-1, about["steps"])[2], exact[7])
+
+
+@pytest.mark.parametrize("path", ["", "other/", "a-toke/", "a-token-/", "api/view", "a-tökén/"])
+def test_without_the_token_nothing_is_answered(client: TestClient, path: str) -> None:
+    answer = client.get(f"/{path}")
+    assert answer.status_code == 403
+    assert "token" in answer.text
+
+
+@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:80", ""])
+def test_a_foreign_host_is_refused(client: TestClient, host: str) -> None:
+    answer = client.get(below("api/view"), headers={"host": host})
+    assert answer.status_code == 421
+    assert "127.0.0.1 and localhost only" in answer.text
+
+
+def test_localhost_is_not_foreign(client: TestClient) -> None:
+    headers = {"host": f"localhost:{PORT}", "origin": f"http://localhost:{PORT}"}
+    assert client.get(below("api/view"), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", f"https://127.0.0.1:{PORT}", "http://127.0.0.1:80"])
+def test_a_foreign_origin_is_refused(client: TestClient, origin: str) -> None:
+    answer = client.post(below("api/text"), json={"text": "the"}, headers={"origin": origin})
+    assert answer.status_code == 403
+    assert "may not ask" in answer.text
+
+
+def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) -> None:
+    for path in (below(""), below("main.js"), below("api/view"), "/wrong/"):
+        headers = client.get(path).headers
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in headers
+    policy = client.get(below("")).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert policy != client.get(below("")).headers["content-security-policy"]  # a nonce is used once
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("api/{n}/series?layer=2&node=3", "there is no layer 2; there are 2"),
+        ("api/{n}/series?layer=0&node=999", "there is no series 999"),
+        ("api/{n}/unit?layer=0&unit=24", "there is no unit 24"),
+        ("api/{n}/unit?layer=0&unit=-1", "there is no unit -1"),
+        ("api/{n}/horizon?step=22", "there is no step 22; there are 22"),
+        ("api/999999/horizon?step=0", "reload the page"),
+    ],
+)
+def test_what_is_not_there_is_said(client: TestClient, view: View, path: str, message: str) -> None:
+    answer = client.get(below(path.format(n=view.number)))
+    assert answer.status_code == 422
+    assert message in answer.json()["error"]
+
+
+def test_a_number_that_is_none_is_refused(client: TestClient, view: View) -> None:
+    assert client.get(below(f"api/{view.number}/unit?layer=0&unit=first")).status_code == 422
+
+
+def test_typed_text_is_another_view_and_the_first_one_stays(client: TestClient, view: View) -> None:
+    found = [client.post(below("api/text"), json={"text": text}).json() for text in ("the", "cat", "sat", "mat")]
+    assert [one["steps"] for one in found] == [3, 3, 3, 3]
+    assert found[3]["pieces"] == ["m", "a", "t"]
+    assert client.get(below("api/view")).json()["number"] == view.number
+    known = [client.get(below(f"api/{one['number']}/unit?layer=0&unit=0")).status_code for one in found]
+    assert known == [422, 422, 200, 200]
+    assert client.get(below(f"api/{view.number}/unit?layer=0&unit=0")).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{"text": ""}, {"text": 3}, {}, {"other": "the"}])
+def test_a_text_that_is_none_is_refused(client: TestClient, body: Any) -> None:
+    answer = client.post(below("api/text"), json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "text must be a string that is not empty"
+
+
+def test_a_text_that_is_too_long_is_refused_before_it_is_read(client: TestClient) -> None:
+    assert client.post(below("api/text"), content=b"x" * 1_000_001).status_code == 413
+    assert client.post(below("api/text"), content=iter([b"{}"])).status_code == 413  # of unknown length
+
+
+def test_numbers_cannot_be_typed() -> None:
+    import torch
+
+    import holdfast
+
+    view = View(subject_of(holdfast.LSTM(2, 3), torch.randn(9, 1, 2)))
+    client = TestClient(look_app(view, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
+    answer = client.post(below("api/text"), json={"text": "the"})
+    assert answer.json()["error"] == "this model does not read text that is typed"
+    answer = client.get(below(f"api/{view.number}/horizon?step=0"))
+    assert "nothing says what output is meant" in answer.json()["error"]

@@ -1,0 +1,331 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import holdfast
+from holdfast.microscope import colour_map
+from holdfast.microscope.steps import LayerSteps, record_steps
+from holdfast.microscope.subject import subject_of
+from holdfast.serving import View, html_file
+from holdfast.tasks.text import TextRun
+
+from .conftest import TEXT
+
+pytestmark = pytest.mark.xdist_group("browser")
+WAIT = 20_000  # milliseconds: the machine may be busy
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that fails the test if anything goes wrong in it."""
+    with opened(browser) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, **context: Any) -> Iterator[Any]:
+    page = browser.new_page(**{"viewport": {"width": 1200, "height": 1000}, **context})
+    page.set_default_timeout(WAIT)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    yield page
+    page.close()
+    assert not wrong
+
+
+def show(page: Any, address: str) -> None:
+    page.goto(address)
+    wait_for(page, "document.querySelector('#said').textContent.includes('unit')")
+    page.locator("#marks").scroll_into_view_if_needed()
+
+
+def layer_of(run: TextRun, text: str = TEXT, number: int = 0) -> LayerSteps:
+    """What the page must show of a layer."""
+    tokens = torch.from_numpy(run.encoding.encode(text)).unsqueeze(1)
+    return list(record_steps(run.model, tokens).layers.values())[number]
+
+
+def place_of(page: Any, step: float, row: float, steps: int, rows: int) -> tuple[float, float]:
+    """Where a step and a row of the heat map are in the window."""
+    box = page.locator("#marks").bounding_box()
+    return box["x"] + box["width"] * (step + 0.5) / steps, box["y"] + box["height"] * (row + 0.5) / rows
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+def unit_said(page: Any) -> int:
+    found = re.search(r"unit (\d+)", page.locator("#said").text_content())
+    assert found is not None
+    return int(found[1])
+
+
+def wait_for(page: Any, expression: str) -> None:
+    """Playwright's own waiting evaluates strings inside the page, which the page's policy forbids."""
+    until = time.monotonic() + WAIT / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < until, expression
+        page.wait_for_timeout(20)
+
+
+def background(page: Any, step: int) -> list[int]:
+    style = page.locator(f"#words span >> nth={step}").evaluate("e => getComputedStyle(e).backgroundColor")
+    return [int(part) for part in re.findall(r"\d+", style)]
+
+
+def test_it_shows_the_text_the_units_and_the_choices(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    assert page.title().startswith("run: A language model")
+    assert page.locator("#words").text_content().replace("⏎", "") == TEXT
+    assert page.locator("#layer option").all_text_contents() == [
+        "layers.0.l0 (LSTM, 24 units)",
+        "layers.1.l0 (LSTM, 24 units)",
+    ]
+    assert page.locator("#series option").all_text_contents()[:6] == ["h", "c", "i", "f", "g", "o"]
+    assert page.locator("#order option").all_text_contents() == [
+        "number",
+        "time constant",
+        "saturation",
+        "similarity",
+    ]
+    colours = page.locator("#heat").evaluate(
+        "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
+    )
+    assert colours > 50
+    assert "expects next" in page.locator("#step-note").text_content()
+
+
+def test_each_piece_has_the_colour_of_the_unit_s_value(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.fill("#unit", "5")
+    page.press("#unit", "Enter")
+    wait_for(page, "document.querySelector('#course-heading').textContent.startsWith('Unit 5')")
+    layer = layer_of(run)
+    h = layer.values[layer.named()["h"]][:, 0].numpy()  # (T, H)
+    largest = np.abs(h).max()
+    wanted = colour_map((h[:, 5] + largest) / (2 * largest), "diverging")[:, :3]
+    wait_for(page, "document.querySelector('#words span').style.backgroundColor.startsWith('rgb')")
+    page.wait_for_timeout(200)
+    for step in (0, 7, len(TEXT) - 1):
+        assert np.abs(np.array(background(page, step)) - wanted[step]).max() <= 4
+
+
+def test_the_numbers_of_the_step_under_the_pointer_stand_in_diagram_and_equations(
+    page: Any, address: str, run: TextRun
+) -> None:
+    show(page, address)
+    layer, steps = layer_of(run), len(TEXT)
+    page.select_option("#order", "number")
+    page.mouse.click(*place_of(page, 40, 11, steps, 24))
+    wait_for(page, "document.querySelector('#step-note').textContent.includes('unit 11 ')")
+    page.mouse.move(*place_of(page, 23, 3, steps, 24))
+    wait_for(page, "document.querySelector('#step-note').textContent.startsWith('Step 24 of')")
+    found = page.locator("#diagram text[data-node]").evaluate_all(
+        "all => all.map(e => [Number(e.dataset.node), e.textContent])"
+    )
+    assert {node for node, _ in found} == set(layer.values)
+    for node, text in found:
+        assert number(text) == pytest.approx(layer.values[node][23, 0, 11].item(), abs=0.051 if "." in text else 0.5)
+    lines = page.locator(".equation .numbers").all_text_contents()
+    named = layer.named()
+    c, f = (layer.values[named[name]][23, 0, 11].item() for name in "cf")
+    before = layer.values[named["c"]][22, 0, 11].item()
+    memory = next(line for line in lines if line.count("⊙") == 2)
+    assert [number(n) for n in re.findall(r"[−\d.]+", memory)][:3] == pytest.approx([c, f, before], abs=0.006)
+    page.mouse.move(2, 2)  # the pointer leaves: the step that was chosen is shown again
+    wait_for(page, "document.querySelector('#step-note').textContent.startsWith('Step 41 of')")
+
+
+def test_a_brush_lists_the_places_where_the_same_units_are_on(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    steps = len(TEXT)
+    start, stop = 12, 14
+    page.mouse.move(*place_of(page, start, 3, steps, 24))
+    page.mouse.down()
+    page.mouse.move(*place_of(page, stop - 1, 3, steps, 24), steps=5)
+    page.mouse.up()
+    page.locator("#threshold").evaluate("e => { e.value = 0.02; e.dispatchEvent(new Event('input')); }")
+    wait_for(page, "document.querySelector('#threshold-value').textContent === '0.02'")
+    wait_for(page, "document.querySelectorAll('#places button').length > 0")
+    layer = layer_of(run)
+    h = layer.values[layer.named()["h"]][:, 0].numpy()
+    threshold = float(page.locator("#threshold").input_value())
+    on = h > threshold  # (T, H)
+    units = np.flatnonzero(on[start:stop].all(0))
+    assert len(units) > 0
+    assert page.locator("#places-note").text_content().startswith(f"{len(units)} unit")
+    scores = {
+        k: on[k : k + stop - start, units].mean() for k in range(steps - 1) if k + stop - start <= start or k >= stop
+    }
+    first = page.locator("#places button").first.text_content()
+    assert first.startswith(f"{round(100 * max(scores.values()))} %")
+    listed = [int(re.search(r"step (\d+)", t)[1]) - 1 for t in page.locator("#places button").all_text_contents()]  # type: ignore[index]
+    assert scores[listed[0]] == max(scores.values())
+    assert all(abs(a - b) >= wide for k, a in enumerate(listed) for b in listed[:k])
+    page.locator("#places button").first.click()
+    wait_for(page, f"document.querySelector('#step-note').textContent.startsWith('Step {listed[0] + 1} of')")
+
+
+def test_units_can_be_sorted(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    about = View(run.subject(TEXT)).about()["layers"][0]
+    for name in about["orders"]:
+        page.select_option("#order", name)
+        wait_for(page, f"document.querySelector('#heat-note').textContent.includes('by {name};')")
+        for row in (0, 23):
+            page.mouse.move(*place_of(page, 30, row, len(TEXT), 24))
+            page.wait_for_timeout(150)
+            assert unit_said(page) == about["orders"][name][row]
+    constants = np.array(about["constants"])
+    assert np.all(np.diff(constants[about["orders"]["time constant"]]) <= 0)
+
+
+def test_the_model_reads_what_is_typed(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.fill("#typed", "the cat sat")
+    wait_for(page, "document.querySelectorAll('#words span').length === 11")
+    assert page.locator("#live-note").text_content() == "11 steps."
+    wait_for(page, "document.querySelector('#diagram text[data-node]').textContent !== ''")
+    layer = layer_of(run, "the cat sat")
+    node = layer.named()["h"]
+    unit = int(page.locator("#unit").input_value())
+    wanted = layer.values[node][10, 0, unit].item()
+    shown = page.locator(f"#diagram text[data-node='{node}']").text_content()
+    assert number(shown) == pytest.approx(wanted, abs=0.006)
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Any, address: str) -> None:
+    show(page, address)
+    reached = []
+    page.locator("body").click(position={"x": 1, "y": 1})
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+        if reached[-1] == "marks":
+            break
+    assert {"layer", "series", "order", "unit", "words", "typed", "marks"} <= set(reached)
+    steps = len(TEXT)
+    for key, step in (("Home", 1), ("ArrowRight", 2), ("PageDown", 22), ("ArrowLeft", 21), ("End", steps)):
+        page.keyboard.press(key)
+        wait_for(page, f"document.querySelector('#step-note').textContent.startsWith('Step {step} of')")
+    unit = page.locator("#unit").input_value()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    wait_for(page, f"document.querySelector('#unit').value !== '{unit}'")
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    wait_for(page, "document.querySelector('#places-note').textContent.includes('steps 1 to 3')")
+    page.keyboard.press("Shift+ArrowLeft")
+    wait_for(page, "document.querySelector('#places-note').textContent.includes('steps 1 to 2')")
+    page.keyboard.press("Escape")
+    wait_for(page, "document.querySelector('#places-note').textContent.startsWith('Drag')")
+    page.keyboard.press("+")
+    wait_for(page, f"!document.querySelector('#heat-note').textContent.includes('steps 1 to {steps} of')")
+    page.keyboard.press("-")
+    wait_for(page, f"document.querySelector('#heat-note').textContent.includes('steps 1 to {steps} of')")
+
+
+def test_the_memory_horizon_is_that_of_the_chosen_step(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.locator("#marks").focus()
+    page.keyboard.press("Home")
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    wait_for(page, "document.querySelector('#horizon-note').textContent.includes('step 31 ')")
+    wanted = View(run.subject(TEXT)).horizon(30)["lags"]
+    cells = page.locator("#horizon td").all_text_contents()[1:]
+    assert cells == [str("beyond" if lag is None else lag) for place in wanted.values() for lag in place.values()]
+    assert page.locator("#horizon svg polyline").count() == 2
+
+
+def test_another_layer_and_series_can_be_chosen(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.select_option("#layer", "1")
+    page.select_option("#series", label="f")
+    wait_for(page, "document.querySelector('#course-heading').textContent.includes(': f over')")
+    page.mouse.move(*place_of(page, 10, 0, len(TEXT), 24))
+    page.wait_for_timeout(300)
+    layer = layer_of(run, number=1)
+    value = number(page.locator("#said").text_content().rpartition("= ")[2])
+    assert value == pytest.approx(layer.values[layer.named()["f"]][10, 0, unit_said(page)].item(), abs=0.01)
+    assert page.locator("#low").text_content() == "0.00"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_all_of_it_in_both_themes(browser: Any, address: str, theme: str) -> None:
+    with opened(browser, viewport={"width": 360, "height": 740}, color_scheme=theme) as page:
+        show(page, address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+        assert page.locator("#marks").bounding_box()["width"] > 300
+
+
+def test_the_file_shows_the_same_with_the_network_off(browser: Any, html: Path, run: TextRun) -> None:
+    with opened(browser) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.context.set_offline(True)
+        show(page, html.as_uri())
+        assert page.locator("#words").text_content().replace("⏎", "") == TEXT
+        assert not page.locator("#live").is_visible()
+        page.select_option("#order", "number")
+        page.mouse.click(*place_of(page, 40, 11, len(TEXT), 24))
+        wait_for(page, "document.querySelector('#step-note').textContent.includes('unit 11 ')")
+        page.wait_for_timeout(200)
+        layer = layer_of(run)
+        for node, text in page.locator("#diagram text[data-node]").evaluate_all(
+            "all => all.map(e => [Number(e.dataset.node), e.textContent])"
+        ):
+            assert number(text) == pytest.approx(layer.values[node][40, 0, 11].item(), abs=0.006)
+        wait_for(page, "document.querySelector('#horizon-note').textContent.includes('the last step only')")
+        assert all(url.startswith(("file:", "data:")) for url in asked), asked
+
+
+def test_numbers_are_shown_as_lines_and_a_cell_without_gates_has_no_time_constants(
+    browser: Any, tmp_path: Path
+) -> None:
+    x = torch.sin(torch.arange(90.0) / 5)[:, None, None].repeat(1, 1, 2)
+    model = holdfast.RNN(2, 7)
+    subject = subject_of(model, x, ["speed", "height"], read=lambda out: out[0][-1].sum(), title="A <wave>")
+    path = tmp_path / "wave.html"
+    path.write_text(html_file(View(subject)), encoding="utf-8")
+    with opened(browser) as page:
+        show(page, path.as_uri())
+        assert page.title() == "A <wave>"
+        assert page.locator("#title").text_content() == "A <wave>"
+        assert not page.locator("#words").is_visible()
+        assert page.locator("#input-note").text_content().startswith("speed, height, from ")
+        colours = page.locator("#plot").evaluate(
+            "c => new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer)).size"
+        )
+        assert colours > 20
+        assert page.locator("#order option").all_text_contents() == ["number", "similarity"]
+
+
+def test_text_cannot_become_a_part_of_the_page(browser: Any, run: TextRun, tmp_path: Path) -> None:
+    nasty = "</script><img src=x onerror=document.title='gone'>"
+    subject = run.subject("cat")
+    path = tmp_path / "nasty.html"
+    nasty_subject = type(subject)(
+        **{**subject.__dict__, "pieces": [nasty, "<b>", "</pre>"], "title": nasty, "guesses": None}
+    )
+    path.write_text(html_file(View(nasty_subject)), encoding="utf-8")
+    with opened(browser) as page:
+        show(page, path.as_uri())
+        assert page.title() == nasty
+        assert page.locator("#words").text_content() == nasty + "<b></pre>"

@@ -167,9 +167,9 @@ def test_a_brush_lists_the_places_where_the_same_units_are_on(page: Any, address
     units = np.flatnonzero(on[start:stop].all(0))
     assert len(units) > 0
     assert page.locator("#places-note").text_content().startswith(f"{len(units)} unit")
-    scores = {
-        k: on[k : k + stop - start, units].mean() for k in range(steps - 1) if k + stop - start <= start or k >= stop
-    }
+    wide = stop - start
+    begins = [k for k in range(steps - wide + 1) if k + wide <= start or k >= stop]
+    scores = {k: on[k : k + wide, units].mean() for k in begins}
     first = page.locator("#places button").first.text_content()
     assert first.startswith(f"{round(100 * max(scores.values()))} %")
     listed = [int(re.search(r"step (\d+)", t)[1]) - 1 for t in page.locator("#places button").all_text_contents()]  # type: ignore[index]

@@ -1,7 +1,7 @@
 // The heat map of units by steps, and what is marked on it.
 
 import { count, find, layer, on, set, short, state, stepKeys, stepPointer, visible, zoom } from "look/state.js";
-import { paletteOf, styled } from "look/palette.js";
+import { paletteOf } from "look/palette.js";
 
 const heat = find("heat");
 const marks = find("marks");
@@ -18,7 +18,8 @@ export function fitted(canvas) {
 
 export function startHeat() {
   on(["series", "order", "from", "to", "theme"], drawHeat);
-  on(["series", "order", "from", "to", "theme", "step", "brush", "unit", "found"], drawMarks);
+  on(["series", "order", "from", "to", "theme", "brush", "unit", "found"], drawMarks);
+  on(["about", "step"], moveNow);
   on(["step", "unit", "series"], say);
   stepPointer(marks, stepAt, (event) => ({ unit: unitAt(event) }));
   marks.addEventListener("pointermove", (event) => sayPointed(event));
@@ -124,30 +125,36 @@ function drawScale(series) {
   find("high").textContent = short(series.high);
 }
 
+/** Lines and bars that lie over the heat map: elements that move, for which nothing is drawn anew. */
 function drawMarks() {
-  if (!state.series) return;
-  const { context, wide, high, ratio } = fitted(marks);
-  const across = (step) => ((step - state.from) / (state.to - state.from)) * wide;
-  const accent = styled("--accent");
-  context.clearRect(0, 0, wide, high);
-  context.fillStyle = accent;
-  context.strokeStyle = accent;
-  for (const { start, stop } of state.found) {
-    context.fillRect(across(start), 0, Math.max(2 * ratio, across(stop) - across(start)), 5 * ratio);
-  }
-  if (state.brush) {
-    const [a, b] = state.brush.map(across);
-    context.globalAlpha = 0.22;
-    context.fillRect(a, 0, b - a, high);
-    context.globalAlpha = 1;
-    context.lineWidth = ratio;
-    context.strokeRect(a, 0, b - a, high);
+  const { from, to, brush, found } = state;
+  const share = (step) => (step - from) / (to - from);
+  moveNow();
+  const bar = find("brush");
+  bar.hidden = !brush;
+  const wide = marks.clientWidth;
+  if (brush) {
+    const [a, b] = brush.map((step) => share(step) * wide);
+    bar.style.transform = `translateX(${a}px) scaleX(${Math.max(1, b - a)})`;
   }
   const row = rows.indexOf(state.unit);
-  context.globalAlpha = 0.9;
-  if (row >= 0) context.fillRect(0, ((row + 0.5) / rows.length) * high - ratio / 2, wide, ratio);
-  context.fillRect(across(state.step + 0.5) - ratio / 2, 0, ratio, high);
-  context.globalAlpha = 1;
+  find("row").hidden = row < 0;
+  find("row").style.transform = `translateY(${((row + 0.5) / rows.length) * marks.clientHeight}px)`;
+  find("ticks").replaceChildren(
+    ...found.map(({ start, stop }) => {
+      const tick = document.createElement("div");
+      tick.style.left = `${100 * share(start)}%`;
+      tick.style.width = `${100 * (share(stop) - share(start))}%`;
+      return tick;
+    }),
+  );
+}
+
+function moveNow() {
+  const at = (state.step + 0.5 - state.from) / (state.to - state.from);
+  for (const line of document.querySelectorAll(".over .now, #marks .now")) {
+    line.style.transform = `translateX(${at * line.parentElement.clientWidth}px)`;
+  }
 }
 
 function said(unit, step) {

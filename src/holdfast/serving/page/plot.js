@@ -9,8 +9,8 @@ const course = find("course");
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito 2008
 
 export function startPlots() {
-  on(["about", "rows", "series", "from", "to", "step", "brush", "theme"], drawInput);
-  on(["rows", "node", "from", "to", "step", "theme"], drawCourse);
+  on(["about", "rows", "series", "from", "to", "brush", "theme"], drawInput);
+  on(["rows", "node", "from", "to", "theme"], drawCourse);
   stepPointer(plot, (event) => {
     const box = plot.getBoundingClientRect();
     const at = state.from + Math.floor(((event.clientX - box.left) / box.width) * (state.to - state.from));
@@ -23,7 +23,7 @@ export function startPlots() {
 
 function drawInput() {
   const { values, columns } = state.about;
-  plot.hidden = !values;
+  find("plot-box").hidden = !values;
   if (!values) return;
   const { context, wide, high } = fitted(plot);
   context.clearRect(0, 0, wide, high);
@@ -31,7 +31,6 @@ function drawInput() {
   if (row && state.series) strip(context, row, wide, high);
   const [low, top] = ends(values.flat());
   values.forEach((line, k) => draw(context, line, low, top, wide, high, COLOURS[k % COLOURS.length]));
-  cursor(context, wide, high);
   find("input-note").textContent =
     `${columns.join(", ")}, from ${short(low)} to ${short(top)}; behind it the value of the chosen unit.`;
 }
@@ -69,15 +68,20 @@ function drawCourse() {
     context.strokeRect(0, zero, wide, 0);
   }
   draw(context, row, low, top, wide, high, styled("--ink"));
-  cursor(context, wide, high);
 }
 
-function ends(values) {
+function range(values) {
   let [low, top] = [Infinity, -Infinity];
   for (const value of values) {
     if (value < low) low = value;
     if (value > top) top = value;
   }
+  return [low, top];
+}
+
+/** The ends of a scale for some numbers, with a little room. */
+function ends(values) {
+  let [low, top] = range(values);
   if (!(low < top)) [low, top] = [low - 0.5, low + 0.5];
   const room = (top - low) * 0.06;
   return [low - room, top + room];
@@ -89,14 +93,18 @@ function draw(context, line, low, top, wide, high, colour) {
   context.lineWidth = 1.5 * (window.devicePixelRatio || 1);
   context.lineJoin = "round";
   context.beginPath();
-  for (let step = state.from; step < state.to; step += 1) {
-    context.lineTo((step - state.from + 0.5) * each, high - ((line[step] - low) / (top - low)) * high);
+  const down = (value) => high - ((value - low) / (top - low)) * high;
+  const at = (step) => (step - state.from + 0.5) * each;
+  if (each >= 0.5) {
+    for (let step = state.from; step < state.to; step += 1) context.lineTo(at(step), down(line[step]));
+  } else {
+    // Many steps to a point: from the least to the greatest of them.
+    const some = Math.ceil(1 / each);
+    for (let step = state.from; step < state.to; step += some) {
+      const [least, greatest] = range(line.slice(step, Math.min(step + some, state.to)));
+      context.lineTo(at(step), down(least));
+      context.lineTo(at(step), down(greatest));
+    }
   }
   context.stroke();
-}
-
-function cursor(context, wide, high) {
-  const each = wide / (state.to - state.from);
-  context.fillStyle = styled("--accent");
-  context.fillRect((state.step - state.from + 0.5) * each, 0, window.devicePixelRatio || 1, high);
 }

@@ -10,8 +10,8 @@ let marked = null;
 export function startWords() {
   on(["about"], write);
   on(["about", "rows", "series"], colour);
-  on(["about", "step"], mark);
-  on(["about", "brush"], underline);
+  on(["about", "step", "brushing"], mark);
+  on(["about", "brush", "brushing"], underline);
   stepPointer(box, (event) => {
     const under = document.elementFromPoint(event.clientX, event.clientY);
     return under?.parentElement === box ? Number(under.dataset.step) : null;
@@ -51,12 +51,15 @@ function colour() {
   });
 }
 
+// Text is much to draw: what changes in it during a brush is drawn at the end of that.
+
 function mark() {
+  if (state.brushing) return;
   marked?.classList.remove("now");
   marked = spans[state.step] ?? null;
   if (!marked) return;
   marked.classList.add("now");
-  if (box.matches(":hover") && !state.brushing) return; // what is under the pointer must not run away
+  if (box.matches(":hover")) return; // what is under the pointer must not run away
   const top = marked.offsetTop;
   if (top < box.scrollTop || top + marked.offsetHeight > box.scrollTop + box.clientHeight) {
     box.scrollTop = top - box.clientHeight / 2;
@@ -64,7 +67,7 @@ function mark() {
 }
 
 function underline() {
-  if (!("highlights" in CSS)) return; // the heat map shows the selection too
+  if (state.brushing || !("highlights" in CSS)) return; // the heat map shows the selection too
   CSS.highlights.delete("brush");
   if (!state.brush || !spans.length) return;
   const range = new Range();

@@ -284,7 +284,7 @@ class Text(Task[TextOptions, Corpus]):
     unit = "tokens"
     options = TextOptions
     fitted = TextRun
-    use = "Write text with it: holdfast generate {run} --prompt …"
+    use = "Write text with it: holdfast generate {run} --prompt …; look inside: holdfast look {run}"
     presets: ClassVar[Mapping[str, Preset]] = {
         "awd": Preset(
             "words",

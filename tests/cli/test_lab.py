@@ -42,7 +42,8 @@ def test_a_contest_says_who_learned_it_and_writes_a_report(tmp_path: Path) -> No
     ]
     assert done.stderr.splitlines()[0].startswith("1 of 8: lstm, lag 10, seed 0: not learned in 64 sequences, ")
     assert len(done.stderr.splitlines()) == 8
-    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    for name in ("report.html", "success.svg", "needed.svg"):
+        assert "<svg" in (tmp_path / "out" / name).read_text()
     assert len((tmp_path / "out" / "trials.jsonl").read_text().splitlines()) == 8
 
 

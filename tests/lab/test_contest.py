@@ -8,7 +8,7 @@ import torch
 
 from holdfast.lab import CONTESTANTS, PROBLEMS, Recipe
 from holdfast.lab.contest import ContestError, Entry, Plan, Record, check, hold, standings, to_dict, tried
-from holdfast.lab.pictures import contest_page, success_by_lag
+from holdfast.lab.pictures import contest_page, needed_by_lag, success_by_lag
 
 TINY = Recipe(sequences=48, units=4, batch_size=8, check_every=16)
 PLAN = Plan("order", (10, 20), ("lstm", "rnn"), 2, TINY)
@@ -166,13 +166,15 @@ def test_standings_count_the_seeds_and_tell_the_median() -> None:
 def test_the_page_shows_who_learned_it_where(tmp_path: Path) -> None:
     records = hold(PLAN, tmp_path / "out")
     page = contest_page(PLAN, records)
-    assert page.count("<svg") == 3  # by lag, and a curve for each lag
+    assert page.count("<svg") == 4  # two by lag, and a curve for each lag
     assert "0 of 2" in page
     assert "2 of 2" not in page
     assert "&gt; 48" in page
     learned = [replace(r, solved=r.contestant == "lstm") for r in records]
     assert "2 of 2" in contest_page(PLAN, learned)
     assert success_by_lag(PLAN, records) != success_by_lag(PLAN, learned)
+    assert "<polyline" not in needed_by_lag(PLAN, records)  # nobody has learned it
+    assert needed_by_lag(PLAN, learned).count("<polyline") == 1
     assert to_dict(PLAN, learned)["standings"][0]["solved"] == 2
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from holdfast.lab import CONTESTANTS, HMM, PROBLEMS, Recipe
 from holdfast.lab.contest import ContestError, Plan, Record, hold, standings, to_dict
-from holdfast.lab.pictures import HEADINGS, cells, contest_page
+from holdfast.lab.pictures import HEADINGS, cells, contest_page, needed_by_lag, success_by_lag
 from holdfast.lab.problem import Start
 from holdfast.training import nearest, write_atomically
 
@@ -78,6 +78,9 @@ def lab(
     except ContestError as error:
         raise Refused(str(error)) from None
     write_atomically(folder / REPORT, contest_page(plan, records))
+    if len(plan.lags) > 1:
+        write_atomically(folder / "success.svg", success_by_lag(plan, records))
+        write_atomically(folder / "needed.svg", needed_by_lag(plan, records))
     if as_json:
         typer.echo(json.dumps(to_dict(plan, records)))
     elif not quiet:

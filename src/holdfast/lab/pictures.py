@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import torch
@@ -22,18 +23,25 @@ COLOURS = 4
 
 def success_by_lag(plan: Plan, records: Sequence[Record]) -> str:
     """The share of seeds with which each contestant learned the task, against the lag, as SVG."""
-    found = {(s.contestant, s.lag): s.solved / s.seeds for s in standings(records)}
-    lines = [
-        _line(k, who, [(lag, found[who, lag]) for lag in plan.lags if (who, lag) in found])
-        for k, who in enumerate(plan.contestants)
-    ]
     return line_chart(
-        lines,
+        _by_lag(plan, records, lambda standing: standing.solved / standing.seeds),
         title=f"The share of seeds with which the task {plan.task} was learned, against the lag",
         x_label="lag",
         y_label="share of seeds that learned it",
         log_x=len(plan.lags) > 1,
         y_limits=(0.0, 1.0),
+    )
+
+
+def needed_by_lag(plan: Plan, records: Sequence[Record]) -> str:
+    """How many sequences each contestant needed, in the median of the seeds that learned the task, against the lag."""
+    return line_chart(
+        _by_lag(plan, records, lambda standing: standing.sequences or math.nan),
+        title=f"How many sequences it took to learn the task {plan.task}, against the lag",
+        x_label="lag",
+        y_label="sequences needed, median",
+        log_x=len(plan.lags) > 1,
+        log_y=True,
     )
 
 
@@ -52,6 +60,15 @@ def curves(plan: Plan, records: Sequence[Record], lag: int) -> str:
         log_y=True,
         reference=(guessing, f"without memory: {guessing:.3g}"),
     )
+
+
+def _by_lag(plan: Plan, records: Sequence[Record], value: Callable[[Standing], float]) -> list[Series]:
+    """Something of each contestant's standings against the lag."""
+    found = {(standing.contestant, standing.lag): value(standing) for standing in standings(records)}
+    return [
+        _line(k, who, [(lag, found[who, lag]) for lag in plan.lags if (who, lag) in found])
+        for k, who in enumerate(plan.contestants)
+    ]
 
 
 def _line(number: int, who: str, points: Sequence[tuple[float, float]]) -> Series:
@@ -74,7 +91,11 @@ def contest_page(plan: Plan, records: Sequence[Record]) -> str:
     if len(plan.lags) > 1:
         within = f"within {plan.recipe.sequences:,} sequences"
         caption = f"The share of {plan.seeds} seeds with which each learned the task {within}."
-        body.append(section("Who learned it, by lag", figure(success_by_lag(plan, records), caption)))
+        pair = figure(success_by_lag(plan, records), caption) + figure(
+            needed_by_lag(plan, records),
+            "How many sequences those seeds needed; a line breaks where no seed learned the task.",
+        )
+        body.append(section("Who learned it, by lag", f'<div class="pair">{pair}</div>'))
     body.append(section("In numbers", table(HEADINGS, [(s.contestant, cells(s)) for s in standings(records)])))
     body.append('<div class="pair">')
     for lag in plan.lags:

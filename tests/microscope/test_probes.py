@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.microscope import MicroscopeError, probe
+from holdfast.microscope import MicroscopeError, probe, rank_units
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -56,6 +56,24 @@ def test_a_unit_that_stands_still_is_never_chosen() -> None:
     units[:, 0] = 1.0
     assert probe(units, signal).unit != 0
     assert probe(units, signal > 3).unit != 0
+
+
+def test_units_are_ranked_by_the_part_they_are_chosen_on() -> None:
+    signal = torch.rand(300, generator=draw()) < 0.5
+    units = torch.randn(300, 8, generator=draw(1)) + signal[:, None] * torch.tensor([0, 1, -3, 0, 2, 0, 0, 0.0])
+    units[150:, 4] += 9 * signal[150:]
+    units[:, 7] = 3.0  # never moves
+    found = rank_units(units, signal, most=3)
+    assert [one.unit for one in found] == [2, 4, 1]
+    assert [one.sign for one in found] == [-1, 1, 1]
+    assert found[0] == probe(units, signal)
+    assert found[1].score > found[0].score
+    for one in found:
+        wanted = pairs_in_order(one.sign * units[150:, one.unit], signal[150:])
+        assert one.score == pytest.approx(wanted)
+    everything = rank_units(units, signal, most=20)
+    assert len(everything) == 8
+    assert everything[-1].unit == 7
 
 
 def test_noise_tracks_nothing() -> None:

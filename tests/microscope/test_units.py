@@ -24,6 +24,10 @@ def test_what_is_left_after_the_time_constant_is_one_part_in_e() -> None:
     assert left.exp().tolist() == pytest.approx([1 / math.e] * 2)
 
 
+def test_a_gate_that_is_always_open_keeps_for_ever() -> None:
+    assert time_constants(seen(f=torch.ones(4, 2, 3))).tolist() == [math.inf] * 3
+
+
 def test_a_gru_keeps_by_z_and_any_gate_can_be_named() -> None:
     z = torch.full((4, 2, 3), 0.9)
     assert torch.equal(time_constants(seen(r=z / 2, z=z)), time_constants(seen(f=z)))

@@ -4,9 +4,11 @@ from .colours import colour_map
 from .figures import Series, heat_map, line_chart
 from .horizon import Horizon, memory_horizon
 from .interventions import clamp
-from .probes import Probe, probe
+from .plots import plot_heat_map, plot_horizon, plot_probe, plot_saturation, plot_time_constants, plot_units
+from .probes import Probe, probe, rank_units
 from .recording import MicroscopeError, Recording, record
 from .store import Match, Traces, write_traces
+from .tables import probe_table, units_table
 from .units import Saturation, dead_units, saturation, time_constants
 
 __all__ = [
@@ -24,9 +26,18 @@ __all__ = [
     "heat_map",
     "line_chart",
     "memory_horizon",
+    "plot_heat_map",
+    "plot_horizon",
+    "plot_probe",
+    "plot_saturation",
+    "plot_time_constants",
+    "plot_units",
     "probe",
+    "probe_table",
+    "rank_units",
     "record",
     "saturation",
     "time_constants",
+    "units_table",
     "write_traces",
 ]

@@ -20,6 +20,19 @@ _ANCHORS = {
 }
 
 
+def suited(values: Matrix) -> tuple[str, tuple[float, float]]:
+    """The palette and the ends of the scale that suit what is drawn: from 0 to 1 for gates, else evenly around 0.
+
+    >>> suited(np.array([0.2, 0.7])), suited(np.array([-3.0, 1.0]))
+    (('sequential', (0.0, 1.0)), ('diverging', (-3.0, 3.0)))
+    """
+    finite = values[np.isfinite(values)]
+    if finite.min(initial=0) >= 0 and finite.max(initial=0) <= 1:
+        return "sequential", (0.0, 1.0)
+    largest = float(np.abs(finite).max())
+    return "diverging", (-largest, largest)
+
+
 def colour_map(values: Matrix | Sequence[float], palette: str = "sequential") -> NDArray[np.uint8]:
     """The colours of numbers between 0 and 1, as red, green, blue and opacity in 0 … 255.
 

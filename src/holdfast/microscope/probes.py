@@ -46,6 +46,26 @@ def probe(units: Tensor, signal: Tensor, share: float = 0.5) -> Probe:
         signal: what is to be tracked, (steps,): True and False, or numbers.
         share: the share of the steps, from the first on, that the unit is chosen on; it is scored on the rest.
     """
+    return rank_units(units, signal, share, most=1)[0]
+
+
+def rank_units(units: Tensor, signal: Tensor, share: float = 0.5, most: int = 10) -> list[Probe]:
+    """The units that track a signal best, the best on the part they are chosen on first.
+
+    >>> import torch
+    >>> signal = torch.arange(400.0) % 37
+    >>> units = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+    >>> units[:, 3] -= signal
+    >>> units[:, 1] += signal / 10
+    >>> [(found.unit, found.sign) for found in rank_units(units, signal, most=2)]
+    [(3, -1), (1, 1)]
+
+    Args:
+        units: what the units did, (steps, units).
+        signal: what is to be tracked, (steps,): True and False, or numbers.
+        share: the share of the steps, from the first on, that the units are chosen on; they are scored on the rest.
+        most: how many units at most.
+    """
     if units.dim() != 2 or signal.shape != units.shape[:1]:
         raise MicroscopeError(
             f"units must be (steps, units) and signal (steps,); got {tuple(units.shape)} and {tuple(signal.shape)}"
@@ -57,28 +77,47 @@ def probe(units: Tensor, signal: Tensor, share: float = 0.5) -> Probe:
     for part in (signal[:cut], signal[cut:]):
         if len(part.unique()) < 2:
             raise MicroscopeError("the signal is constant in one of the two parts: there is nothing to track")
-    scores = _scores(units[:cut], signal[:cut], two)
     middle = 0.5 if two else 0.0
-    unit = int((scores - middle).abs().nan_to_num(-1.0).argmax())
-    sign = 1 if scores[unit] >= middle else -1
-    held = _scores(units[cut:, unit : unit + 1], signal[cut:], two)
-
-    def turned(score: Tensor) -> float:
-        return (score if sign > 0 else 2 * middle - score).item()
-
-    return Probe(unit, sign, turned(scores[unit]), turned(held[0]), "AUC" if two else "correlation")
+    scores = _scores(units[:cut], signal[:cut], two)
+    order = (scores - middle).abs().nan_to_num(-1.0).argsort(descending=True, stable=True)[:most]
+    held = _scores(units[cut:, order], signal[cut:], two)
+    probes = []
+    for unit, score in zip(order.tolist(), held.tolist()):
+        chosen = scores[unit].item()
+        sign = -1 if chosen < middle else 1
+        turned = (chosen, score) if sign > 0 else (2 * middle - chosen, 2 * middle - score)
+        probes.append(Probe(unit, sign, *turned, "AUC" if two else "correlation"))
+    return probes
 
 
 def _scores(units: Tensor, signal: Tensor, two: bool) -> Tensor:
     """The score of each unit; NaN for one that never moves, whose correlation is that of nothing."""
-    units = units.double()
-    if not two:
-        centred, wanted = units - units.mean(0), signal.double() - signal.double().mean()
-        return (centred * wanted[:, None]).sum(0) / (centred.square().sum(0) * wanted.square().sum()).sqrt()
-    positive = signal == signal.max()
-    count, others = int(positive.sum()), int((~positive).sum())
-    above = torch.stack([_ranks(unit)[positive].sum() for unit in units.T]) - count * (count + 1) / 2
-    return above / (count * others)
+    score = _Area(signal) if two else _Correlation(signal)
+    return torch.stack([score(unit.double()) for unit in units.T])  # one at a time: all in double may be gigabytes
+
+
+class _Correlation:
+    """The correlation of a unit with a signal."""
+
+    def __init__(self, signal: Tensor) -> None:
+        centred = signal.double() - signal.double().mean()
+        self.wanted = centred / centred.square().sum().sqrt()
+
+    def __call__(self, unit: Tensor) -> Tensor:
+        centred = unit - unit.mean()
+        return centred @ self.wanted / centred.square().sum().sqrt()
+
+
+class _Area:
+    """The area under the ROC curve: the share of pairs of a step with the signal and one without that are in order."""
+
+    def __init__(self, signal: Tensor) -> None:
+        self.positive = signal == signal.max()
+        self.count, self.others = int(self.positive.sum()), int((~self.positive).sum())
+
+    def __call__(self, unit: Tensor) -> Tensor:
+        above = _ranks(unit)[self.positive].sum() - self.count * (self.count + 1) / 2
+        return above / (self.count * self.others)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -101,6 +101,18 @@ def prepared(model: nn.Module) -> nn.Module:
     return ours
 
 
+def series(seen: LayerTrace, name: str) -> Tensor:
+    """A gate or state of a layer by its name, (T, B, H).
+
+    Raises:
+        MicroscopeError: the layer has none of that name.
+    """
+    known = {**seen.gates, **seen.states}
+    if name not in known:
+        raise MicroscopeError(f"there is no series {name!r} in {seen.name}; there are {', '.join(known)}")
+    return known[name]
+
+
 def recurrent_layers(model: nn.Module) -> list[tuple[str, Recurrent]]:
     """The recurrent layers in a model, with their places."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Recurrent)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .recording import MicroscopeError, Recording
+from .recording import series as series_of
 
 ABOUT, FORMAT = "traces.json", "holdfast-traces 1"
 LEVELS = 255  # a value is kept as one of so many: one byte
@@ -194,14 +194,11 @@ def write_traces(
     return Traces(folder)
 
 
-def _rows(recording: Recording, series: Sequence[str]) -> Iterator[tuple[str, NDArray[np.float32], bool]]:
+def _rows(recording: Recording, names: Sequence[str]) -> Iterator[tuple[str, NDArray[np.float32], bool]]:
     """Each series as units over steps, (H, B·T), and whether it is a gate's."""
     for place, layer in recording.layers.items():
-        known: dict[str, Tensor] = {**layer.gates, **layer.states}
-        for name in series:
-            if name not in known:
-                raise MicroscopeError(f"there is no series {name!r} in {place}; there are {', '.join(known)}")
-            rows = known[name].detach().float().permute(2, 1, 0).flatten(1)
+        for name in names:
+            rows = series_of(layer, name).detach().float().permute(2, 1, 0).flatten(1)
             yield f"{place}.{name}", rows.cpu().numpy(), name in layer.gates
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from holdfast.layers import LayerTrace
@@ -49,10 +50,16 @@ def time_constants(seen: LayerTrace, gate: str = "") -> Tensor:
         seen: a layer of a recording.
         gate: the gate that says how much is kept; by default f, or a GRU's z.
     """
-    wanted = gate or next((name for name in KEEPING if name in seen.gates), "")
+    wanted = gate or keeping_gate(seen)
     if wanted not in seen.gates:
         raise MicroscopeError(f"a gate that keeps is needed; there are {', '.join(seen.gates) or 'none'}")
-    return -1 / seen.gates[wanted].double().log().mean((0, 1))
+    lost = -seen.gates[wanted].double().log().mean((0, 1))
+    return torch.where(lost == 0, torch.inf, 1 / lost)  # 1 / -0.0 would be -inf
+
+
+def keeping_gate(seen: LayerTrace) -> str:
+    """The gate that says how much of a state is kept; empty if the layer has none."""
+    return next((name for name in KEEPING if name in seen.gates), "")
 
 
 def saturation(seen: LayerTrace) -> dict[str, Saturation]:

@@ -22,6 +22,12 @@ def test_a_logarithmic_axis_has_ticks_at_powers_of_ten_inside_it() -> None:
     assert names(Axis.around([1e-3, 1.0], log=True)) == ["0.001", "0.01", "0.1", "1"]
 
 
+def test_a_decade_or_two_have_ticks_between_the_powers_of_ten() -> None:
+    assert names(Axis.around([2.1, 43], log=True)) == ["2", "5", "10", "20", "50"]
+    assert names(Axis.around([0.3], log=True)) == ["0.2", "0.5", "1", "2"]
+    assert names(Axis.around([3e-8, 2e-7], log=True)) == ["2·10⁻⁸", "5·10⁻⁸", "10⁻⁷", "2·10⁻⁷"]
+
+
 def test_many_decades_are_named_by_powers_and_some_left_out() -> None:
     assert names(Axis.around([3e-22, 2.0], log=True)) == ["10⁻²⁰", "10⁻¹⁶", "10⁻¹²", "10⁻⁸", "10⁻⁴", "10⁰"]
 

@@ -150,7 +150,7 @@ def test_frozen_weights_and_an_embedding_before_stop_nothing() -> None:
 
 def test_the_lag_is_where_so_much_is_gone_for_good() -> None:
     lengths = torch.tensor([[8.0, 8.0], [4.1, 4.1], [3.9, 3.9], [4.5, 4.5], [1.0, 1.0], [0.5, 0.5]])
-    horizon = Horizon({"a": lengths, "b": torch.ones(6, 2)}, {})
+    horizon = Horizon({"a": lengths, "b": torch.ones(6, 2)}, {}, range(6))
     assert horizon.lag(0.5) == 4  # at 2 it was gone, and came back at 3
     assert horizon.lag(0.87) == 4
     assert horizon.lag(0.9) == 5
@@ -160,6 +160,24 @@ def test_the_lag_is_where_so_much_is_gone_for_good() -> None:
         horizon.lag(0.5, "c")
     with pytest.raises(MicroscopeError, match="share must be between 0 and 1; got 50"):
         horizon.lag(50)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, 2, dtype=D), nn.GRU(3, 4, batch_first=True, dtype=D)])
+def test_a_few_lags_give_what_all_give_there(layer: Any) -> None:
+    model, x = Last(layer), torch.randn(12, 12, 3, dtype=D)
+    every = memory_horizon(model, x, read=torch.sum)
+    some = memory_horizon(model, x, read=torch.sum, lags=[7, 2, 1, 2, 40])
+    assert list(every.lags) == list(range(12))
+    assert list(some.lags) == [0, 1, 2, 7]
+    assert torch.allclose(some.states["rnn"], every.states["rnn"][[0, 1, 2, 7]])
+    assert torch.allclose(some.inputs["rnn"], every.inputs["rnn"])
+    with pytest.raises(MicroscopeError, match=r"lags must be whole numbers from 0 on; got \[3, -1\]"):
+        memory_horizon(model, x, read=torch.sum, lags=[3, -1])
+
+
+def test_a_lag_is_counted_in_steps_where_only_some_were_looked_at() -> None:
+    horizon = Horizon({"a": torch.tensor([[1.0], [0.6], [0.3], [0.01]])}, {}, [0, 3, 10, 50])
+    assert (horizon.lag(0.5), horizon.lag(0.9), horizon.lag(0.999)) == (10, 50, None)
 
 
 def test_open_forget_gates_reach_farther() -> None:

@@ -43,7 +43,7 @@ def ax() -> Axes:
 
 
 SEEN = record(holdfast.LSTM(3, 5), torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(0)))["l0"]
-HORIZON = Horizon({"a": torch.tensor([[1.0], [0.4], [0.05], [0.001], [0.0]])}, {})
+HORIZON = Horizon({"a": torch.tensor([[1.0], [0.4], [0.05], [0.001], [0.0]])}, {}, [0, 2, 4, 6, 8])
 DRAWN: dict[str, Callable[..., Axes]] = {
     "heat map": lambda **how: plot_heat_map(SEEN, "f", **how),
     "units": lambda **how: plot_units(SEEN, "c", [1], **how),
@@ -92,12 +92,12 @@ def test_the_horizon_marks_where_a_half_nine_tenths_and_all_but_a_hundredth_are_
     assert line.get_label() == "a"
     assert np.asarray(line.get_ydata())[:4] == pytest.approx([1, 0.4, 0.05, 0.001])
     assert np.isnan(np.asarray(line.get_ydata())[4]), "0 has no place on a logarithmic axis"
-    assert [float(np.asarray(dot.get_xdata())[0]) for dot in dots] == [1, 2, 3]
+    assert [float(np.asarray(dot.get_xdata())[0]) for dot in dots] == [2, 4, 6]
     assert [text.get_text() for text in ax.texts] == ["50%", "90%", "99%"]
 
 
 def test_a_lag_beyond_the_sequence_is_not_marked(ax: Axes) -> None:
-    plot_horizon(Horizon({"a": torch.tensor([[1.0], [0.4], [0.3]])}, {}), ax=ax)
+    plot_horizon(Horizon({"a": torch.tensor([[1.0], [0.4], [0.3]])}, {}, range(3)), ax=ax)
     assert [text.get_text() for text in ax.texts] == ["50%"]
 
 

@@ -54,10 +54,18 @@ class Axis:
 
     def _log_ticks(self) -> list[tuple[float, str]]:
         first, last = math.ceil(_decade(self.low) - 1e-9), math.floor(_decade(self.high) + 1e-9)
-        apart = math.ceil((last - first + 1) / _MOST_TICKS)
-        exponents = [e for e in range(first, last + 1) if e % apart == 0]
         plain = first >= -4 and last <= 4
-        return [(10.0**e, f"{10.0**e:.10g}" if plain else f"10{str(e).translate(_SUPERSCRIPTS)}") for e in exponents]
+
+        def tick(nice: int, exponent: int) -> tuple[float, str]:
+            value = nice * 10.0**exponent
+            power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+            return value, f"{value:.10g}" if plain else power if nice == 1 else f"{nice}·{power}"
+
+        if last - first < 2:  # powers of ten alone would be too few
+            ticks = [tick(nice, e) for e in range(first - 1, last + 1) for nice in (1, 2, 5)]
+            return [(v, name) for v, name in ticks if self.low * (1 - 1e-9) <= v <= self.high * (1 + 1e-9)]
+        apart = math.ceil((last - first + 1) / _MOST_TICKS)
+        return [tick(1, e) for e in range(first, last + 1) if e % apart == 0]
 
     def _linear_ticks(self) -> list[tuple[float, str]]:
         rough = (self.high - self.low) / (_MOST_TICKS - 1)

@@ -99,11 +99,12 @@ def plot_horizon(horizon: Horizon, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     for place, lengths in horizon.states.items():
         middle = lengths.median(1).values
-        (drawn,) = ax.plot(middle.where(middle > 0, np.nan).numpy(force=True), label=place or "model")
+        shown = middle.where(middle > 0, np.nan).numpy(force=True)
+        (drawn,) = ax.plot(horizon.lags[: len(shown)], shown, label=place or "model")
         for share in _SHARES:
             lag = horizon.lag(share, place)
-            if lag is not None and middle[lag] > 0:
-                spot = (lag, float(middle[lag]))
+            if lag is not None and (length := float(middle[horizon.lags.index(lag)])) > 0:
+                spot = (lag, length)
                 ax.plot(*spot, "o", color=drawn.get_color())
                 ax.annotate(f"{share:.0%}", spot, textcoords="offset points", xytext=(4, 4))
     ax.legend()

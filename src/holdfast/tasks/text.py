@@ -28,9 +28,8 @@ from holdfast.data import (
     untold,
 )
 from holdfast.engines.llvm.machine import cache_folder
-from holdfast.layers import Recurrent
-from holdfast.microscope import Horizon, heat_map, memory_horizon
-from holdfast.microscope.page import figure, section
+from holdfast.microscope import Horizon, memory_horizon
+from holdfast.microscope.page import section
 from holdfast.microscope.subject import Subject
 from holdfast.models import (
     LanguageModel,
@@ -43,6 +42,7 @@ from holdfast.models import (
 )
 from holdfast.training import Devices, Loss, OptionError, Run, RunError, TrainingOptions, Watcher, option, redeclared
 
+from . import inside
 from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
 from .task import Preset, Sources, Task
@@ -52,10 +52,9 @@ BASELINE_TOKENS = 2_000_000  # a table of the n-grams of so many takes up to 300
 ORDER = 5
 BLOCK = 1 << 20  # tokens that are looked at together
 SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
-SHOWN_STEPS = 80  # of a picture of gates
-HIDDEN_SHOWN = 60
 SUBJECT_STEPS, HORIZON_STEPS = 1000, 300  # tokens that are looked at, and back from one of them
 GUESSES = 3  # of the next token
+TOKEN = {"char": "character", "byte": "byte", "bpe": "piece", "word": "word"}  # by level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,11 +425,11 @@ class Text(Task[TextOptions, Corpus]):
         return [*_notes(whole.first(options.evaluation_tokens) if brief else whole, whole)]
 
     def report(self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, options: TextOptions) -> Iterable[str]:
-        """Samples, and a look at the gates."""
+        """Samples, and a look inside the model."""
         assert isinstance(model, LanguageModel)
         encoding = data.encoding
         yield section("Samples", "".join(_samples(model, encoding)))
-        yield from _pictures(model, encoding, np.asarray(data.valid.ids[:SHOWN_STEPS]))
+        yield _inside(model, encoding, np.asarray(data.valid.ids[: inside.STEPS * inside.SEQUENCES + 1]))
 
 
 @dataclass(frozen=True)
@@ -538,25 +537,17 @@ def _samples(model: LanguageModel, encoding: Any) -> Iterator[str]:
         yield f"<p>Temperature {temperature:g}</p>\n<pre>{escape(text.strip())}</pre>\n"
 
 
-@torch.no_grad()
-def _pictures(model: LanguageModel, encoding: Any, ids: np.ndarray[Any, Any]) -> Iterator[str]:
-    """The gates and the memory of the first layer while it reads some validation text."""
-    layer = model.layers[0]
-    assert isinstance(layer, Recurrent)
-    embedded = model.embedding(torch.from_numpy(ids.astype(np.int64)).unsqueeze(1))  # (T, 1, E)
-    record = layer.trace(embedded).layers[0]
-    shown = {f"gate {n}": g for n, g in record.gates.items()} | {f"state {n}": s for n, s in record.states.items()}
-    pictures = []
-    for name, values in shown.items():
-        chart = heat_map(
-            values[:, 0, :HIDDEN_SHOWN].T.numpy(),
-            title=f"The {name} of the first {HIDDEN_SHOWN} units",
-            x_label="token",
-            y_label="unit",
-            palette="diverging" if values.min() < 0 else "sequential",
-            limits=(0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else None,
-        )
-        pictures.append(figure(chart, f"The {name}."))
-    text = "".join(encoding.text_of(int(k)) for k in ids)
-    words = f"<p>The first layer while it reads the beginning of the validation text:</p>\n<pre>{escape(text)}</pre>\n"
-    yield section("Inside", words + '<div class="pair">\n' + "\n".join(pictures) + "\n</div>")
+def _inside(model: LanguageModel, encoding: Any, ids: np.ndarray[Any, Any]) -> str:
+    """The look inside the model while it reads the first tokens of some text, a few stretches side by side."""
+    steps = min(inside.STEPS, len(ids) - 1)
+    count = min(inside.SEQUENCES, (len(ids) - 1) // steps)
+    tokens = torch.from_numpy(ids[: steps * count + 1].astype(np.int64))
+    inputs = tokens[:-1].view(count, steps).T  # (T, B)
+    last = tokens[steps::steps]  # (B,): what comes after each stretch
+    return inside.inside(
+        model,
+        inputs,
+        lambda output: model.loss(output.features[-1:], last[None]).sum(),
+        TOKEN[encoding.level],
+        "".join(encoding.text_of(k) for k in inputs[:, 0].tolist()),
+    )

@@ -1,0 +1,161 @@
+"""A look inside a model, as a section of its report: gates, time constants, the memory horizon, saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.layers import LayerTrace
+from holdfast.microscope import (
+    Horizon,
+    Recording,
+    Series,
+    dead_units,
+    heat_map,
+    line_chart,
+    memory_horizon,
+    record,
+    saturation,
+    time_constants,
+)
+from holdfast.microscope.colours import suited
+from holdfast.microscope.page import figure, section, table
+from holdfast.microscope.units import keeping_gate
+
+STEPS, SEQUENCES = 160, 4  # that are looked at: enough for the picture, and a few seconds for a model of three layers
+_ROWS = 60  # units of a heat map
+_POINTS = 100  # of the curve of time constants
+_SHARES = (0.5, 0.9, 0.99)  # of the gradient
+# At every distance a large model would take minutes; between these the curve is as good as straight.
+_LAGS = sorted({round(1.2**k) for k in range(40)})
+
+
+def inside(model: nn.Module, inputs: Tensor, read: Callable[[Any], Tensor], step: str, text: str) -> str:
+    """The section "Inside the model".
+
+    Args:
+        model: any with recurrent layers in one direction.
+        inputs: some sequences, (T, B) or (T, B, I); some hundred steps will do.
+        read: from what the model returns to the number of which the horizon is the gradient: the last step's loss.
+        step: what a step is: "character".
+        text: what the first sequence says.
+    """
+    seen = record(model, inputs)
+    horizon = memory_horizon(model, inputs, read=read, lags=_LAGS)
+    words = (
+        f"What the recurrent layers do while the model reads validation data, {inputs.shape[1]} × {inputs.shape[0]} "
+        f"{step}s. The pictures of gates and states are of the first layer, while it reads:"
+    )
+    return section(
+        "Inside the model",
+        f"<p>{escape(words)}</p>\n<pre>{escape(text)}</pre>\n"
+        + _pair(_pictures(next(iter(seen.layers.values())), step))
+        + _pair([_reach(horizon, step), *_keeping(seen, step)])
+        + _saturated(seen)
+        + _still(seen),
+    )
+
+
+def _pair(figures: Sequence[str] | Iterator[str]) -> str:
+    return '<div class="pair">\n' + "\n".join(figures) + "\n</div>\n"
+
+
+def _pictures(layer: LayerTrace, step: str) -> Iterator[str]:
+    """Heat maps of the gates and states of a layer in the first sequence."""
+    units = next(iter(layer.states.values())).shape[-1]
+    sorted_by = "in the order of their numbers"
+    order = torch.arange(units)
+    if keeping_gate(layer):
+        order = time_constants(layer).argsort(descending=True)
+        sorted_by = "those that keep their memory longest at the top"
+    rows = order[torch.linspace(0, units - 1, min(units, _ROWS)).round().long()]
+    which = f"{units} units" if len(rows) == units else f"{len(rows)} of {units} units"
+    named = [(f"gate {name}", values) for name, values in layer.gates.items()]
+    named += [(f"state {name}", values) for name, values in layer.states.items()]
+    for what, values in named:
+        cells = values[:, 0, rows].double().T.numpy(force=True)  # (rows, T)
+        palette, limits = suited(cells)
+        chart = heat_map(
+            cells, title=f"The {what}", x_label=step, y_label="unit", palette=palette, limits=limits, height=230
+        )
+        yield figure(chart, f"The {what}: {which}, {sorted_by}.")
+
+
+def _reach(horizon: Horizon, step: str) -> str:
+    """How far back the loss depends on the states, as a chart and a table."""
+    lines, rows = [], []
+    for k, (place, lengths) in enumerate(horizon.states.items()):
+        middle = lengths.median(1).values
+        lines.append(_line(k, horizon.lags[: len(middle)], (middle / middle[0]).tolist()))
+        found = [horizon.lag(share, place) for share in _SHARES]
+        rows.append((_layer(k), ["farther" if lag is None else str(lag) for lag in found]))
+    chart = line_chart(
+        lines,
+        title="The gradient of the loss with respect to earlier states",
+        x_label=f"{step}s before the last",
+        y_label="gradient, 1 at the last",
+        log_y=True,
+    )
+    caption = (
+        f"The memory horizon: how much the loss of the last {step} would change with the state of a layer so many "
+        f"{step}s before. The table has the {step}s after which 50, 90 and 99 % of it are gone, in the median of the "
+        "sequences."
+    )
+    gone = [f"{share:.0%} gone" for share in _SHARES]
+    return f"<div>\n{figure(chart, caption)}\n{table(gone, rows)}\n</div>"
+
+
+def _keeping(seen: Recording, step: str) -> Iterator[str]:
+    """The time constants of all units that have any."""
+    lines = []
+    for k, layer in enumerate(seen.layers.values()):
+        if keeping_gate(layer):
+            found = time_constants(layer).sort(descending=True).values
+            ranks = torch.linspace(0, len(found) - 1, min(len(found), _POINTS)).round().long()
+            lines.append(_line(k, (100 * ranks / max(1, len(found) - 1)).tolist(), found[ranks].tolist()))
+    if lines:
+        chart = line_chart(
+            lines,
+            title="The time constants of the units, the longest first",
+            x_label="% of the units",
+            y_label=f"{step}s until 1/e is left",
+            log_y=True,
+        )
+        caption = (
+            f"Time constants: after how many {step}s a part 1/e of a unit's memory is left, by the mean of its forget "
+            "gate. Half of the units keep theirs for longer than the curve shows at 50 %."
+        )
+        yield figure(chart, caption)
+
+
+def _saturated(seen: Recording) -> str:
+    """How often the gates are shut and open."""
+    rows = [
+        (f"{_layer(k)}, gate {name}", [f"{shares.low.mean():.1%}", f"{shares.high.mean():.1%}"])
+        for k, layer in enumerate(seen.layers.values())
+        for name, shares in saturation(layer).items()
+    ]
+    if not rows:
+        return ""
+    words = "How often a gate is as good as shut, and how often as good as open, over all units and steps:"
+    return f"<p>{words}</p>\n" + table(["under 0.1", "over 0.9"], rows)
+
+
+def _still(seen: Recording) -> str:
+    """The units that do nothing."""
+    counts = [(k, len(dead_units(layer))) for k, layer in enumerate(seen.layers.values())]
+    found = "; ".join(f"{count} of {_layer(k)}" for k, count in counts if count)
+    return f"<p>Units whose output never moves: {found or 'none'}.</p>"
+
+
+def _layer(k: int) -> str:
+    return f"layer {k + 1}"
+
+
+def _line(k: int, x: Sequence[float], y: Sequence[float]) -> Series:
+    """The line of a layer; from the fifth on they are dashed."""
+    return Series(_layer(k), x, y, 1 + k % 4, k // 4 % 2 == 1)

@@ -1,8 +1,9 @@
-"""How the tests compare numbers: one measure, one tolerance a dtype, never loosened."""
+"""What tests share: how numbers are compared (one measure, one tolerance a dtype, never loosened), memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -36,3 +37,12 @@ def assert_all_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
     errors = {name: error(got[name], expected[name]) for name in expected}
     wrong = {name: f"{found:.2e}" for name, found in errors.items() if found > TOLERANCE[dtype]}
     assert not wrong, f"errors over {TOLERANCE[dtype]:.0e}: {wrong}"
+
+
+def anonymous_memory(process: int) -> int:
+    """Bytes of a process's memory that are not pages of files, on Linux."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)

@@ -74,6 +74,30 @@ def test_scores_are_those_of_a_search_by_hand(tmp_path: Path) -> None:
     assert traces.find("l0.h", 20, 24, threshold=0.6, most=1)[0].score == pytest.approx(by_hand)
 
 
+def test_a_long_corpus_of_many_units_is_counted_like_a_short_one(tmp_path: Path) -> None:
+    steps, units = 300_000, 300  # more than are counted together, and more units than a byte can count
+    draw = np.random.default_rng(0)
+    rows = np.zeros((steps, units), np.uint8)
+    rows[:, :290] = draw.random((steps, 1)) < 0.5  # most units go together
+    rows[70:80] = 1
+    rows[200_000:200_010, :299] = 1
+    chunks = (recorded(torch.from_numpy(rows[k : k + 50_000]).float() * 2 - 1) for k in range(0, steps, 50_000))
+    traces = write_traces(tmp_path, chunks, steps)
+    (found,) = traces.find("l0.h", 70, 80, threshold=0.0, most=1)
+    assert (found.start, found.stop) == (200_000, 200_010)
+    assert found.score == pytest.approx(299 / 300)
+
+
+@pytest.mark.parametrize(("threshold", "on"), [(-1.6, [0, 1, 2]), (-1.4, [1, 2]), (0.1, [2]), (1.6, [])])
+def test_a_threshold_may_lie_anywhere_even_beyond_what_can_be_kept(
+    threshold: float, on: list[int], tmp_path: Path
+) -> None:
+    traces = write_traces(tmp_path, [recorded(torch.tensor([-1.5, 0.0, 1.5]).expand(30, 3))], 30)
+    assert traces.on("l0.h", 3, 9, threshold) == on
+    found = traces.find("l0.h", 3, 9, threshold, units=[0, 1, 2], most=1)
+    assert [match.score for match in found] == ([pytest.approx(len(on) / 3)] if on else [])
+
+
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     rows = torch.rand(30, 2) * 0.1
     traces = write_traces(tmp_path / "traces", [recorded(rows)], 30)

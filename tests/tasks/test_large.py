@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import anonymous_memory
+
 SIZE = 2_000_000_000
 MOST = 1_000_000_000  # bytes of anonymous memory
 
@@ -32,15 +34,6 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _anonymous(process: int) -> int:
-    """Bytes of a process's memory that are not pages of files."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")), 0)
-
-
 @pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
 @pytest.mark.parametrize("level", ["char", "bpe"])
@@ -51,7 +44,7 @@ def test_two_gigabytes_are_encoded_and_trained_on_in_one(level: str, text: Path,
     most = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
         while child.poll() is None:
-            most = max(most, _anonymous(child.pid))
+            most = max(most, anonymous_memory(child.pid))
             time.sleep(0.05)
         assert child.stderr is not None
         assert child.returncode == 0, child.stderr.read().decode()

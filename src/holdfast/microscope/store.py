@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from .recording import series as series_of
 
 ABOUT, FORMAT = "traces.json", "holdfast-traces 1"
 LEVELS = 255  # a value is kept as one of so many: one byte
+_PIECE = 1 << 17  # steps that are counted together: few enough that what is added to all the time stays in a cache
 ROOM = 1.5  # how far beyond the first chunk's largest value a value may lie before it is kept as the largest
 
 
@@ -75,10 +77,10 @@ class Traces:
         low, high = self._limits[name]
         return low + raw[units, start:stop].astype(np.float32) * np.float32((high - low) / LEVELS)
 
-    def _level(self, name: str, value: float) -> float:
-        """What a value is as a byte."""
+    def _least(self, name: str, threshold: float) -> int:
+        """The lowest byte that stands for a value above a threshold, from 0 to 256, which none reaches."""
         low, high = self._limits[name]
-        return (value - low) / (high - low) * LEVELS
+        return min(max(math.floor((threshold - low) / (high - low) * LEVELS) + 1, 0), LEVELS + 1)
 
     def _check(self, start: int, stop: int) -> None:
         if not 0 <= start < stop <= self.steps:
@@ -87,8 +89,8 @@ class Traces:
     def on(self, name: str, start: int, stop: int, threshold: float) -> list[int]:
         """The units that are above a threshold all through some steps."""
         self._check(start, stop)
-        above = self.raw(name)[:, start:stop] > self._level(name, threshold)
-        return np.flatnonzero(above.all(1)).tolist()
+        lowest = self.raw(name)[:, start:stop].min(1)
+        return np.flatnonzero(lowest >= self._least(name, threshold)).tolist()
 
     def find(
         self,
@@ -123,13 +125,20 @@ class Traces:
 
     def _counts(self, name: str, units: Sequence[int], threshold: float) -> NDArray[np.int32]:
         """How many of some units are on at each step."""
-        raw, level = self.raw(name), self._level(name, threshold)
+        raw, least = self.raw(name), self._least(name, threshold)
         counts = np.zeros(self.steps, np.int32)
-        for first in range(0, len(units), LEVELS):  # as many as a byte can count: bytes are added four times as fast
-            some = np.zeros(self.steps, np.uint8)
-            for unit in units[first : first + LEVELS]:
-                some += (raw[unit] > level).view(np.uint8)
-            counts += some
+        if least > LEVELS:
+            return counts
+        for start in range(0, self.steps, _PIECE):
+            piece = raw[:, start : start + _PIECE]
+            # A comparison of bytes with a byte, 64 at once; with a Python number all would become double first.
+            on = np.empty(piece.shape[1], bool)
+            for first in range(0, len(units), LEVELS):  # as many as a byte can count, which is added 4 times as fast
+                some = np.zeros(piece.shape[1], np.uint8)
+                for unit in units[first : first + LEVELS]:
+                    np.greater_equal(piece[unit], np.uint8(least), out=on)
+                    some += on.view(np.uint8)
+                counts[start : start + _PIECE] += some
         return counts
 
 

@@ -76,6 +76,13 @@ def test_units_are_ranked_by_the_part_they_are_chosen_on() -> None:
     assert everything[-1].unit == 7
 
 
+def test_bytes_score_as_the_same_numbers_do() -> None:
+    signal = torch.rand(300, generator=draw()) < 0.5
+    units = (torch.randint(90, (300, 5), generator=draw(1)) + 60 * signal[:, None]).byte()
+    assert rank_units(units, signal) == rank_units(units.float(), signal)
+    assert rank_units(units, torch.arange(300) % 9) == rank_units(units.float(), torch.arange(300) % 9)
+
+
 def test_noise_tracks_nothing() -> None:
     signal = torch.rand(4000, generator=draw()) < 0.5
     assert probe(torch.randn(4000, 30, generator=draw(1)), signal).score == pytest.approx(0.5, abs=0.05)

@@ -88,7 +88,7 @@ def test_a_long_corpus_of_many_units_is_counted_like_a_short_one(tmp_path: Path)
     assert found.score == pytest.approx(299 / 300)
 
 
-@pytest.mark.parametrize(("threshold", "on"), [(-1.6, [0, 1, 2]), (-1.4, [1, 2]), (0.1, [2]), (1.6, [])])
+@pytest.mark.parametrize(("threshold", "on"), [(-2.5, [0, 1, 2]), (-1.4, [1, 2]), (0.1, [2]), (2.5, [])])
 def test_a_threshold_may_lie_anywhere_even_beyond_what_can_be_kept(
     threshold: float, on: list[int], tmp_path: Path
 ) -> None:

@@ -47,9 +47,10 @@ def rows(html: str) -> dict[str, list[str]]:
 
 def test_it_has_all_gates_and_states_the_horizon_and_what_was_read() -> None:
     html = look(Stack(holdfast.LSTM(3, 5), holdfast.GRU(5, 4)), torch.randn(30, 2, 3), "was <read> & said")
-    captions = re.findall(r"<figcaption>(.*?)[:.]", html)
+    captions = re.findall(r"<figcaption>(.*?)[,:.]", html)
     assert captions[:6] == [f"The gate {name}" for name in "ifgo"] + ["The state h", "The state c"]
     assert captions[6:] == ["The memory horizon", "Time constants"]
+    assert "The gate f, how much of its memory each unit keeps: 5 units, those that keep" in html
     assert "<pre>was &lt;read&gt; &amp; said</pre>" in html
     assert "2 × 30 letters" in html
     assert {"layer 1", "layer 2", "layer 1, gate f", "layer 2, gate z"} <= set(rows(html))
@@ -95,6 +96,7 @@ def test_every_cell_and_length_goes(cell: str, steps: int) -> None:
     ElementTree.fromstring(html)
     assert "layer 6" in html
     assert ("Time constants" in html) == (cell != "rnn")
+    assert html.count("<figcaption>The state h,") == 1
 
 
 def test_gates_that_never_forget_are_drawn() -> None:

@@ -4,6 +4,7 @@ from .colours import colour_map
 from .figures import Series, heat_map, line_chart
 from .horizon import Horizon, memory_horizon
 from .interventions import clamp
+from .letters import coloured_text
 from .plots import plot_heat_map, plot_horizon, plot_probe, plot_saturation, plot_time_constants, plot_units
 from .probes import Probe, probe, rank_units
 from .recording import MicroscopeError, Recording, record
@@ -22,6 +23,7 @@ __all__ = [
     "Traces",
     "clamp",
     "colour_map",
+    "coloured_text",
     "dead_units",
     "heat_map",
     "line_chart",

@@ -93,7 +93,7 @@ def rank_units(units: Tensor, signal: Tensor, share: float = 0.5, most: int = 10
 def _scores(units: Tensor, signal: Tensor, two: bool) -> Tensor:
     """The score of each unit; NaN for one that never moves, whose correlation is that of nothing."""
     score = _Area(signal) if two else _Correlation(signal)
-    return torch.stack([score(unit.double()) for unit in units.T])  # one at a time: all in double may be gigabytes
+    return torch.stack([score(unit) for unit in units.T])  # one at a time: all in double may be gigabytes
 
 
 class _Correlation:
@@ -104,7 +104,7 @@ class _Correlation:
         self.wanted = centred / centred.square().sum().sqrt()
 
     def __call__(self, unit: Tensor) -> Tensor:
-        centred = unit - unit.mean()
+        centred = unit.double() - unit.double().mean()
         return centred @ self.wanted / centred.square().sum().sqrt()
 
 
@@ -122,6 +122,9 @@ class _Area:
 
 def _ranks(values: Tensor) -> Tensor:
     """The ranks from 1 on; equal values share the mean of theirs."""
-    _, where, counts = values.unique(return_inverse=True, return_counts=True)
+    if values.dtype == torch.uint8:  # as traces are kept: they need not be sorted
+        where, counts = values.long(), values.long().bincount()
+    else:
+        _, where, counts = values.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     return (last - (counts - 1) / 2)[where]

@@ -57,6 +57,15 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
+def letters(x: float, y: float, content: str, each: float, size: float) -> str:
+    """A line of letters of the same width, black in every mode, for what stands on a colour."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in content)  # XML has no control characters
+    return (
+        f'<text x="{x:g}" y="{y:g}" textLength="{each * len(shown):g}" lengthAdjust="spacingAndGlyphs" '
+        f'xml:space="preserve" style="font: {size:g}px ui-monospace, monospace; fill: #111">{escape(shown)}</text>'
+    )
+
+
 def text_width(content: str, size: float = FONT_SIZE) -> float:
     """About how wide a text is: there is no font at hand to measure it with."""
     return 0.56 * size * len(content)

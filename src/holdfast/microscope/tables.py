@@ -69,7 +69,7 @@ def probe_table(traces: Traces, signal: Tensor, share: float = 0.5, most: int = 
     pandas = require("pandas", "plot")
     rows: list[dict[str, Any]] = []
     for name in traces.series:
-        units = torch.from_numpy(traces.values(name, slice(None), 0, traces.steps)).T  # (steps, units)
+        units = torch.from_numpy(traces.raw(name)).T  # (steps, units); bytes have the same order and correlations
         rows += [{"series": name, **vars(found)} for found in rank_units(units, signal, share, most)]
     table: DataFrame = pandas.DataFrame(rows).sort_values("chosen", ascending=False, ignore_index=True)
     return table

@@ -33,6 +33,20 @@ _SHARES = (0.5, 0.9, 0.99)  # of the gradient
 # At every distance a large model would take minutes; between these the curve is as good as straight.
 _LAGS = sorted({round(1.2**k) for k in range(40)})
 
+_MEANINGS = {  # of what our cells name
+    "gate i": "how much each unit writes",
+    "gate f": "how much of its memory each unit keeps",
+    "gate g": "what each unit would write",
+    "gate o": "how much of its memory each unit shows",
+    "gate r": "how much of the past the new values see",
+    "gate z": "how much each unit keeps of its value",
+    "gate n": "the new values",
+    "state h": "what each unit shows to the rest of the model",
+    "state c": "what each unit keeps in memory",
+    "state n": "the weight of all that is in a unit's memory",
+    "state m": "the scale of the memory, as a logarithm",
+}
+
 
 def inside(model: nn.Module, inputs: Tensor, read: Callable[[Any], Tensor], step: str, text: str) -> str:
     """The section "Inside the model".
@@ -74,15 +88,15 @@ def _pictures(layer: LayerTrace, step: str) -> Iterator[str]:
         sorted_by = "those that keep their memory longest at the top"
     rows = order[torch.linspace(0, units - 1, min(units, _ROWS)).round().long()]
     which = f"{units} units" if len(rows) == units else f"{len(rows)} of {units} units"
-    named = [(f"gate {name}", values) for name, values in layer.gates.items()]
-    named += [(f"state {name}", values) for name, values in layer.states.items()]
-    for what, values in named:
+    for name, values in {**layer.gates, **layer.states}.items():
+        what = f"{'state' if name in layer.states else 'gate'} {name}"
         cells = values[:, 0, rows].double().T.numpy(force=True)  # (rows, T)
         palette, limits = suited(cells)
         chart = heat_map(
             cells, title=f"The {what}", x_label=step, y_label="unit", palette=palette, limits=limits, height=230
         )
-        yield figure(chart, f"The {what}: {which}, {sorted_by}.")
+        meaning = f", {_MEANINGS[what]}" if what in _MEANINGS else ""
+        yield figure(chart, f"The {what}{meaning}: {which}, {sorted_by}.")
 
 
 def _reach(horizon: Horizon, step: str) -> str:
@@ -103,7 +117,7 @@ def _reach(horizon: Horizon, step: str) -> str:
     caption = (
         f"The memory horizon: how much the loss of the last {step} would change with the state of a layer so many "
         f"{step}s before. The table has the {step}s after which 50, 90 and 99 % of it are gone, in the median of the "
-        "sequences."
+        "sequences; it was looked for at distances of which each is a fifth larger than the one before."
     )
     gone = [f"{share:.0%} gone" for share in _SHARES]
     return f"<div>\n{figure(chart, caption)}\n{table(gone, rows)}\n</div>"

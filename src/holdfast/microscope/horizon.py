@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from holdfast.layers import Recurrent
 
+from .figures import Series, line_chart
 from .recording import MicroscopeError, prepared, recurrent_layers, replaced
+
+SHARES = (0.5, 0.9, 0.99)  # of a gradient that is gone, as reports tell them
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,29 @@ def memory_horizon(
         by_input[place] = torch.cat([_lengths([next(found)], x, (2,)) for x in one.inputs]).flip(0)  # (T, B)
         by_state[place] = torch.stack([_lengths([next(found) for _ in s], s[0], (0, 2)) for s in one.states]).flip(0)
     return Horizon(by_state, by_input, max((one.lags for one in kept.values()), key=len))
+
+
+def horizon_chart(horizon: Horizon, step: str = "step", names: Sequence[str] = ()) -> str:
+    """The gradient with respect to the states of each layer against the distance, as SVG.
+
+    Args:
+        horizon: what was found.
+        step: what a step is called.
+        names: of the layers; by default their places.
+    """
+    lines = []
+    for k, (place, lengths) in enumerate(horizon.states.items()):
+        middle = lengths.median(1).values  # (lags,)
+        name = names[k] if names else place or "the layer"
+        shares = (middle / middle[0]).tolist()
+        lines.append(Series(name, horizon.lags[: len(middle)], shares, 1 + k % 4, k // 4 % 2 == 1))
+    return line_chart(
+        lines,
+        title="The gradient with respect to the states of earlier steps",
+        x_label=f"{step}s before the last",
+        y_label="gradient, 1 at the last",
+        log_y=True,
+    )
 
 
 class _Kept(NamedTuple):

@@ -12,7 +12,7 @@ from holdfast.extras import require
 from holdfast.layers import LayerTrace
 
 from .colours import suited
-from .horizon import Horizon
+from .horizon import SHARES, Horizon
 from .probes import Probe
 from .recording import MicroscopeError, series
 from .units import keeping_gate, saturation, time_constants
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOUR_MAPS = {"sequential": "viridis", "diverging": "RdBu_r"}
-_SHARES = (0.5, 0.9, 0.99)  # of the gradient, that are marked on a horizon
 _BINS = 30  # of a histogram
 
 
@@ -101,7 +100,7 @@ def plot_horizon(horizon: Horizon, ax: Axes | None = None) -> Axes:
         middle = lengths.median(1).values
         shown = middle.where(middle > 0, np.nan).numpy(force=True)
         (drawn,) = ax.plot(horizon.lags[: len(shown)], shown, label=place or "model")
-        for share in _SHARES:
+        for share in SHARES:
             lag = horizon.lag(share, place)
             if lag is not None and (length := float(middle[horizon.lags.index(lag)])) > 0:
                 spot = (lag, length)

@@ -15,23 +15,15 @@ from torch import Tensor
 from holdfast.language.outline import outline
 from holdfast.language.typeset import equation_parts
 from holdfast.layers import LayerTrace
-from holdfast.microscope import (
-    Horizon,
-    MicroscopeError,
-    Series,
-    colour_map,
-    dead_units,
-    line_chart,
-    saturation,
-    time_constants,
-)
+from holdfast.microscope import MicroscopeError, colour_map, dead_units, saturation, time_constants
+from holdfast.microscope.colours import suited
 from holdfast.microscope.diagram import diagram
+from holdfast.microscope.horizon import SHARES, horizon_chart
 from holdfast.microscope.steps import LayerSteps, record_steps
 from holdfast.microscope.subject import Subject
-from holdfast.microscope.units import KEEPING
+from holdfast.microscope.units import keeping_gate
 
 MOST_STEPS = 20_000
-SHARES = (0.5, 0.9, 0.99)  # of a gradient that is gone
 COMPARED = 1000  # steps by which units are compared
 _NUMBERS = itertools.count(1)
 
@@ -114,7 +106,7 @@ class View:
             raise MicroscopeError(f"there is no step {step}; there are {self.subject.steps:,}")
         found = self.subject.horizon(step)
         lags = {place: {f"{share:.0%}": found.lag(share, place) for share in SHARES} for place in found.states}
-        return {"step": step, "figure": _horizon_figure(found), "lags": lags}
+        return {"step": step, "figure": horizon_chart(found), "lags": lags}
 
 
 class _Layer:
@@ -130,7 +122,7 @@ class _Layer:
             node: f"the sum for {texts[node]}" if node in sums else texts[node] for node in rest
         }
         self.values = {node: steps.values[node][:, 0].float() for node in self.labels}  # (T, H) each
-        self.limits = {node: _limits(series) for node, series in self.values.items()}
+        self.limits = {node: suited(series.double().numpy())[1] for node, series in self.values.items()}
         states = {name: steps.values[self.named[name]] for name in self.program.states}
         gates = {name: steps.values[node] for name, node in self.named.items() if name not in states}
         self.trace = LayerTrace(name, gates, states)
@@ -146,7 +138,7 @@ class _Layer:
         return max((self.values[node] for node in self.program.results), key=lambda series: series.shape[1])
 
     def about(self) -> dict[str, Any]:
-        constants = time_constants(self.trace) if any(name in self.trace.gates for name in KEEPING) else None
+        constants = time_constants(self.trace) if keeping_gate(self.trace) else None
         shut = saturation(self.trace)
         program = self.program
         return {
@@ -191,15 +183,6 @@ class _Layer:
         return torch.stack(rows).numpy()
 
 
-def _limits(series: Tensor) -> tuple[float, float]:
-    """The ends of a series' scale: 0 and 1 for a gate, else as far below 0 as above."""
-    low, high = float(series.min()), float(series.max())
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    largest = max(abs(low), abs(high), 1e-6)
-    return -largest, largest
-
-
 def _alike(series: Tensor) -> list[int]:
     """Units in an order in which those that do alike are near: by their angle in the plane of the two main components.
 
@@ -235,17 +218,3 @@ def _palette(name: str) -> str:
     """256 colours as bytes of red, green and blue, in base64."""
     colours = colour_map(np.linspace(0, 1, 256), name)[:, :3]
     return base64.b64encode(np.ascontiguousarray(colours).tobytes()).decode()
-
-
-def _horizon_figure(found: Horizon) -> str:
-    series = []
-    for k, (place, lengths) in enumerate(found.states.items()):
-        norms = lengths.median(1).values.tolist()
-        series.append(Series(place or "the layer", list(range(len(norms))), norms, 1 + k % 4, k >= 4))
-    return line_chart(
-        series,
-        title="The length of the gradient with respect to the states of earlier steps",
-        x_label="steps back",
-        y_label="length of the gradient",
-        log_y=True,
-    )

@@ -23,13 +23,13 @@ from holdfast.microscope import (
     time_constants,
 )
 from holdfast.microscope.colours import suited
+from holdfast.microscope.horizon import SHARES, horizon_chart
 from holdfast.microscope.page import figure, section, table
 from holdfast.microscope.units import keeping_gate
 
 STEPS, SEQUENCES = 160, 4  # that are looked at: enough for the picture, and a few seconds for a model of three layers
 _ROWS = 60  # units of a heat map
 _POINTS = 100  # of the curve of time constants
-_SHARES = (0.5, 0.9, 0.99)  # of the gradient
 # At every distance a large model would take minutes; between these the curve is as good as straight.
 _LAGS = sorted({round(1.2**k) for k in range(40)})
 
@@ -101,25 +101,19 @@ def _pictures(layer: LayerTrace, step: str) -> Iterator[str]:
 
 def _reach(horizon: Horizon, step: str) -> str:
     """How far back the loss depends on the states, as a chart and a table."""
-    lines, rows = [], []
-    for k, (place, lengths) in enumerate(horizon.states.items()):
-        middle = lengths.median(1).values
-        lines.append(_line(k, horizon.lags[: len(middle)], (middle / middle[0]).tolist()))
-        found = [horizon.lag(share, place) for share in _SHARES]
-        rows.append((_layer(k), ["farther" if lag is None else str(lag) for lag in found]))
-    chart = line_chart(
-        lines,
-        title="The gradient of the loss with respect to earlier states",
-        x_label=f"{step}s before the last",
-        y_label="gradient, 1 at the last",
-        log_y=True,
-    )
+    places = list(horizon.states)
+    names = [_layer(k) for k in range(len(places))]
+    rows = []
+    for name, place in zip(names, places):
+        found = [horizon.lag(share, place) for share in SHARES]
+        rows.append((name, ["farther" if lag is None else str(lag) for lag in found]))
+    chart = horizon_chart(horizon, step, names)
     caption = (
         f"The memory horizon: how much the loss of the last {step} would change with the state of a layer so many "
         f"{step}s before. The table has the {step}s after which 50, 90 and 99 % of it are gone, in the median of the "
         "sequences; it was looked for at distances of which each is a fifth larger than the one before."
     )
-    gone = [f"{share:.0%} gone" for share in _SHARES]
+    gone = [f"{share:.0%} gone" for share in SHARES]
     return f"<div>\n{figure(chart, caption)}\n{table(gone, rows)}\n</div>"
 
 

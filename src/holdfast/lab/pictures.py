@@ -19,17 +19,18 @@ from .contestants import CONTESTANTS, HMM
 from .registry import PROBLEMS
 
 COLOURS = 4
+APART = 0.015  # between lines that would lie on one another, as a share of the axis
 
 
 def success_by_lag(plan: Plan, records: Sequence[Record]) -> str:
     """The share of seeds with which each contestant learned the task, against the lag, as SVG."""
     return line_chart(
-        _by_lag(plan, records, lambda standing: standing.solved / standing.seeds),
+        _by_lag(plan, records, lambda standing: standing.solved / standing.seeds, APART),
         title=f"The share of seeds with which the task {plan.task} was learned, against the lag",
         x_label="lag",
         y_label="share of seeds that learned it",
         log_x=len(plan.lags) > 1,
-        y_limits=(0.0, 1.0),
+        y_limits=(-0.05, 1.05),
     )
 
 
@@ -62,11 +63,14 @@ def curves(plan: Plan, records: Sequence[Record], lag: int) -> str:
     )
 
 
-def _by_lag(plan: Plan, records: Sequence[Record], value: Callable[[Standing], float]) -> list[Series]:
-    """Something of each contestant's standings against the lag."""
+def _by_lag(
+    plan: Plan, records: Sequence[Record], value: Callable[[Standing], float], apart: float = 0.0
+) -> list[Series]:
+    """Something of each contestant's standings against the lag, the lines a little apart."""
+    middle = (len(plan.contestants) - 1) / 2
     found = {(standing.contestant, standing.lag): value(standing) for standing in standings(records)}
     return [
-        _line(k, who, [(lag, found[who, lag]) for lag in plan.lags if (who, lag) in found])
+        _line(k, who, [(lag, found[who, lag] + apart * (middle - k)) for lag in plan.lags if (who, lag) in found])
         for k, who in enumerate(plan.contestants)
     ]
 
@@ -90,7 +94,10 @@ def contest_page(plan: Plan, records: Sequence[Record]) -> str:
     body = [f"<p>{escape(about)}</p>"]
     if len(plan.lags) > 1:
         within = f"within {plan.recipe.sequences:,} sequences"
-        caption = f"The share of {plan.seeds} seeds with which each learned the task {within}."
+        caption = (
+            f"The share of {plan.seeds} seeds with which each learned the task {within}; lines that would hide one "
+            "another are drawn a little apart."
+        )
         pair = figure(success_by_lag(plan, records), caption) + figure(
             needed_by_lag(plan, records),
             "How many sequences those seeds needed; a line breaks where no seed learned the task.",

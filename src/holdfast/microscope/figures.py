@@ -21,6 +21,7 @@ from .svg import FONT_SIZE, SMALL, figure, line, pixels, text, text_width
 _WIDTH = 420.0
 _ROW = FONT_SIZE + 7  # the height of a row of text
 _MARGIN = 10.0  # between the frame and what stands at its edge
+_FEW = 12  # points of a line, each of which was measured for itself and is shown as a dot
 _SAMPLE = 22.0  # the length of a line's sample in the legend
 
 
@@ -206,12 +207,17 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
 
 
 def _drawn(series: Series, frame: _Frame) -> list[str]:
-    """A line in one piece or, where values are missing, in several; a piece of one point is a dot."""
+    """A line in one piece or, where values are missing, in several; a piece of one point is a dot, and so are few."""
     parts = []
     for piece in _pieces(series, frame):
         points = [f"{frame.across(x):.1f},{frame.down(y):.1f}" for x, y in piece]
         points = points if len(points) > 1 else points * 2  # with round ends, a line of no length is a dot
         parts.append(f'<polyline points="{" ".join(points)}" class="{_stroke(series)}"/>')
+        if len(series.x) <= _FEW:
+            parts += [
+                f'<circle cx="{frame.across(x):.1f}" cy="{frame.down(y):.1f}" r="2" class="dot line-{series.colour}"/>'
+                for x, y in piece
+            ]
     return parts
 
 

@@ -29,6 +29,7 @@ _STYLE = f"""
 .holdfast-figure .mark {{ fill: var(--figure-ink, var(--ink)); }}
 .holdfast-figure .missing {{ fill: var(--figure-missing, var(--missing)); }}
 .holdfast-figure .line {{ fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }}
+.holdfast-figure .dot {{ fill: none; stroke-width: 3; }}
 .holdfast-figure .dashed {{ stroke-dasharray: 5 5; }}
 """ + "".join(
     f".holdfast-figure .line-{k} {{ stroke: var(--figure-line-{k}, var(--line-{k})); }}\n" for k in range(1, 5)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from holdfast.lab import CONTESTANTS, PROBLEMS, Recipe
-from holdfast.lab.contest import ContestError, Entry, Plan, Record, check, hold, standings, to_dict, tried
+from holdfast.lab.contest import Entry, Plan, Record, check, hold, standings, to_dict, tried
+from holdfast.lab.folder import ContestError
 from holdfast.lab.pictures import contest_page, needed_by_lag, success_by_lag
 
 TINY = Recipe(sequences=48, units=4, batch_size=8, check_every=16)
@@ -59,9 +60,9 @@ def test_a_stopped_contest_goes_on_with_what_it_has(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_contest_or_of_anything_else_is_refused(tmp_path: Path) -> None:
     hold(replace(PLAN, lags=(10,), seeds=1), tmp_path / "out")
-    with pytest.raises(ContestError, match="holds a contest of another task or recipe"):
+    with pytest.raises(ContestError, match="holds a contest with another recipe; choose"):
         hold(replace(PLAN, recipe=replace(TINY, units=5)), tmp_path / "out")
-    with pytest.raises(ContestError, match="holds a contest of another task or recipe"):
+    with pytest.raises(ContestError, match="holds a contest with another task; choose"):
         hold(replace(PLAN, task="order-3"), tmp_path / "out")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("")

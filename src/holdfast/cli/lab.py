@@ -1,11 +1,11 @@
-"""`holdfast lab`: who learns a long-lag task, and how fast."""
+"""`holdfast lab`: who learns a task in which something must be remembered, and how fast."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional, get_args
@@ -15,12 +15,16 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from holdfast.lab import CONTESTANTS, HMM, PROBLEMS, Recipe
-from holdfast.lab.contest import ContestError, Plan, Record, hold, standings, to_dict
+from holdfast.lab import CONTESTANTS, HMM, PROBLEMS
+from holdfast.lab.contest import Plan, Record, hold, standings, to_dict
+from holdfast.lab.digit_contest import DigitPlan
+from holdfast.lab.digits import DIGITS
+from holdfast.lab.folder import ContestError
 from holdfast.lab.pictures import HEADINGS, cells, contest_page, needed_by_lag, success_by_lag
 from holdfast.lab.problem import Start
-from holdfast.training import nearest, write_atomically
+from holdfast.training import Interrupted, nearest, write_atomically
 
+from .digits import hold_digits
 from .errors import Refused, Screen, Stopped
 
 REPORT = "report.html"
@@ -36,8 +40,18 @@ def lab(
         str, typer.Option("--cells", metavar="NAME,NAME,…", help="Who takes part.")
     ] = "lstm,gru,rnn",
     seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="K", help="How often each tries.")] = 3,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--data", metavar="DIR", help="The four idx files, plain or .gz; for the digits only."),
+    ] = None,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0.0, metavar="M", help="For all of it, shared evenly; 0: no limit.")
+        float,
+        typer.Option(
+            "--minutes",
+            min=0.0,
+            metavar="M",
+            help="For all of it, shared evenly; 0: no limit. For the digits: of each training; 0: the task's own.",
+        ),
     ] = 0.0,
     sequences: Annotated[
         int, typer.Option("--sequences", min=0, metavar="N", help="After so many it has failed; 0: the task's own.")
@@ -47,9 +61,12 @@ def lab(
         float, typer.Option("--learning-rate", min=0.0, metavar="X", help="Adam's; 0: the task's own.")
     ] = 0.0,
     start: Annotated[
-        str, typer.Option("--start", metavar="|".join(_STARTS), help="What forget gates start from.")
-    ] = Recipe.start,
-    norm: Annotated[bool, typer.Option("--norm/--no-norm", help="Layer norm in every contestant.")] = Recipe.norm,
+        str, typer.Option("--start", metavar="|".join(_STARTS), help="What forget gates start from; the task's own.")
+    ] = "",
+    norm: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--norm/--no-norm", help="Layer norm in every contestant; the task's own.", show_default=False),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, metavar="N", help="Trials at once; 0: as many as there are cores.")
     ] = 0,
@@ -66,31 +83,51 @@ def lab(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """See `_help`: the text comes from the tasks and the contestants."""
-    plan = _plan(task, lag, contestants, seeds)
-    given: dict[str, Any] = {"sequences": sequences, "units": units, "learning_rate": learning_rate}
-    recipe = replace(plan.recipe, **{name: value for name, value in given.items() if value})
-    plan = replace(plan, recipe=replace(recipe, start=_one_of("start", start, _STARTS), norm=norm))
-    folder = out or Path("holdfast-lab", plan.task)
+    _one_of("task", task, [*PROBLEMS, *DIGITS])
+    recipe: dict[str, Any] = {
+        "units": units,
+        "learning_rate": learning_rate,
+        "start": start and _one_of("start", start, _STARTS),
+    }
+    recipe = {name: value for name, value in recipe.items() if value} | ({} if norm is None else {"norm": norm})
+    names, folder = _listed(contestants), out or Path("holdfast-lab", task)
     try:
-        records = _held(plan, folder, workers or _cores(), minutes or math.inf, quiet or as_json)
-    except KeyboardInterrupt:
+        if task in DIGITS:
+            _refuse_for_digits(task, names, {"--lag": lag, "--sequences": sequences, "--workers": workers})
+            recipe |= {"minutes": minutes} if minutes else {}
+            digit_plan = DigitPlan(task, _known(names, CONTESTANTS), seeds, replace(DIGITS[task].options, **recipe))
+            hold_digits(digit_plan, _needed(task, data), folder / REPORT, quiet, as_json)
+        else:
+            if data is not None:
+                raise Refused(f"--data is for {', '.join(DIGITS)}; the sequences of {task} are generated")
+            recipe |= {"sequences": sequences} if sequences else {}
+            plan = _plan(task, lag, _known(names, [*CONTESTANTS, HMM]), seeds)
+            plan = replace(plan, recipe=replace(plan.recipe, **recipe))
+            records = _held(plan, folder, workers or _cores(), minutes or math.inf, quiet or as_json)
+            _tell(plan, records, folder / REPORT, quiet, as_json)
+    except (KeyboardInterrupt, Interrupted):
         raise Stopped(f"the same command goes on with what is in {folder}") from None
     except ContestError as error:
         raise Refused(str(error)) from None
-    write_atomically(folder / REPORT, contest_page(plan, records))
+
+
+def _tell(plan: Plan, records: Sequence[Record], report: Path, quiet: bool, as_json: bool) -> None:
+    """Write the report, and say what came out."""
+    write_atomically(report, contest_page(plan, records))
     if len(plan.lags) > 1:
-        write_atomically(folder / "success.svg", success_by_lag(plan, records))
-        write_atomically(folder / "needed.svg", needed_by_lag(plan, records))
+        write_atomically(report.with_name("success.svg"), success_by_lag(plan, records))
+        write_atomically(report.with_name("needed.svg"), needed_by_lag(plan, records))
     if as_json:
         typer.echo(json.dumps(to_dict(plan, records)))
     elif not quiet:
         _show(plan, records)
-        typer.echo(f"The report is {folder / REPORT}")
+        typer.echo(f"The report is {report}")
 
 
 def _help() -> str:
     """What the command does, its tasks and who can take part."""
     tasks = "\n".join(f"  {name:<16}{cls.summary}" for name, cls in PROBLEMS.items())
+    digits = "\n".join(f"  {name:<16}{one.summary}" for name, one in DIGITS.items())
     cells = "\n".join(f"  {name:<16}{one.summary}" for name, one in CONTESTANTS.items())
     return (
         "Let networks try a task in which something must be remembered for long.\n\n"
@@ -98,6 +135,11 @@ def _help() -> str:
         "the task's criterion asks, or it has seen enough. What is said is how often it was learned, and after how "
         "many sequences.\n\n"
         f"\b\nTasks:\n{tasks}\n\n"
+        "Tasks on handwritten digits need the four idx files of the MNIST database (or others of that format): --data "
+        "DIR. Each contestant learns for some minutes; what is said is the share of test images that it recognises, "
+        "read once, by the model that was best on the last 5,000 of the training images, which it does not learn from."
+        "\n\n"
+        f"\b\nTasks on digits:\n{digits}\n\n"
         f"\b\nContestants:\n{cells}\n  {HMM:<16}a hidden Markov model, for tasks of symbols (holdfast[lab])\n\n"
         "Exit codes: 0, held; 2, an argument is not as it must be; 130, stopped by Ctrl-C: the same command goes on."
     )
@@ -106,18 +148,40 @@ def _help() -> str:
 HELP = _help()
 
 
-def _plan(task: str, lag: str, contestants: str, seeds: int) -> Plan:
-    _one_of("task", task, PROBLEMS)
+def _plan(task: str, lag: str, contestants: tuple[str, ...], seeds: int) -> Plan:
     problem = PROBLEMS[task]
-    names = [_one_of("contestant", name, [*CONTESTANTS, HMM]) for name in _listed(contestants)]
-    if not names:
-        raise Refused("--cells names nobody")
     try:
         lags = [int(one) for one in _listed(lag)] or [problem.default_lag]
     except ValueError:
         raise Refused(f"--lag must be whole numbers, with commas between; got {lag!r}") from None
-    unique = dict.fromkeys
-    return Plan(task, tuple(unique(lags)), tuple(unique(names)), seeds, problem.recipe)
+    return Plan(task, tuple(dict.fromkeys(lags)), contestants, seeds, problem.recipe)
+
+
+def _refuse_for_digits(task: str, contestants: Sequence[str], given: Mapping[str, object]) -> None:
+    """Refuse what makes no sense where the data are given."""
+    reasons = {
+        "--lag": "its sequences are as long as the images make them",
+        "--sequences": "a training ends with its --minutes",
+        "--workers": "its trainings come one after the other, each on all threads",
+    }
+    for flag, value in given.items():
+        if value:
+            raise Refused(f"{flag} is not for {task}: {reasons[flag]}")
+    if HMM in contestants:
+        raise Refused(f"a hidden Markov model takes part in tasks of symbols only; {task} is of numbers")
+
+
+def _needed(task: str, data: Path | None) -> Path:
+    if data is None:
+        raise Refused(f"{task} needs --data, the folder of the four idx files")
+    return data
+
+
+def _known(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """The contestants of these names, each once."""
+    if not names:
+        raise Refused("--cells names nobody")
+    return tuple(dict.fromkeys(_one_of("contestant", name, known) for name in names))
 
 
 def _listed(text: str) -> list[str]:

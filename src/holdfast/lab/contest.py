@@ -21,16 +21,13 @@ from holdfast.extras import require
 from holdfast.training import write_atomically
 
 from .contestants import CONTESTANTS, HMM, Reader, initialised
+from .folder import ContestError, open_folder
 from .hidden_markov import HiddenMarkov
 from .problem import Problem, Recipe
 from .registry import PROBLEMS
 from .trial import Network, Pupil, attempt
 
-CONTEST, TRIALS = "contest.json", "trials.jsonl"
-
-
-class ContestError(ValueError):
-    """A contest that cannot be held; the message says why."""
+TRIALS = "trials.jsonl"
 
 
 @dataclass(frozen=True)
@@ -201,19 +198,7 @@ def hold(
 def _opened(plan: Plan, folder: Path) -> list[Record]:
     """The records that are there already."""
     about = {"task": plan.task, "recipe": asdict(plan.recipe)}
-    path = folder / CONTEST
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not path.is_file())):
-        raise ContestError(f"{folder} exists and is not a contest's folder; choose another --out")
-    if path.is_file():
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise ContestError(f"{path} is not JSON") from None
-        if {name: there.get(name) for name in about} != about:
-            raise ContestError(f"{folder} holds a contest of another task or recipe; choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    named = {"lags": plan.lags, "contestants": plan.contestants, "seeds": plan.seeds}
-    write_atomically(path, json.dumps({**about, **named}, indent=2) + "\n")
+    open_folder(folder, about, {"lags": plan.lags, "contestants": plan.contestants, "seeds": plan.seeds})
     return _whole_lines(folder / TRIALS)
 
 

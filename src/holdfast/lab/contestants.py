@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,10 +16,35 @@ from holdfast import cells, layers
 from holdfast.language import Cell
 from holdfast.layers import Recurrent
 
-from .problem import Batch, Problem, Recipe
+from .problem import Batch, Start
 
 HMM = "hmm"
 WIDEST, WIDTH = 128, 32  # more symbols than the first are not given one-hot, but as learned codes of that width
+
+
+class Question(Protocol):
+    """What is asked, as far as a model must know it; `Problem` says what the attributes are."""
+
+    symbols: int
+    features: int
+    outputs: int
+    at_end: bool
+
+
+class Build(Protocol):
+    """How a layer is built; `Recipe` says what the attributes are."""
+
+    @property
+    def units(self) -> int:
+        """How many."""
+
+    @property
+    def norm(self) -> bool:
+        """Whether there is layer norm."""
+
+    @property
+    def start(self) -> Start:
+        """What forget gates start from."""
 
 
 class Reader(nn.Module):
@@ -33,11 +58,11 @@ class Reader(nn.Module):
     torch.Size([3, 4])
 
     Args:
-        problem: what it is to answer.
+        problem: what is asked.
         make: makes the layer for a number of inputs.
     """
 
-    def __init__(self, problem: Problem, make: Callable[[int], Recurrent]) -> None:
+    def __init__(self, problem: Question, make: Callable[[int], Recurrent]) -> None:
         super().__init__()
         self.at_end = problem.at_end
         self.symbols = problem.symbols
@@ -84,43 +109,43 @@ class Contestant:
     Attributes:
         name: as on the command line.
         summary: what it is.
-        make: makes a layer from the number of inputs, the lag and the recipe.
+        make: makes a layer from the number of inputs, the lag and how it is built.
     """
 
     name: str
     summary: str
-    make: Callable[[int, int, Recipe], Recurrent]
+    make: Callable[[int, int, Build], Recurrent]
 
 
-def _forgetting(cls: Callable[..., Recurrent], inputs: int, lag: int, recipe: Recipe) -> Recurrent:
-    """A layer whose forget gate starts as the recipe says."""
+def _forgetting(cls: Callable[..., Recurrent], inputs: int, lag: int, build: Build) -> Recurrent:
+    """A layer whose forget gate starts as it is to."""
     biases: dict[str, dict[str, Any]] = {
         "keep": {"forget_bias": math.log(10 * _known(lag))},  # f = 1 - 1 / (10 lag)
         "chrono": {"init": "chrono", "max_lag": _known(lag)},
         "forget": {"forget_bias": 1.0},
         "pytorch": {},
     }
-    return cls(inputs, recipe.units, layer_norm=recipe.norm, **biases[recipe.start])
+    return cls(inputs, build.units, layer_norm=build.norm, **biases[build.start])
 
 
-def _updating(cls: Callable[..., Recurrent], inputs: int, lag: int, recipe: Recipe) -> Recurrent:
+def _updating(cls: Callable[..., Recurrent], inputs: int, lag: int, build: Build) -> Recurrent:
     """A GRU, whose update gate keeps or writes: one that kept for ever would write nothing, so it starts by chrono."""
-    layer = cls(inputs, recipe.units, layer_norm=recipe.norm)
-    if recipe.start in ("keep", "chrono"):
+    layer = cls(inputs, build.units, layer_norm=build.norm)
+    if build.start in ("keep", "chrono"):
         with torch.no_grad():
-            rows = slice(recipe.units, 2 * recipe.units)  # of z, after r
+            rows = slice(build.units, 2 * build.units)  # of z, after r
             own, other = layer.get_parameter("bias_ih_l0")[rows], layer.get_parameter("bias_hh_l0")[rows]
             own.uniform_(1, _known(lag) - 1).log_()
             other.zero_()
     return layer
 
 
-def _plain(cls: Callable[..., Recurrent], inputs: int, lag: int, recipe: Recipe) -> Recurrent:
-    return cls(inputs, recipe.units, layer_norm=recipe.norm)
+def _plain(cls: Callable[..., Recurrent], inputs: int, lag: int, build: Build) -> Recurrent:
+    return cls(inputs, build.units, layer_norm=build.norm)
 
 
-def _variant(cell: type[Cell], inputs: int, lag: int, recipe: Recipe) -> Recurrent:
-    return Recurrent(cell(), inputs, recipe.units, layer_norm=recipe.norm)
+def _variant(cell: type[Cell], inputs: int, lag: int, build: Build) -> Recurrent:
+    return Recurrent(cell(), inputs, build.units, layer_norm=build.norm)
 
 
 def _known(lag: int) -> int:

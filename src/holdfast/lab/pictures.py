@@ -49,7 +49,7 @@ def needed_by_lag(plan: Plan, records: Sequence[Record]) -> str:
 def curves(plan: Plan, records: Sequence[Record], lag: int) -> str:
     """The error of each contestant against the number of sequences, the median of its seeds, as SVG."""
     lines = [
-        _line(k, who, _median([r for r in records if (r.contestant, r.lag) == (who, lag)]))
+        line(k, who, _median([r for r in records if (r.contestant, r.lag) == (who, lag)]))
         for k, who in enumerate(plan.contestants)
     ]
     guessing = plan.problem(lag).guessing
@@ -70,12 +70,13 @@ def _by_lag(
     middle = (len(plan.contestants) - 1) / 2
     found = {(standing.contestant, standing.lag): value(standing) for standing in standings(records)}
     return [
-        _line(k, who, [(lag, found[who, lag] + apart * (middle - k)) for lag in plan.lags if (who, lag) in found])
+        line(k, who, [(lag, found[who, lag] + apart * (middle - k)) for lag in plan.lags if (who, lag) in found])
         for k, who in enumerate(plan.contestants)
     ]
 
 
-def _line(number: int, who: str, points: Sequence[tuple[float, float]]) -> Series:
+def line(number: int, who: str, points: Sequence[tuple[float, float]]) -> Series:
+    """The line of one contestant, which is drawn like no other one's."""
     return Series(who, [x for x, _ in points], [y for _, y in points], 1 + number % COLOURS, number >= COLOURS)
 
 
@@ -148,8 +149,11 @@ def _settings(plan: Plan) -> list[tuple[str, list[str]]]:
         ),
         ("start of forget gates", [recipe.start]),
         ("layer norm", ["yes" if recipe.norm else "no"]),
-        (
-            "versions",
-            [f"holdfast {holdfast.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}"],
-        ),
+        versions(),
     ]
+
+
+def versions() -> tuple[str, list[str]]:
+    """A row of a table that says what ran."""
+    ours, theirs, python = holdfast.__version__, torch.__version__, platform.python_version()
+    return "versions", [f"holdfast {ours}, PyTorch {theirs}, Python {python}"]

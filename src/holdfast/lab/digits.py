@@ -135,8 +135,9 @@ class DigitOptions(TrainingOptions):
 
     minutes: float = redeclared("minutes", 10.0)
     batch_size: int = redeclared("batch_size", 100)
+    learning_rate: float = redeclared("learning_rate", 0.005)
     device: str = redeclared("device", "cpu")  # as everything in the lab
-    units: int = option(128, "Of the layer.", least=1)
+    units: int = option(64, "Of the layer.", least=1)
     norm: bool = option(Recipe.norm, "Layer norm on the gates and the memory.")
     start: Start = option(Recipe.start, "What forget gates start from.")  # noqa: RUF009
 
@@ -176,24 +177,14 @@ class DigitTask:
         return flat.unsqueeze(-1)
 
 
+_BY_PIXEL = DigitOptions(minutes=45.0, batch_size=20, learning_rate=0.002, start="chrono")
+
 DIGITS: dict[str, DigitTask] = {
     one.name: one
     for one in (
         DigitTask("digits-rows", "which digit an image shows, read row by row", True, False, DigitOptions()),
-        DigitTask(
-            "digits-pixels",
-            "which digit an image shows, read pixel by pixel",
-            False,
-            False,
-            DigitOptions(minutes=45.0, units=64),
-        ),
-        DigitTask(
-            "digits-permuted",
-            "the same, the pixels in one random order",
-            False,
-            True,
-            DigitOptions(minutes=45.0, units=64),
-        ),
+        DigitTask("digits-pixels", "which digit an image shows, read pixel by pixel", False, False, _BY_PIXEL),
+        DigitTask("digits-permuted", "the same, the pixels in one random order", False, True, _BY_PIXEL),
     )
 }
 

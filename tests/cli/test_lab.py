@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from holdfast.cli.commands import commands
 from holdfast.lab import CONTESTANTS, PROBLEMS
+from holdfast.lab.digits import DIGITS
+from tests.lab.idx_files import write_digits
 
 ENTRY = [sys.executable, "-W", "error", "-m", "holdfast.cli", "lab"]
 TINY = ["--units", "4", "--sequences", "64", "--workers", "1"]
@@ -30,6 +32,14 @@ def lab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def invoked(*arguments: str | Path) -> Result:
     """The same in this process."""
     return CliRunner().invoke(commands, ["lab", *map(str, arguments)], env={"COLUMNS": "160"})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny digits."""
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder)
+    return folder
 
 
 def test_a_contest_says_who_learned_it_and_writes_a_report(tmp_path: Path) -> None:
@@ -87,9 +97,68 @@ def test_ctrl_c_ends_it_with_one_line_and_the_same_command_goes_on(tmp_path: Pat
     assert len(done.stderr.splitlines()) == 40 - held
 
 
+def test_a_contest_on_digits_says_how_many_were_recognised_and_writes_a_report(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["digits-rows", "--data", digits, "--cells", "lstm,rnn", "--seeds", "2", "--out", out]
+    command += ["--units", "4", "--minutes", "0.02"]
+    done = lab(*command)
+    assert done.returncode == 0, done.stderr
+    assert "digits-rows: which digit an image shows, read row by row" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" lstm", " rnn"))]
+    assert [row[:2] for row in rows] == [["lstm", "2"], ["rnn", "2"]]
+    said = done.stderr.splitlines()
+    assert said[0] == "lstm, seed 0: 0.02 minutes"
+    assert [line.split(":")[0] for line in said if " of 4" in line] == [f"{k} of 4" for k in (1, 2, 3, 4)]
+    assert any(line.startswith("step ") and "valid error 0." in line for line in said)
+    assert "<svg" in (out / "report.html").read_text()
+    results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/result.json")}
+    assert sorted(results) == ["lstm-0", "lstm-1", "rnn-0", "rnn-1"]
+    mean = (results["rnn-0"]["test"] + results["rnn-1"]["test"]) / 2
+    assert rows[1][2] == f"{mean:.2%}"
+    again = invoked(*command, "--json")
+    assert again.exit_code == 0
+    found = json.loads(again.output)
+    assert found["standings"][1]["test"] == pytest.approx(mean)
+    assert (found["recipe"]["units"], found["recipe"]["minutes"]) == (4, 0.02)
+    refused = invoked(*command, "--no-norm", "--start", "forget", "--learning-rate", "0.01")
+    assert (refused.exit_code, "with another recipe; choose another --out" in refused.output) == (2, True)
+
+
+def test_quiet_is_quiet_on_digits(digits: Path, tmp_path: Path) -> None:
+    arguments = ["--cells", "rnn", "--seeds", "1", "--units", "4", "--minutes", "0.01", "--no-norm", "--quiet"]
+    done = invoked("digits-permuted", "--data", digits, "--out", tmp_path / "o", *arguments)
+    assert (done.exit_code, done.output) == (0, "")
+    assert (tmp_path / "o" / "report.html").is_file()
+    assert "norm = false" in (tmp_path / "o" / "rnn-0" / "config.toml").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_ctrl_c_in_the_middle_of_a_training_saves_it_and_the_same_command_goes_on(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["digits-rows", "--data", str(digits), "--cells", "rnn", "--seeds", "1", "--out", str(out)]
+    command += ["--units", "4", "--minutes", "0.1"]
+    child = subprocess.Popen([*ENTRY, *command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("step "):
+            break
+    child.send_signal(signal.SIGINT)
+    *_, last = child.stderr.read().splitlines()
+    assert child.wait(timeout=60) == 130
+    child.stderr.close()
+    assert last == f"holdfast: stopped; the same command goes on with what is in {out}"
+    run = out / "rnn-0"
+    assert not (run / "result.json").exists()
+    done = lab(*command)
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert json.loads((run / "result.json").read_text())["images"] == 100 * len(steps)
+
+
 def test_help_names_every_task_and_contestant() -> None:
     told = invoked("--help").output
-    for name in (*PROBLEMS, *CONTESTANTS, "hmm"):
+    for name in (*PROBLEMS, *DIGITS, *CONTESTANTS, "hmm"):
         assert f"\n    {name} " in told
 
 
@@ -104,13 +173,29 @@ def test_help_names_every_task_and_contestant() -> None:
         (["reber", "--lag", "7"], "the lag of the task reber follows from its strings; got 7"),
         (["adding", "--cells", "hmm"], "tasks of symbols only; adding is of numbers"),
         (["order", "--start", "kept"], "there is no start 'kept'; did you mean keep?"),
+        (
+            ["order", "--data", "{digits}"],
+            "--data is for digits-rows, digits-pixels, digits-permuted; the",
+        ),
+        (["digits-row", "--data", "{digits}"], "there is no task 'digits-row'; did you mean digits-rows?"),
+        (["digits-rows"], "digits-rows needs --data, the folder of the four idx files"),
+        (["digits-rows", "--data", "{nowhere}"], "nowhere does not exist"),
+        (["digits-rows", "--data", "{file}"], "file is not a folder"),
+        (["digits-rows", "--data", "{folder}"], "lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images"),
+        (["digits-rows", "--data", "{digits}", "--lag", "10"], "--lag is not for digits-rows: its sequences are as"),
+        (["digits-rows", "--data", "{digits}", "--sequences", "9"], "--sequences is not for digits-rows: a training"),
+        (["digits-rows", "--data", "{digits}", "--workers", "2"], "--workers is not for digits-rows: its trainings"),
+        (["digits-rows", "--data", "{digits}", "--cells", "hmm"], "of symbols only; digits-rows is of numbers"),
+        (["digits-rows", "--data", "{digits}", "--cells", "grru"], "no contestant 'grru'; did you mean gru?"),
+        (["digits-rows", "--data", "{digits}", "--start", "kept"], "there is no start 'kept'; did you mean keep?"),
+        (["digits-rows", "--data", "{digits}", "--out", "{folder}"], "is not a contest's folder"),
         (["order", "--out", "{file}"], "is not a contest's folder"),
         (["order", "--out", "{folder}"], "is not a contest's folder"),
     ],
 )
-def test_a_mistake_ends_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_mistake_ends_with_one_line(arguments: list[str], message: str, digits: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    places = {"{file}": tmp_path / "file", "{folder}": tmp_path}
+    places = {"{file}": tmp_path / "file", "{folder}": tmp_path, "{nowhere}": tmp_path / "nowhere", "{digits}": digits}
     done = invoked(
         *(str(places.get(a, a)) for a in arguments), *([] if "--out" in arguments else ["--out", tmp_path / "o"])
     )

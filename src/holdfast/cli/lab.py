@@ -68,7 +68,8 @@ def lab(
         typer.Option("--norm/--no-norm", help="Layer norm in every contestant; the task's own.", show_default=False),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, metavar="N", help="Trials at once; 0: as many as there are cores.")
+        int,
+        typer.Option("--workers", min=0, metavar="N", help="Generated trials at once; 0: as many as there are cores."),
     ] = 0,
     out: Annotated[
         Optional[Path],  # noqa: UP045

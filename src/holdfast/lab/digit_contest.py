@@ -19,7 +19,7 @@ import torch
 from torch import Generator
 
 from holdfast.training import (
-    DamagedFile,
+    MODEL,
     Diverged,
     Quiet,
     Run,
@@ -166,34 +166,35 @@ def _trained(plan: DigitPlan, entry: DigitEntry, digits: Digits, folder: Path, w
         lambda: Reader(problem, lambda inputs: layer(inputs, problem.steps, options)),
         Generator().manual_seed(entry.seed),
     )
-    given_up = False
     with run.in_use(), devices(options) as place:
         training = Training(problem, model, options, place, run, watcher)
-        checkpoint = run.latest()
-        if checkpoint is not None:
-            try:
-                training.restore(*checkpoint)
-            except (KeyError, RuntimeError) as error:
-                raise DamagedFile(f"the checkpoint in {folder} is of another model: {error}") from None
-        run.rewind(training.position.step)
-        try:
-            training.run()
-        except Diverged:  # what it has learned until then counts
-            given_up = True
-        finally:
-            run.close()
-    now = training.position
-    measured = _measured(run, model, problem, digits) if now.best < float("inf") else (None, None)
+        given_up = not _to_the_end(training, run)
+    valid, test = _measured(run, model, problem, digits) if (run.folder / MODEL).is_file() else (None, None)
     return DigitRecord(
         **asdict(entry),
-        valid=measured[0],
-        test=measured[1],
-        images=now.step * problem.batch_size,
-        seconds=round(now.seconds, 2),
+        valid=valid,
+        test=test,
+        images=training.position.step * problem.batch_size,
+        seconds=round(training.position.seconds, 2),
         parameters=sum(p.numel() for p in model.parameters()),
         curve=_curve(run, problem.batch_size),
         given_up=given_up,
     )
+
+
+def _to_the_end(training: Training, run: Run) -> bool:
+    """Go on from the latest checkpoint; False if the training was given up: what it has learned until then counts."""
+    checkpoint = run.latest()
+    if checkpoint is not None:
+        training.restore(*checkpoint)
+    run.rewind(training.position.step)
+    try:
+        training.run()
+    except Diverged:
+        return False
+    finally:
+        run.close()
+    return True
 
 
 def _opened(plan: DigitPlan, entry: DigitEntry, digits: Digits, folder: Path) -> Run:

@@ -213,12 +213,7 @@ def _train(
         if first:
             training.keeper = run
         if checkpoint is not None:
-            try:
-                training.restore(*checkpoint)
-            except (KeyError, RuntimeError) as error:
-                raise DamagedFile(
-                    f"the checkpoint does not fit the run's configuration: {_first_line(error)}"
-                ) from None
+            training.restore(*checkpoint)
         if not first:
             training.run()
             return None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .devices import Devices
 from .optimisers import PLATEAU, averaged, learning_rate, optimiser
 from .options import OptionError, TrainingOptions
+from .tensors import DamagedFile
 
 IN_A_ROW = 10  # steps that were not finite, after which training stops
 WARM_UP_STEPS = 5  # not timed: kernels are compiled and caches filled in them
@@ -394,8 +395,15 @@ class Training:
 
         Raises:
             OptionError: it was written by another number of processes.
-            KeyError, RuntimeError: it does not belong to this model.
+            DamagedFile: it does not belong to this model.
         """
+        try:
+            self._restore(tensors, facts)
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DamagedFile(f"the checkpoint does not fit the run's configuration: {reason}") from None
+
+    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         if facts["processes"] != self.place.size:
             raise OptionError(f"the run was trained by {facts['processes']} processes and goes on by as many only")
         self.position = now = Position(**facts["position"])

@@ -206,12 +206,16 @@ def test_a_mistake_ends_with_one_line(arguments: list[str], message: str, digits
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [("hmmlearn.hmm", "lab", ["order", "--cells", "hmm"]), ("tomli_w", "train", ["digits-rows", "--data", "{digits}"])],
+)
 def test_a_package_that_is_missing_is_named_before_anything_is_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: str, extra: str, arguments: list[str], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "hmmlearn", None)
-    monkeypatch.setitem(sys.modules, "hmmlearn.hmm", None)
-    done = invoked("order", "--cells", "hmm", "--out", tmp_path / "o")
+    for module in (package.partition(".")[0], package):
+        monkeypatch.setitem(sys.modules, module, None)
+    done = invoked(*(str(digits) if a == "{digits}" else a for a in arguments), "--out", tmp_path / "o")
     assert done.exit_code == 2
-    assert "pip install 'holdfast[lab]'" in done.output
+    assert f"pip install 'holdfast[{extra}]'" in done.output
     assert not (tmp_path / "o").exists()

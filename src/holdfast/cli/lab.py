@@ -69,7 +69,7 @@ def lab(
     ] = None,
     workers: Annotated[
         int,
-        typer.Option("--workers", min=0, metavar="N", help="Generated trials at once; 0: as many as there are cores."),
+        typer.Option("--workers", min=0, metavar="N", help="Trials at once, not of digits; 0: one a core."),
     ] = 0,
     out: Annotated[
         Optional[Path],  # noqa: UP045

@@ -14,7 +14,7 @@ from .digit_contest import DigitPlan, DigitRecord, DigitStanding, standings
 from .digits import VALIDATED
 from .pictures import line, versions
 
-HEADINGS = ("seeds", "test", "validation", "images seen", "seconds", "parameters")
+HEADINGS = ("seeds", "test", "validation", "images seen", "seconds")
 
 
 def digit_page(plan: DigitPlan, records: Sequence[DigitRecord]) -> str:
@@ -24,12 +24,13 @@ def digit_page(plan: DigitPlan, records: Sequence[DigitRecord]) -> str:
         f"the last {VALIDATED:,} of the training images, which were not learned from, then read the test set, once."
     )
     numbers = table(HEADINGS, [(s.contestant, cells(s)) for s in standings(records)])
-    caption = f"The share of validation images that were recognised; the mean of {plan.seeds} seeds."
+    of_seeds = f"; the mean of {plan.seeds} seeds" if plan.seeds > 1 else ""
+    caption = f"The share of validation images that were recognised{of_seeds}."
     body = [
         f"<p>{escape(about)}</p>",
         section("In numbers", numbers),
         section("While learning", figure(curves(plan, records), caption)),
-        section("How", table([], _settings(plan))),
+        section("How", table([], _settings(plan, records))),
     ]
     return page(f"Who learns {plan.task}?", body)
 
@@ -60,7 +61,6 @@ def cells(standing: DigitStanding) -> list[str]:
         shown(standing.valid),
         f"{standing.images:,}",
         f"{standing.seconds:,.0f}",
-        f"{standing.parameters:,}",
     ]
 
 
@@ -73,10 +73,11 @@ def shown(share: float | None) -> str:
     return "–" if share is None else f"{share:.2%}"
 
 
-def _settings(plan: DigitPlan) -> list[tuple[str, list[str]]]:
+def _settings(plan: DigitPlan, records: Sequence[DigitRecord]) -> list[tuple[str, list[str]]]:
     options = plan.options
+    known = standings(records)
     return [
-        *((who, [CONTESTANTS[who].summary]) for who in plan.contestants),
+        *((s.contestant, [f"{CONTESTANTS[s.contestant].summary}; {s.parameters:,} parameters"]) for s in known),
         ("units", [str(options.units)]),
         (
             "training",

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -51,7 +52,10 @@ def test_a_file_of_text_is_read_from_its_beginning(run: Path, tmp_path: Path) ->
     [
         (["nowhere"], "nowhere"),
         (["{run}", "--text", "a", "--data", "b"], "--text and --data exclude each other"),
+        (["{run}", "--text", ""], "--text is empty"),
         (["{run}", "--html", "{run}"], "is a folder"),
+        (["{run}", "--html", "{run}/nowhere/look.html"], "--html: there is no folder"),
+        (["{run}", "--html", "x.html", "--port", "8000"], "--port and --html exclude each other"),
         (["{run}", "--data", "nothing.txt", "--html", "x.html"], "nothing.txt"),
         (["{run}", "--steps", "0"], "--steps"),
         (["{run}", "--port", "70000"], "--port"),
@@ -73,6 +77,30 @@ def test_a_port_that_is_taken_is_said(run: Path) -> None:
     assert "cannot be listened at" in done.output
 
 
+def test_the_browser_is_led_to_the_page_by_a_file_that_others_cannot_read(run: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f'#!/bin/sh\necho "$1" > {tmp_path}/asked\nls -l "${{1#file://}}" > {tmp_path}/mode\n'
+        f'cp "${{1#file://}}" {tmp_path}/way\n'
+    )
+    browser.chmod(0o755)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "BROWSER": f"{browser} %s"}
+    command = [sys.executable, "-W", "error", "-m", "holdfast.cli", "look", str(run), "--text", "the"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        until = time.monotonic() + 30
+        while not (tmp_path / "way").exists() or not (tmp_path / "way").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+    assert address not in (tmp_path / "asked").read_text()
+    assert (tmp_path / "mode").read_text().startswith("-rw-------")
+    assert address in (tmp_path / "way").read_text()
+
+
 def test_it_serves_until_ctrl_c(run: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-W", "error", "-m", "holdfast.cli", "look", str(run), "--text", "the", "--no-browser"]
@@ -83,6 +111,8 @@ def test_it_serves_until_ctrl_c(run: Path) -> None:
         address = process.stdout.readline().split()[-1]
         with urllib.request.urlopen(address) as answer:
             assert "<title>" in answer.read().decode()
+        with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.2", int(address.split(":")[2].split("/")[0])))  # another address of this machine
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         code = process.wait(20)

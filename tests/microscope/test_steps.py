@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -19,9 +22,24 @@ NAMES = {
 
 
 @pytest.mark.parametrize("engine", ["reference", "llvm"])
-@pytest.mark.parametrize("make", [holdfast.LSTM, holdfast.GRU, holdfast.RNN], ids=lambda make: make.__name__)
-def test_every_equation_holds_of_the_numbers_that_stand_in_it(make: type[holdfast.Recurrent], engine: str) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        holdfast.LSTM,
+        holdfast.GRU,
+        holdfast.RNN,
+        partial(holdfast.LSTM, peephole=True, coupled=True, learn_state=True),
+        partial(holdfast.GRU, bias=False),
+    ],
+    ids=["lstm", "gru", "rnn", "peephole", "without bias"],
+)
+def test_every_equation_holds_of_the_numbers_that_stand_in_it(
+    make: Callable[[int, int], holdfast.Recurrent], engine: str
+) -> None:
     layer = make(3, 5)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.uniform_(-1, 1)
     layer.engine = engine
     steps = record_steps(layer, X).layers["l0"]
     for line in equation_parts(steps.program):
@@ -51,9 +69,13 @@ def test_a_sum_is_what_the_weights_make_of_input_and_output() -> None:
 
 
 def test_states_before_a_step_are_those_after_the_one_before_it() -> None:
-    steps = record_steps(holdfast.LSTM(3, 5, learn_state=True), X).layers["l0"]
+    layer = holdfast.LSTM(3, 5, learn_state=True)
+    with torch.no_grad():
+        layer.c_0.uniform_(-1, 1)
+    steps = record_steps(layer, X).layers["l0"]
     node = next(k for k, node in enumerate(steps.program.nodes) if (node.op, node.label) == ("state", "c"))
     assert torch.equal(steps.values[node][1:], steps.values[steps.named()["c"]][:-1])
+    assert torch.equal(steps.values[node][0], layer.c_0.expand(2, -1))
 
 
 def test_layers_and_directions_are_kept_apart_and_the_model_is_left_as_it_was() -> None:

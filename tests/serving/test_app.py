@@ -48,9 +48,8 @@ def test_series_and_units_are_the_numbers_of_the_view(client: TestClient, view: 
     answer = client.get(below(f"api/{view.number}/series?layer=1&node={one['node']}"))
     levels = np.frombuffer(answer.content, np.uint8).reshape(24, about["steps"])
     exact = view.layer(1).values[one["node"]].numpy().T
-    assert np.abs(one["low"] + levels * (one["high"] - one["low"]) / 255 - exact).max() <= 0.51 / 255 * (
-        one["high"] - one["low"]
-    )
+    apart = (one["high"] - one["low"]) / 254  # 255 stands for what is no number
+    assert np.abs(one["low"] + levels * apart - exact).max() <= 0.51 * apart
     row = np.frombuffer(client.get(below(f"api/{view.number}/unit?layer=1&unit=7")).content, np.float32)
     assert np.array_equal(row.reshape(-1, about["steps"])[2], exact[7])
 
@@ -81,6 +80,17 @@ def test_a_foreign_origin_is_refused(client: TestClient, origin: str) -> None:
     assert "may not ask" in answer.text
 
 
+def test_a_second_origin_is_looked_at_too(client: TestClient) -> None:
+    headers = [("origin", f"http://127.0.0.1:{PORT}"), ("origin", "http://evil.example")]
+    assert client.get(below("api/view"), headers=headers).status_code == 403
+
+
+def test_at_port_80_browsers_leave_the_port_out(view: View) -> None:
+    client = TestClient(look_app(view, TOKEN, 80), base_url="http://127.0.0.1")
+    assert client.get(below("api/view")).status_code == 200
+    assert client.get(below("api/view"), headers={"host": "evil.example"}).status_code == 421
+
+
 def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) -> None:
     for path in (below(""), below("main.js"), below("api/view"), "/wrong/"):
         headers = client.get(path).headers
@@ -89,10 +99,22 @@ def test_every_answer_forbids_what_the_page_does_not_need(client: TestClient) ->
         assert headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in headers
     policy = client.get(below("")).headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "frame-ancestors 'none'" in policy
-    assert "unsafe-eval" not in policy
+    parts = dict(part.split(" ", 1) for part in policy.split("; "))
+    nonce = parts.pop("script-src").removeprefix("'self' 'nonce-").removesuffix("'")
+    assert nonce.isascii()
+    assert len(nonce) >= 16
+    assert parts == {
+        "default-src": "'none'",
+        "style-src": "'self' 'unsafe-inline'",
+        "connect-src": "'self'",
+        "img-src": "'self' data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
     assert policy != client.get(below("")).headers["content-security-policy"]  # a nonce is used once
+    for path in (below("main.js"), below("api/view"), "/wrong/"):
+        assert client.get(path).headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize(
@@ -117,13 +139,33 @@ def test_a_number_that_is_none_is_refused(client: TestClient, view: View) -> Non
 
 
 def test_typed_text_is_another_view_and_the_first_one_stays(client: TestClient, view: View) -> None:
-    found = [client.post(below("api/text"), json={"text": text}).json() for text in ("the", "cat", "sat", "mat")]
-    assert [one["steps"] for one in found] == [3, 3, 3, 3]
-    assert found[3]["pieces"] == ["m", "a", "t"]
+    def typed(text: str, page: str) -> Any:
+        return client.post(below("api/text"), json={"text": text, "page": page}).json()
+
+    def status(about: Any) -> int:
+        return client.get(below(f"api/{about['number']}/unit?layer=0&unit=0")).status_code
+
+    others = typed("the", "other")
+    found = [typed(text, "own") for text in ("cat", "sat", "mat")]
+    assert [one["steps"] for one in found] == [3, 3, 3]
+    assert found[2]["pieces"] == ["m", "a", "t"]
     assert client.get(below("api/view")).json()["number"] == view.number
-    known = [client.get(below(f"api/{one['number']}/unit?layer=0&unit=0")).status_code for one in found]
-    assert known == [422, 422, 200, 200]
-    assert client.get(below(f"api/{view.number}/unit?layer=0&unit=0")).status_code == 200
+    assert [status(one) for one in found] == [422, 422, 200]
+    assert status(others) == 200  # what is typed into one page is nothing to another
+    assert status(client.get(below("api/view")).json()) == 200
+    for k in range(8):
+        typed("on", f"page {k}")
+    assert status(others) == 422  # there is a limit
+
+
+def test_what_the_model_cannot_read_is_said(client: TestClient) -> None:
+    answer = client.post(
+        below("api/text"), content=b'{"text": "\\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (200, 422)
+    answer = client.post(below("api/text"), content=b"[1]", headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "body" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [{"text": ""}, {"text": 3}, {}, {"other": "the"}])
@@ -136,6 +178,10 @@ def test_a_text_that_is_none_is_refused(client: TestClient, body: Any) -> None:
 def test_a_text_that_is_too_long_is_refused_before_it_is_read(client: TestClient) -> None:
     assert client.post(below("api/text"), content=b"x" * 1_000_001).status_code == 413
     assert client.post(below("api/text"), content=iter([b"{}"])).status_code == 413  # of unknown length
+    own = {"origin": f"http://127.0.0.1:{PORT}"}
+    assert client.post(below("api/text"), content=b"x" * 1_000_001, headers=own).status_code == 413
+    both = {"content-length": "2", "transfer-encoding": "chunked"}
+    assert client.post(below("api/text"), content=b"{}", headers=both).status_code == 413
 
 
 def test_numbers_cannot_be_typed() -> None:

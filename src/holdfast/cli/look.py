@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Optional
@@ -10,6 +12,7 @@ import typer
 
 from holdfast.extras import require
 from holdfast.microscope import MicroscopeError
+from holdfast.serving import MOST_STEPS, View, html_file, listen, serve
 from holdfast.tasks import load
 from holdfast.training import write_atomically
 
@@ -18,12 +21,15 @@ from .errors import Refused
 
 def look(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)],
-    text: Annotated[str, typer.Option("--text", metavar="TEXT", help="What the model reads.")] = "",
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--text", metavar="TEXT", help="What the model reads."),
+    ] = None,
     data: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--data", metavar="FILE", help="Files it reads the beginning of; default: its validation data."),
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, max=20_000, metavar="N", help="At most so many.")] = 1000,
+    steps: Annotated[int, typer.Option("--steps", min=1, max=MOST_STEPS, metavar="N", help="At most so many.")] = 1000,
     html: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--html", metavar="FILE", help="Write the page into one file that needs no server, and end."),
@@ -35,33 +41,52 @@ def look(
 
     The page is served to this machine alone, until Ctrl-C.
     """
-    if text and data:
-        raise Refused("--text and --data exclude each other")
-    if html is None:
-        for module in ("fastapi", "uvicorn"):
-            require(module, "serve")
-    if html is not None and html.is_dir():
-        raise Refused(f"{html} is a folder; --html names the file to write")
-    from holdfast.serving import View, html_file
-    from holdfast.serving.server import serve
-
+    _check(text, data, html, port)
     fitted = load(run)
     try:
-        view = View(fitted.subject(text, data or (), steps))
+        view = View(fitted.subject(text or "", data or (), steps))
+        page = "" if html is None else html_file(view)
     except MicroscopeError as error:
         raise Refused(str(error)) from None
     if html is not None:
-        page = html_file(view)
         write_atomically(html, page)
         typer.echo(f"{html} holds the page, {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
         return
+    with tempfile.TemporaryDirectory(prefix="holdfast-look-") as folder:
 
-    def opened(address: str) -> None:
-        typer.echo(f"The page is {address}\nCtrl-C ends it.")
-        if browser:
-            webbrowser.open(address)
+        def opened(address: str) -> None:
+            typer.echo(f"The page is {address}\nCtrl-C ends it.")
+            if browser:
+                _open(address, Path(folder))
 
-    try:
-        serve(view, port, opened)
-    except OSError as error:
-        raise Refused(f"port {port} cannot be listened at: {error.strerror}") from None
+        try:
+            listening = listen(port)
+        except OSError as error:
+            raise Refused(f"port {port} cannot be listened at: {error.strerror}") from None
+        serve(view, listening, opened)
+
+
+def _check(text: str | None, data: list[str] | None, html: Path | None, port: int) -> None:
+    if text is not None and data:
+        raise Refused("--text and --data exclude each other")
+    if text == "":
+        raise Refused("--text is empty")
+    if html is None:
+        for module in ("fastapi", "uvicorn"):
+            require(module, "serve")
+        return
+    if port:
+        raise Refused("--port and --html exclude each other: a file needs no server")
+    if html.is_dir():
+        raise Refused(f"{html} is a folder; --html names the file to write")
+    if not html.parent.is_dir():
+        raise Refused(f"--html: there is no folder {html.parent}")
+
+
+def _open(address: str, folder: Path) -> None:
+    """Open the page by a file that leads to it: other users of the machine see the arguments of a browser's command."""
+    way = folder / "look.html"
+    way.touch(mode=0o600)
+    way.write_text(f'<meta http-equiv="refresh" content="0; url={address}">\n', encoding="utf-8")
+    # A browser in the terminal would keep the server from starting.
+    threading.Thread(target=webbrowser.open, args=[way.as_uri()], daemon=True).start()

@@ -43,6 +43,18 @@ def latex(program: Program) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
+def expression(program: Program, node: int) -> str:
+    """A value as text, by the named values that it is made of.
+
+    >>> from holdfast.language import trace
+    >>> from holdfast.cells import LSTM
+    >>> program = trace(LSTM())
+    >>> [expression(program, node) for node in program.nodes[program.results[1]].args]
+    ['f[t] ⊙ c[t-1]', 'i[t] ⊙ g[t]']
+    """
+    return _Writer(program, latex=False).written(node, 0, expand=True)
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of an equation.
@@ -232,9 +244,11 @@ class _Marker(_Writer):
 
     def expression(self, index: int) -> tuple[str, int]:
         text, binding = super().expression(index)
-        node = self.program.nodes[index]
-        if index in self.sums or node.op in ("input", "product", "state"):
+        op = self.program.nodes[index].op
+        if index in self.sums or op in ("input", "product", "state", "parameter"):
             return _marked(index, text), binding
+        if op in ("project", "mean") or layer_normed(self.program, index) is not None:
+            return _MARK.sub("", text), binding  # it acts on all units at once, and no one number is its operand
         return text, binding
 
 

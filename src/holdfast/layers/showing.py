@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from holdfast.language import Program, parse
-from holdfast.language.outline import PARAMETER, outline
+from holdfast.language.outline import outline
 
 from .recurrent import Recurrent
 
@@ -33,7 +33,7 @@ def show_steps(layer: Recurrent) -> Program:
     """
     program = parse(layer._texts[False, True])
     widths = program.widths
-    shown = [box.node for box in outline(program) if box.kind != PARAMETER and widths[box.node] == "units"]
+    shown = [box.node for box in outline(program) if widths[box.node] == "units"]
     program = replace(program, shown=tuple((series_of(node), node) for node in shown))
     layer._texts[False, True] = program.text()
     layer._shown = tuple(name for name, _ in program.shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.language import Program
@@ -58,19 +58,24 @@ def diagram(program: Program, title: str = "") -> str:
         program: a traced cell.
         title: what it is, for readers who cannot see it.
     """
-    places = _placed(outline(program))
+    texts = {box.node: _written(box, program) for box in outline(program)}
+    places = _placed(outline(program), {node: max(46.0, text_width(t, SMALL) + 12) for node, t in texts.items()})
     width = max((p.x + p.width for p in places), default=0.0) + _MARGIN
     height = max((p.y + (_HEIGHT if p.box else 0.0) for p in places), default=0.0) + _MARGIN
     names = {index: f"{name}[t]" for name, index in program.names}
     edges = [_edge(one, two) for one in places for two in one.after]
-    boxes = [_drawn(p, p.box, names.get(p.box.node, ""), p.box.node in program.results) for p in places if p.box]
+    boxes = [
+        _drawn(p, p.box, texts[p.box.node], names.get(p.box.node, ""), p.box.node in program.results)
+        for p in places
+        if p.box
+    ]
     return figure(title or f"What a step of {program.cell} computes", width, height, [_STYLE, *edges, *boxes])
 
 
-def _placed(boxes: Sequence[Box]) -> list[_Place]:
+def _placed(boxes: Sequence[Box], widths: Mapping[int, float]) -> list[_Place]:
     """Where everything stands."""
     columns = _columns(boxes)
-    places = {box.node: _Place(columns[box.node], box, _width(box)) for box in boxes}
+    places = {box.node: _Place(columns[box.node], box, widths[box.node]) for box in boxes}
     every = list(places.values())
     for box in boxes:
         for arg in dict.fromkeys(box.args):
@@ -154,12 +159,12 @@ def _stack(column: list[_Place], wanted: Sequence[float]) -> None:
             top += place.height
 
 
-def _lines(box: Box) -> str:
-    return f"W x + U h + b, {box.text}" if box.kind == SUM and " " not in box.text else box.text
-
-
-def _width(box: Box) -> float:
-    return max(46.0, text_width(_lines(box), SMALL) + 12)
+def _written(box: Box, program: Program) -> str:
+    """What stands in a box; a whole sum says what is summed."""
+    if box.kind != SUM or " " in box.text:
+        return box.text
+    parts = ["LN(W x)", "LN(U h)"] if program.layer_norm else ["W x", "U h"]
+    return f"{' + '.join(parts + ['b'] * program.bias)}, {box.text}"
 
 
 def _edge(one: _Place, two: _Place) -> str:
@@ -171,13 +176,13 @@ def _edge(one: _Place, two: _Place) -> str:
     return f'<path class="edge" d="{through}{curve}"/>'
 
 
-def _drawn(place: _Place, box: Box, name: str, is_result: bool) -> str:
+def _drawn(place: _Place, box: Box, written: str, name: str, is_result: bool) -> str:
     kind = f"box {box.kind}" + (" result" if is_result else "")
     which = f'data-node="{box.node}"'
     x, y = place.x + place.width / 2, place.y
     rectangle = f'<rect x="{place.x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{_HEIGHT:g}" rx="5" {which}/>'
     number = f'<text class="value" x="{x:.1f}" y="{y + 30:.1f}" text-anchor="middle" {which}></text>'
-    parts = [rectangle, text(x, y + 14, _lines(box), "middle", "quiet"), number]
+    parts = [rectangle, text(x, y + 14, written, "middle", "quiet"), number]
     if name:
         parts.append(text(x, y - _NAME, name, "middle"))
     return f'<g class="{kind}">{"".join(parts)}</g>'

@@ -8,9 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from holdfast.language import Program
+from holdfast.language.operations import OPERATIONS
 from holdfast.layers.showing import series_of, show_steps
 
 from .recording import prepared, recorded, recurrent_layers
+
+_NEW = {*OPERATIONS, "project", "input"}  # what is computed in a step; states before it and weights are not
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,30 @@ class LayerSteps:
         """The nodes that a reader would ask for first: the states, and then what else the cell's author named."""
         program = self.program
         found = {**dict(zip(program.states, program.results)), **dict(program.names)}
-        return {name: node for name, node in found.items() if node in self.values and self._is_new(node)}
+        return {name: node for name, node in found.items() if node in self.values and program.nodes[node].op in _NEW}
 
-    def _is_new(self, node: int) -> bool:
-        return self.program.nodes[node].op != "state"
+    def shares(self) -> dict[str, int]:
+        """The named values that are shares by definition: what a sigmoid gives, and what is left of it."""
+        return {name: node for name, node in self.named().items() if self._is_share(node)}
+
+    def _is_share(self, node: int) -> bool:
+        nodes = self.program.nodes
+        op, args = nodes[node].op, nodes[node].args
+        if op == "sub":  # 1 - another share
+            return nodes[args[0]].op == "const" and float(nodes[args[0]].label) == 1 and self._is_share(args[1])
+        return op in ("sigmoid", "hard_sigmoid")
+
+    def keeping(self) -> str:
+        """The gate that says what share of a state is kept: state = gate ⊙ state before + …; empty if there is none."""
+        nodes = self.program.nodes
+        gates = {node: name for name, node in self.shares().items()}
+        for state, result in zip(self.program.states, self.program.results):
+            total = nodes[result].args[0] if nodes[result].op == "clip" else result
+            for term in nodes[total].args if nodes[total].op == "add" else ():
+                factors = nodes[term].args if nodes[term].op == "mul" else ()
+                if any((nodes[k].op, nodes[k].label) == ("state", state) for k in factors):
+                    return next((gates[k] for k in factors if k in gates), "")
+        return ""
 
 
 @dataclass(frozen=True)

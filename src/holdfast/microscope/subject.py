@@ -27,6 +27,7 @@ class Subject:
         horizon: the memory horizon of what the model says at a step; None where there is none.
         guesses: from what the model returned to the likeliest next pieces of each step, with their probabilities.
         other: the same model on other text; None where it cannot be typed.
+        note: what a reader must know of the input.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Subject:
     horizon: Callable[[int], Horizon] | None = None
     guesses: Callable[[Any], list[list[tuple[str, float]]]] | None = None
     other: Callable[[str], Subject] | None = None
+    note: str = ""
 
     @property
     def steps(self) -> int:
@@ -63,7 +65,8 @@ def subject_of(
         model: any module with recurrent layers.
         x: what it is called with: one sequence, (T, 1, C), (1, T, C) or (T, C).
         columns: the names of the C numbers.
-        read: from what the model returns to one number, for the memory horizon at the end; none without it.
+        read: from what the model returns to one number, for the memory horizon at a step, to which the sequence is
+            cut; without it there is none.
         title: what it is; by default the name of the model's class.
 
     Raises:
@@ -73,14 +76,15 @@ def subject_of(
         raise MicroscopeError(f"x must be a tensor of numbers, (T, 1, C); got {_described(x)}")
     if x.dim() == 3 and 1 not in x.shape[:2]:
         raise MicroscopeError(f"x must be one sequence; got a batch of {_described(x)}")
-    values = (x if x.dim() == 2 else x.squeeze(0 if x.shape[0] == 1 and x.shape[1] != 1 else 1)).detach()  # (T, C)
+    time = 1 if x.dim() == 3 and x.shape[0] == 1 and x.shape[1] != 1 else 0
+    values = (x if x.dim() == 2 else x.squeeze(1 - time)).detach()  # (T, C)
     names = list(columns) or [str(k) for k in range(values.shape[1])]
     if len(names) != values.shape[1]:
         raise MicroscopeError(f"columns must name the {values.shape[1]} numbers of a step; got {len(names)}")
 
     def horizon(step: int) -> Horizon:
         assert read is not None
-        return memory_horizon(model, x, read=read)
+        return memory_horizon(model, x.narrow(time, 0, step + 1), read=read)
 
     return Subject(
         title or type(model).__name__, model, (x,), values=values, columns=names, horizon=horizon if read else None

@@ -2,7 +2,7 @@
 
 from .app import look_app
 from .file import html_file
-from .server import serve
-from .view import View
+from .server import listen, serve
+from .view import MOST_STEPS, View
 
-__all__ = ["View", "html_file", "look_app", "serve"]
+__all__ = ["MOST_STEPS", "View", "html_file", "listen", "look_app", "serve"]

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 
+from holdfast.data import DataError
 from holdfast.extras import require
 from holdfast.microscope import MicroscopeError
+from holdfast.training import RunError
 
 from .file import MODULES, PAGE, index
 from .view import View
 
-KEPT = 3  # views: the first, and the last texts that were typed, for pages that still show them
+KEPT = 8  # pages that have typed: the last text of each can still be asked for
 LONGEST = 1_000_000  # bytes of a request
 _POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_NAMES = ("127.0.0.1", "localhost")
 _TYPES = {"css": "text/css", "js": "text/javascript"}
 
 
@@ -58,12 +63,20 @@ def look_app(view: View, token: str, port: int) -> Any:
             response = answers.PlainTextResponse(refusal[1] + "\n", refusal[0])
         else:
             response = await following(request)
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
-    @app.exception_handler(MicroscopeError)
-    async def refused(_: Any, error: MicroscopeError) -> Any:
+    async def refused(_: Any, error: Exception) -> Any:
         return answers.JSONResponse({"error": str(error)}, 422)
+
+    async def misunderstood(_: Any, error: Any) -> Any:
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return answers.JSONResponse({"error": said}, 422)
+
+    for kind in (MicroscopeError, RunError, DataError):
+        app.add_exception_handler(kind, refused)
+    app.add_exception_handler(fastapi.exceptions.RequestValidationError, misunderstood)
 
     below = fastapi.APIRouter(prefix=f"/{token}")
 
@@ -92,7 +105,7 @@ def look_app(view: View, token: str, port: int) -> Any:
 
     @below.post("/api/text")
     def text(body: dict[str, Any]) -> Any:
-        return answers.JSONResponse(pages.typed(body.get("text")).about())
+        return answers.JSONResponse(pages.typed(body.get("text"), body.get("page")).about())
 
     @below.get("/{name}")
     def file(name: str) -> Any:
@@ -110,44 +123,46 @@ def _binary(answers: Any, values: np.ndarray[Any, Any]) -> Any:
 
 def _refusal(request: Any, token: str, port: int) -> tuple[int, str] | None:
     """Why a request is not answered: a status and a sentence."""
-    own = {f"127.0.0.1:{port}", f"localhost:{port}"}
+    own = {f"{name}:{port}" for name in _NAMES} | (set(_NAMES) if port == 80 else set())
     host = request.headers.get("host", "")
     if host not in own:
-        return 421, f"this page answers to 127.0.0.1 and localhost only, not to {host!r}"
-    origin = request.headers.get("origin")
-    if origin is not None and origin not in {f"http://{one}" for one in own}:
-        return 403, f"pages of {origin!r} may not ask here"
+        return 421, f"this page answers to {' and '.join(_NAMES)} only, not to {host!r}"
+    for origin in request.headers.getlist("origin"):
+        if origin not in {f"http://{one}" for one in own}:
+            return 403, f"pages of {origin!r} may not ask here"
     given = request.url.path.split("/")[1]
     if not secrets.compare_digest(given.encode(), token.encode()):
         return 403, "the address lacks this start's token; open the whole address that holdfast look has printed"
     length = request.headers.get("content-length", "0")
-    if request.method == "POST" and not (length.isdecimal() and 0 < int(length) <= LONGEST):
+    is_known = length.isdecimal() and "transfer-encoding" not in request.headers
+    if request.method == "POST" and not (is_known and 0 < int(length) <= LONGEST):
         return 413, f"at most {LONGEST:,} bytes can be sent at once, and their number must be said"
     return None
 
 
 class _Pages:
-    """The views that may be asked for."""
+    """The views that may be asked for: the first one, and for each page in a browser what was typed there last."""
 
     def __init__(self, first: View) -> None:
         self.first = first
-        self.views = {first.number: first}
+        self.last: OrderedDict[str, View] = OrderedDict()  # by page
         self.lock = threading.Lock()  # one text at a time: the machine's cores are shared
 
     def of(self, number: int) -> View:
-        view = self.views.get(number)
-        if view is None:
+        found = next((view for view in (self.first, *self.last.values()) if view.number == number), None)
+        if found is None:
             raise MicroscopeError("other text has been typed since; reload the page")
-        return view
+        return found
 
-    def typed(self, text: Any) -> View:
+    def typed(self, text: Any, page: Any) -> View:
         if self.first.subject.other is None:
             raise MicroscopeError("this model does not read text that is typed")
         if not isinstance(text, str) or not text:
             raise MicroscopeError("text must be a string that is not empty")
         with self.lock:
             view = View(self.first.subject.other(text))
-            self.views[view.number] = view
-            while len(self.views) > KEPT:
-                del self.views[sorted(self.views)[1]]
+            self.last[str(page)] = view
+            self.last.move_to_end(str(page))
+            while len(self.last) > KEPT:
+                self.last.popitem(last=False)
         return view

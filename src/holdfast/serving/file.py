@@ -11,38 +11,65 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from holdfast.microscope import MicroscopeError
+
 from .view import View
 
 LIMIT = 14_500_000  # bytes of a file: mail and chat take so much
 PAGE = resources.files("holdfast.serving") / "page"
 MODULES = ("main.js", "source.js", "palette.js", "heat.js", "words.js", "plot.js", "step.js", "places.js", "state.js")
-_POLICY = "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data:"
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 def html_file(view: View) -> str:
     """The whole page with what it shows: everything but typing and the horizon of other steps than the last.
 
-    Series are kept in 16 bits where all of them fit into 14.5 MB, else in 8; those that do not fit are left out, the
-    states last, and the page says so.
+    Series are kept in 16 bits if all of them fit into 14.5 MB so, else in 8; from the first on that does not fit even
+    then they are left out, and the page says so. The states come first.
+
+    Raises:
+        MicroscopeError: the input alone is too large.
     """
     about = view.about()
-    data: dict[str, Any] = {"about": about, "series": {}, "bits": 8, "horizon": None}
+    data: dict[str, Any] = {"about": about, "series": {}, "bits": 16, "horizon": None}
     if about["horizon"]:
-        data["horizon"] = view.horizon(about["steps"] - 1)
-    cells = sum(layer["units"] * len(layer["series"]) for layer in about["layers"]) * about["steps"]
-    data["bits"] = bits = 16 if 2 * cells * 4 / 3 < LIMIT / 2 else 8
-    room = LIMIT - len(_html(data, ""))
+        data["horizon"] = _horizon(view, about["steps"] - 1)
+    room = LIMIT - len(_html(data, about["title"]).encode())
+    if room < 0:
+        raise MicroscopeError(f"the input alone takes {(LIMIT - room) / 1e6:.1f} MB of a file; look at fewer steps")
+    series, are_all = _packed(view, about, 16, room)
+    if not are_all:
+        data["bits"] = 8
+        series, _ = _packed(view, about, 8, room)
+    data["series"] = series
+    return _html(data, about["title"])
+
+
+def _horizon(view: View, step: int) -> dict[str, Any]:
+    try:
+        return view.horizon(step)
+    except MicroscopeError as error:  # of layers in two directions, say: there is much else to be seen
+        return {"error": str(error)}
+
+
+def _packed(view: View, about: dict[str, Any], bits: int, room: int) -> tuple[dict[str, str], bool]:
+    """The series for which there is room, compressed, in base64, and whether that is all of them."""
+    found: dict[str, str] = {}
     for key, layer, node in _by_importance(about):
         packed = base64.b64encode(zlib.compress(view.bytes(layer, node, bits).tobytes(), 6)).decode()
-        if len(packed) < room:
-            room -= len(packed) + len(key) + 6
-            data["series"][key] = packed
-    return _html(data, about["title"])
+        room -= len(packed) + len(key) + 6  # its name and the signs around both
+        if room < 0:
+            return found, False
+        found[key] = packed
+    return found, True
 
 
 def _by_importance(about: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
     """All series of all layers: the outputs first, then the other states, gates and so on."""
-    most = max((len(layer["series"]) for layer in about["layers"]), default=0)
+    most = max(len(layer["series"]) for layer in about["layers"])
     for rank in range(most):
         for number, layer in enumerate(about["layers"]):
             if rank < len(layer["series"]):
@@ -79,5 +106,5 @@ def _html(data: dict[str, Any], title: str) -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     style = f"{policy}\n<style>\n{(PAGE / 'style.css').read_text(encoding='utf-8')}</style>"
     # "<" cannot end the script early if there is none.
-    content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return index(title, style, modules, f'<script type="application/json" id="data">{content}</script>')

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from holdfast.language.outline import outline
-from holdfast.language.typeset import equation_parts
+from holdfast.language.typeset import equation_parts, expression
 from holdfast.layers import LayerTrace
 from holdfast.microscope import MicroscopeError, colour_map, dead_units, saturation, time_constants
 from holdfast.microscope.colours import suited
@@ -21,7 +20,6 @@ from holdfast.microscope.diagram import diagram
 from holdfast.microscope.horizon import SHARES, horizon_chart
 from holdfast.microscope.steps import LayerSteps, record_steps
 from holdfast.microscope.subject import Subject
-from holdfast.microscope.units import keeping_gate
 
 MOST_STEPS = 20_000
 COMPARED = 1000  # steps by which units are compared
@@ -56,6 +54,15 @@ class View:
         self.subject = subject
         self.number = next(_NUMBERS)
         steps = record_steps(subject.model, *subject.inputs)
+        for name, layer in steps.layers.items():
+            shapes = {tuple(values.shape[:2]) for values in layer.values.values()}
+            if shapes != {(subject.steps, 1)}:
+                raise MicroscopeError(
+                    f"the input has {subject.steps:,} steps, but the layer {name} ran over "
+                    f"{' or '.join(f'{steps:,} steps of {batch:,} sequences' for steps, batch in sorted(shapes))}"
+                )
+        if not steps.layers:
+            raise MicroscopeError("the model called none of its recurrent layers")
         self.guesses = subject.guesses(steps.output) if subject.guesses else []
         self.layers = [_Layer(name, layer) for name, layer in steps.layers.items()]
 
@@ -71,6 +78,7 @@ class View:
             "columns": list(subject.columns),
             "guesses": self.guesses,
             "layers": [layer.about() for layer in self.layers],
+            "note": subject.note,
             "horizon": subject.horizon is not None,
             "typed": subject.other is not None,
             "palettes": {name: _palette(name) for name in ("sequential", "diverging")},
@@ -87,7 +95,10 @@ class View:
         return self.layers[number]
 
     def bytes(self, layer: int, node: int, bits: int = 8) -> NDArray[Any]:
-        """A series in 8 or 16 bits, from the low to the high end of its scale, (units, steps)."""
+        """A series in 8 or 16 bits, (units, steps): levels from the low to the high end of its scale.
+
+        The highest number of so many bits stands for what is no number.
+        """
         return self.layer(layer).quantised(node, bits)
 
     def unit(self, layer: int, unit: int) -> NDArray[np.float32]:
@@ -113,34 +124,33 @@ class _Layer:
     """One layer of a view."""
 
     def __init__(self, name: str, steps: LayerSteps) -> None:
-        self.name, self.program = name, steps.program
-        self.named = steps.named()
-        texts = {box.node: box.text for box in outline(self.program)}
-        sums = {box.node for box in outline(self.program) if box.kind == "sum"}
-        rest = [node for node in steps.values if node not in self.named.values()]
-        self.labels = {node: name for name, node in self.named.items()} | {
-            node: f"the sum for {texts[node]}" if node in sums else texts[node] for node in rest
+        self.name, self.program, self.steps = name, steps.program, steps
+        named = steps.named()
+        self.labels = {node: name for name, node in named.items()} | {
+            node: expression(self.program, node) for node in steps.values if node not in named.values()
         }
         self.values = {node: steps.values[node][:, 0].float() for node in self.labels}  # (T, H) each
         self.limits = {node: suited(series.double().numpy())[1] for node, series in self.values.items()}
-        states = {name: steps.values[self.named[name]] for name in self.program.states}
-        gates = {name: steps.values[node] for name, node in self.named.items() if name not in states}
-        self.trace = LayerTrace(name, gates, states)
 
     @property
     def units(self) -> int:
         """As many as gates have; with a projection there are fewer outputs."""
-        return self._widest.shape[1]
+        return self._shown.shape[1]
 
     @property
-    def _widest(self) -> Tensor:
-        """The state that tells units apart: the output, or where that is projected the memory."""
-        return max((self.values[node] for node in self.program.results), key=lambda series: series.shape[1])
+    def _shown(self) -> Tensor:
+        """What a unit shows to others: its output, or where that is projected what the projection reads."""
+        result = self.program.results[0]
+        node = self.program.nodes[result]
+        return self.values[node.args[0] if node.op == "project" else result]
 
     def about(self) -> dict[str, Any]:
-        constants = time_constants(self.trace) if keeping_gate(self.trace) else None
-        shut = saturation(self.trace)
-        program = self.program
+        """All but the series, as JSON."""
+        program, values, keeping = self.program, self.steps.values, self.steps.keeping()
+        gates = {name: values[node] for name, node in self.steps.shares().items()}
+        trace = LayerTrace(self.name, gates, {"shown": self._shown[:, None]})
+        constants = time_constants(trace, keeping) if keeping else None
+        shut = saturation(trace)
         return {
             "name": self.name,
             "cell": program.cell,
@@ -150,9 +160,10 @@ class _Layer:
                 for node, label in self.labels.items()
             ],
             "orders": self._orders(constants, [s.low + s.high for s in shut.values()]),
+            "keeping": keeping,
             "constants": None if constants is None else _numbers(constants),
             "saturation": {name: [_numbers(one.low), _numbers(one.high)] for name, one in shut.items()},
-            "dead": dead_units(self.trace),
+            "dead": dead_units(trace),
             "equations": [[[part.text, part.node] for part in line] for line in equation_parts(program)],
             "diagram": diagram(program),
         }
@@ -164,21 +175,24 @@ class _Layer:
             orders["time constant"] = constants.argsort(descending=True, stable=True).tolist()
         if shut:
             orders["saturation"] = torch.stack(list(shut)).sum(0).argsort(descending=True, stable=True).tolist()
-        orders["similarity"] = _alike(self._widest)
+        orders["similarity"] = _alike(self._shown)
         return orders
 
     def quantised(self, node: int, bits: int) -> NDArray[Any]:
+        """See `View.bytes`."""
         if node not in self.values:
             raise MicroscopeError(f"there is no series {node} in {self.name}")
         low, high = self.limits[node]
-        levels = 2**bits - 1
-        places = ((self.values[node] - low) * (levels / (high - low)) + 0.5).clamp_(0, levels)
+        missing = 2**bits - 1
+        places = ((self.values[node] - low) * ((missing - 1) / (high - low)) + 0.5).clamp_(0, missing - 1)
+        places = torch.where(self.values[node].isfinite(), places, missing)
         return np.ascontiguousarray(places.numpy().T.astype(np.uint8 if bits == 8 else np.uint16))
 
     def unit(self, unit: int) -> NDArray[np.float32]:
+        """See `View.unit`."""
         if not 0 <= unit < self.units:
             raise MicroscopeError(f"there is no unit {unit} in {self.name}; there are {self.units:,}")
-        missing = torch.full((len(self._widest),), torch.nan)
+        missing = torch.full((len(self._shown),), torch.nan)
         rows = [series[:, unit] if unit < series.shape[1] else missing for series in self.values.values()]
         return torch.stack(rows).numpy()
 
@@ -191,7 +205,7 @@ def _alike(series: Tensor) -> list[int]:
     apart = max(1, len(series) // COMPARED)
     some = series[::apart].double()
     some = some - some.mean(0)
-    some = some / some.norm(dim=0).clamp_min(1e-12)  # (T, H)
+    some = (some / some.norm(dim=0).clamp_min(1e-12)).nan_to_num(0, 0, 0)  # (T, H)
     if min(some.shape) < 3:
         return list(range(some.shape[1]))
     _, main = torch.linalg.eigh(some @ some.T)

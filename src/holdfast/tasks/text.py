@@ -170,8 +170,8 @@ class TextRun(Fitted):
         """This model and some text, as the microscope looks at them.
 
         Args:
-            text: what is read; it goes before `data`.
-            data: files, of which the beginning is read; without it and without text, the run's own validation data.
+            text: what is read.
+            data: files, of which the beginning is read where no text is given; without both, the run's validation data.
             steps: at most so many tokens.
 
         Raises:
@@ -183,6 +183,7 @@ class TextRun(Fitted):
             ids = self.task.given(self.facts, paths_of(data), untold).given.ids
         else:
             ids = self.data().valid.ids
+        every = len(ids)
         ids = np.asarray(ids[:steps]).astype(np.int64)
         if not len(ids):
             raise RunError("there is no text to look at")
@@ -196,6 +197,7 @@ class TextRun(Fitted):
             horizon=lambda step: self._horizon(tokens, step),
             guesses=lambda output: self._guesses(output.features),
             other=lambda typed: self.subject(typed, steps=steps),
+            note=f"The first {len(ids):,} of {every:,} steps." if every > len(ids) else "",
         )
 
     @torch.no_grad()
@@ -205,7 +207,8 @@ class TextRun(Fitted):
         for some in features[:, 0].split(max(1, LANES * STEPS // 16)):
             most = self.model.log_probabilities(some).exp().topk(min(GUESSES, self.model.vocabulary))
             for chances, tokens in zip(most.values.tolist(), most.indices.tolist()):
-                found.append([(_piece(self.encoding, k), round(p, 4)) for p, k in zip(chances, tokens)])
+                likely = [(_piece(self.encoding, k), round(p, 4)) for p, k in zip(chances, tokens)]
+                found.append(likely if math.isfinite(chances[0]) else [])  # of a model that has diverged
         return found
 
     def _horizon(self, tokens: Tensor, step: int) -> Horizon:

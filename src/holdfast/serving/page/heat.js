@@ -1,6 +1,6 @@
 // The heat map of units by steps, and what is marked on it.
 
-import { count, find, layer, on, set, short, state, stepKeys, stepPointer, visible, zoom } from "look/state.js";
+import { count, find, layer, on, set, short, state, stepKeys, stepPointer, stepUnder, visible, zoom } from "look/state.js";
 import { paletteOf } from "look/palette.js";
 
 const heat = find("heat");
@@ -41,6 +41,7 @@ export function startHeat() {
 }
 
 function keys(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return false;
   const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
   if (by === undefined) return stepKeys(event);
   const row = Math.max(0, Math.min(rows.length - 1, rows.indexOf(state.unit) + by));
@@ -49,9 +50,7 @@ function keys(event) {
 }
 
 function stepAt(event) {
-  const box = marks.getBoundingClientRect();
-  const at = state.from + Math.floor(((event.clientX - box.left) / box.width) * (state.to - state.from));
-  return Math.max(state.from, Math.min(state.to - 1, at));
+  return stepUnder(marks, event);
 }
 
 function unitAt(event) {
@@ -60,10 +59,18 @@ function unitAt(event) {
   return rows[Math.max(0, Math.min(rows.length - 1, row))] ?? 0;
 }
 
+function clear() {
+  const { context, wide, high } = fitted(heat);
+  context.clearRect(0, 0, wide, high);
+  find("said").textContent = "";
+}
+
 function drawHeat() {
   const { series } = state;
-  if (!series) return;
-  rows = layer().orders[state.order].filter((unit) => unit < series.rows);
+  if (!series) return clear();
+  // Projected outputs are not the units that the orders are of.
+  const isProjected = series.rows !== layer().units;
+  rows = isProjected ? Array.from({ length: series.rows }, (_, k) => k) : layer().orders[state.order];
   const { context, wide, high } = fitted(heat);
   const columns = Math.min(wide, state.to - state.from);
   const lines = Math.min(high, rows.length);
@@ -78,14 +85,15 @@ function drawHeat() {
     ? ` Each point is the mean of about ${per[0].toFixed(1)} steps × ${per[1].toFixed(1)} units.`
     : "";
   find("heat-note").textContent =
-    `${count(rows.length)} units from top to bottom, by ${state.order}; ` +
+    `${count(rows.length)} ${isProjected ? "outputs" : "units"} from top to bottom, ` +
+    `by ${isProjected ? "number" : state.order}; ` +
     `steps ${count(state.from + 1)} to ${count(state.to)} of ${count(state.about.steps)}.${note}`;
   drawScale(series);
 }
 
 /** The mean level of the units and steps that fall on each point. */
 function means(series, columns, lines) {
-  const { data, steps } = series;
+  const { data, steps, missing } = series;
   const { from, to } = state;
   const sums = new Float32Array(columns * lines);
   const counts = new Uint32Array(columns * lines);
@@ -96,18 +104,26 @@ function means(series, columns, lines) {
     for (let column = 0; column < columns; column += 1) {
       const end = begins[column + 1];
       let sum = 0;
-      for (let step = begins[column]; step < end; step += 1) sum += data[first + step];
+      let known = 0;
+      for (let step = begins[column]; step < end; step += 1) {
+        const level = data[first + step];
+        if (level !== missing) {
+          sum += level;
+          known += 1;
+        }
+      }
       sums[line + column] += sum;
-      counts[line + column] += end - begins[column];
+      counts[line + column] += known;
     }
   });
-  for (let k = 0; k < sums.length; k += 1) sums[k] /= counts[k] || 1;
+  for (let k = 0; k < sums.length; k += 1) sums[k] /= counts[k]; // NaN where nothing is known
   return sums;
 }
 
 function paint(image, levels, palette, highest) {
   const pixels = image.data;
   for (let k = 0; k < levels.length; k += 1) {
+    if (Number.isNaN(levels[k])) continue; // it stays transparent
     const at = 3 * Math.round((levels[k] / highest) * 255);
     pixels[4 * k] = palette.bytes[at];
     pixels[4 * k + 1] = palette.bytes[at + 1];
@@ -173,5 +189,5 @@ function sayPointed(event) {
   if (!state.series || state.brushing) return;
   // After what the change of the step says, which is said once a frame.
   const [unit, step] = [unitAt(event), stepAt(event)];
-  requestAnimationFrame(() => requestAnimationFrame(() => (find("said").textContent = said(unit, step))));
+  requestAnimationFrame(() => requestAnimationFrame(() => state.series && (find("said").textContent = said(unit, step))));
 }

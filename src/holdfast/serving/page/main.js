@@ -22,15 +22,15 @@ async function start() {
   startPlaces();
   startChoices();
   startTyping();
-  on(["about", "layer", "node"], () => loaded("series", source.series(state.layer, state.node)));
-  on(["about", "layer", "unit"], () => loaded("rows", source.unit(state.layer, state.unit)));
+  on(["about", "layer", "node"], () => loaded("series", source.series(state.about, state.layer, state.node)));
+  on(["about", "layer", "unit"], () => loaded("rows", source.unit(state.about, state.layer, state.unit)));
   const again = () => set({ theme: state.theme + 1 });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   window.addEventListener("resize", again);
   try {
     show(await source.about());
   } catch (error) {
-    find("input-note").textContent = error.message;
+    trouble(error.message);
   }
 }
 
@@ -40,10 +40,16 @@ async function loaded(key, coming) {
   try {
     const value = await coming;
     const isStill = about === state.about && wanted === state.layer && (key === "series" ? node === state.node : unit === state.unit);
-    if (isStill) set({ [key]: value });
+    if (!isStill) return;
+    set({ [key]: value });
+    trouble("");
   } catch (error) {
-    find("said").textContent = error.message;
+    if (about === state.about) trouble(error.message);
   }
+}
+
+function trouble(text) {
+  find("trouble").textContent = text;
 }
 
 /** Shows a view; what was chosen stays chosen where it can. */
@@ -52,7 +58,7 @@ function show(about) {
   const number = Math.min(state.layer, about.layers.length - 1);
   const known = about.layers[number];
   const first = known.series.find((one) => source.has(number, one.node)) ?? known.series[0];
-  const is = state.about !== null && known.series.some((one) => one.node === state.node);
+  const is = state.about !== null && known.series.some((one) => one.node === state.node && source.has(number, one.node));
   const last = about.steps - 1;
   find("title").textContent = about.title;
   find("live").hidden = !about.typed;
@@ -66,10 +72,9 @@ function show(about) {
     step: last,
     pinned: last,
     brush: null,
+    brushing: false,
     from: 0,
     to: about.steps,
-    series: null,
-    rows: null,
     found: [],
   });
 }
@@ -96,14 +101,13 @@ function startChoices() {
 function chooseLayer(number) {
   const known = state.about.layers[number];
   const name = layer().series.find((one) => one.node === state.node)?.name;
-  const same = known.series.find((one) => one.name === name) ?? known.series[0];
+  const there = known.series.filter((one) => source.has(number, one.node));
+  const same = there.find((one) => one.name === name) ?? there[0] ?? known.series[0];
   set({
     layer: number,
     node: same.node,
     order: state.order in known.orders ? state.order : "number",
     unit: Math.min(state.unit, known.units - 1),
-    series: null,
-    rows: null,
   });
 }
 
@@ -120,6 +124,7 @@ function options(id, entries, chosen) {
 
 function startTyping() {
   let waiting = 0;
+  let newest = 0; // answers may come in another order than they were asked for
   const note = find("live-note");
   find("live").addEventListener("submit", (event) => event.preventDefault());
   find("typed").addEventListener("input", (event) => {
@@ -128,15 +133,17 @@ function startTyping() {
   });
 
   async function read(text) {
+    newest += 1;
+    const own = newest;
+    note.textContent = text ? "The model is reading …" : "";
     if (!text) return;
-    note.textContent = "The model is reading …";
     try {
       const about = await source.type(text);
-      if (find("typed").value !== text) return; // more has been typed, which is read next
+      if (own !== newest) return;
       show(about);
       note.textContent = `${count(about.steps)} steps.`;
     } catch (error) {
-      note.textContent = error.message;
+      if (own === newest) note.textContent = error.message;
     }
   }
 }

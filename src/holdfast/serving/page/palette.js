@@ -23,8 +23,7 @@ export const paletteOf = (series) => palettes[series.low < 0 ? "diverging" : "se
 
 /** Where a number lies on a palette, 0 to 255. */
 export function place(value, series) {
-  const at = Math.round(((value - series.low) / (series.high - series.low)) * 255);
-  return Number.isNaN(at) ? 0 : Math.max(0, Math.min(255, at));
+  return Math.max(0, Math.min(255, Math.round(((value - series.low) / (series.high - series.low)) * 255)));
 }
 
 /** A colour of the page's style. */

@@ -3,6 +3,7 @@
 import { count, find, goTo, layer, on, set, short, state, visible } from "look/state.js";
 
 const MOST = 12;
+const HALF = 0.5; // of the units: a place where fewer are on is not similar
 const SLICE = 6; // milliseconds of a frame that a search may take
 let search = 0; // the number of the newest one
 
@@ -48,18 +49,19 @@ async function look() {
   if (!found) return;
   set({ found });
   const many = units.length === 1 ? `1 unit's ${name} is` : `${count(units.length)} units' ${name} are`;
-  show(`${many} above ${short(state.threshold)} all through ${where}. Most of them are, too, in`, found);
+  const rest = found.length ? "Half of them or more are, too, in" : "Nowhere else are half of them.";
+  show(`${many} above ${short(state.threshold)} all through ${where}. ${rest}`, found);
 }
 
 /** The units that are on at every selected step. */
 function unitsOn(start, stop) {
-  const { data, steps, rows } = state.series;
+  const { data, steps, rows, missing } = state.series;
   const level = state.series.level(state.threshold);
   const found = [];
   for (let unit = 0; unit < rows; unit += 1) {
     let step = unit * steps + start;
     const end = unit * steps + stop;
-    while (step < end && data[step] > level) step += 1;
+    while (step < end && data[step] > level && data[step] !== missing) step += 1;
     if (step === end) found.push(unit);
   }
   return found;
@@ -67,13 +69,16 @@ function unitsOn(start, stop) {
 
 /** The places of the same length where most of some units are on, the best first; null if it is no longer wanted. */
 async function similar(units, start, stop, isOver) {
-  const { data, steps } = state.series;
+  const { data, steps, missing } = state.series;
   const level = state.series.level(state.threshold);
   const counts = new Uint16Array(steps);
   let until = performance.now() + SLICE;
   for (const unit of units) {
     const first = unit * steps;
-    for (let step = 0; step < steps; step += 1) if (data[first + step] > level) counts[step] += 1;
+    for (let step = 0; step < steps; step += 1) {
+      const at = data[first + step];
+      if (at > level && at !== missing) counts[step] += 1;
+    }
     if (performance.now() > until) {
       await new Promise((resolve) => setTimeout(resolve));
       if (isOver()) return null;
@@ -95,7 +100,7 @@ function best(counts, wide, units, own) {
   while (found.length < MOST) {
     let at = 0;
     for (let k = 1; k < scores.length; k += 1) if (scores[k] > scores[at]) at = k;
-    if (!(scores[at] > 0)) break;
+    if (!(scores[at] >= HALF)) break;
     found.push({ start: at, stop: at + wide, score: scores[at] });
     scores.fill(0, Math.max(0, at - wide + 1), at + wide);
   }
@@ -138,7 +143,7 @@ async function showHorizon() {
   const { about, pinned } = state;
   const note = find("horizon-note");
   try {
-    const found = await state.source.horizon(pinned);
+    const found = await state.source.horizon(about, pinned);
     if (about !== state.about || pinned !== state.pinned) return;
     note.textContent =
       `How much what is expected after step ${count(found.step + 1)} depends on the states of earlier steps.` +
@@ -146,7 +151,9 @@ async function showHorizon() {
     // It is made by the program that made this page.
     find("horizon").innerHTML = found.figure + table(found.lags);
   } catch (error) {
+    if (about !== state.about || pinned !== state.pinned) return;
     note.textContent = error.message;
+    find("horizon").replaceChildren();
   }
 }
 
@@ -155,10 +162,10 @@ function table(lags) {
   const shares = Object.keys(lags[places[0]]);
   const head = shares.map((share) => `<th scope="col">${share} gone</th>`).join("");
   const lines = places.map((place) => {
-    const cells = shares.map((share) => `<td>${lags[place][share] ?? "beyond"}</td>`).join("");
+    const cells = shares.map((share) => `<td>${lags[place][share] ?? "farther"}</td>`).join("");
     const name = document.createElement("span");
     name.textContent = place || "the layer";
     return `<tr><th scope="row">${name.innerHTML}</th>${cells}</tr>`;
   });
-  return `<table><thead><tr><td></td>${head}</tr></thead><tbody>${lines.join("")}</tbody></table><p class="quiet">Steps back after which so much of the gradient is gone for good.</p>`;
+  return `<table><thead><tr><td></td>${head}</tr></thead><tbody>${lines.join("")}</tbody></table><p class="quiet">Steps back after which so much of the gradient is gone for good; “farther” than was looked.</p>`;
 }

@@ -1,21 +1,18 @@
 // Lines over the steps: the input where it is numbers, and the course of the chosen unit.
 
-import { find, layer, on, short, state, stepKeys, stepPointer } from "look/state.js";
+import { find, layer, on, short, state, stepKeys, stepPointer, stepUnder } from "look/state.js";
 import { fitted } from "look/heat.js";
 import { paletteOf, place, styled } from "look/palette.js";
 
 const plot = find("plot");
 const course = find("course");
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito 2008
+const DASHES = [6, 5]; // of the lines that have to use a colour again
 
 export function startPlots() {
   on(["about", "rows", "series", "from", "to", "brush", "theme"], drawInput);
   on(["rows", "node", "from", "to", "theme"], drawCourse);
-  stepPointer(plot, (event) => {
-    const box = plot.getBoundingClientRect();
-    const at = state.from + Math.floor(((event.clientX - box.left) / box.width) * (state.to - state.from));
-    return Math.max(state.from, Math.min(state.to - 1, at));
-  });
+  stepPointer(plot, (event) => stepUnder(plot, event));
   plot.addEventListener("keydown", (event) => {
     if (stepKeys(event)) event.preventDefault();
   });
@@ -24,15 +21,36 @@ export function startPlots() {
 function drawInput() {
   const { values, columns } = state.about;
   find("plot-box").hidden = !values;
-  if (!values) return;
+  if (!values) {
+    find("input-note").textContent = state.about.note;
+    return;
+  }
   const { context, wide, high } = fitted(plot);
   context.clearRect(0, 0, wide, high);
   const row = state.rows?.get(state.node);
   if (row && state.series) strip(context, row, wide, high);
-  const [low, top] = ends(values.flat());
-  values.forEach((line, k) => draw(context, line, low, top, wide, high, COLOURS[k % COLOURS.length]));
-  find("input-note").textContent =
-    `${columns.join(", ")}, from ${short(low)} to ${short(top)}; behind it the value of the chosen unit.`;
+  const known = values.flat().filter((value) => value !== null);
+  const [low, top] = ends(known);
+  values.forEach((line, k) => {
+    context.setLineDash(k < COLOURS.length ? [] : DASHES);
+    draw(context, line, low, top, wide, high, COLOURS[k % COLOURS.length]);
+  });
+  context.setLineDash([]);
+  const [least, greatest] = range(known);
+  find("input-note").replaceChildren(
+    ...columns.flatMap((name, k) => [k ? ", " : "", legend(name, k)]),
+    `; from ${short(least)} to ${short(greatest)}, behind it the value of the chosen unit. ${state.about.note}`,
+  );
+}
+
+/** The name of a line in its colour, with a sample of it. */
+function legend(name, k) {
+  const element = document.createElement("span");
+  element.className = "legend";
+  element.textContent = name;
+  element.style.textDecorationColor = COLOURS[k % COLOURS.length];
+  element.style.textDecorationStyle = k < COLOURS.length ? "solid" : "dashed";
+  return element;
 }
 
 /** The value of the unit as a colour behind each step. */
@@ -41,6 +59,7 @@ function strip(context, row, wide, high) {
   const each = wide / (state.to - state.from);
   context.globalAlpha = 0.45;
   for (let step = state.from; step < state.to; step += 1) {
+    if (Number.isNaN(row[step])) continue;
     context.fillStyle = palette.css[place(row[step], state.series)];
     context.fillRect((step - state.from) * each, 0, each + 1, high);
   }
@@ -82,7 +101,8 @@ function range(values) {
 /** The ends of a scale for some numbers, with a little room. */
 function ends(values) {
   let [low, top] = range(values);
-  if (!(low < top)) [low, top] = [low - 0.5, low + 0.5];
+  if (low > top) return [0, 1]; // there is no number
+  if (low === top) [low, top] = [low - 0.5, low + 0.5];
   const room = (top - low) * 0.06;
   return [low - room, top + room];
 }
@@ -96,12 +116,15 @@ function draw(context, line, low, top, wide, high, colour) {
   const down = (value) => high - ((value - low) / (top - low)) * high;
   const at = (step) => (step - state.from + 0.5) * each;
   if (each >= 0.5) {
-    for (let step = state.from; step < state.to; step += 1) context.lineTo(at(step), down(line[step]));
+    for (let step = state.from; step < state.to; step += 1) {
+      if (Number.isFinite(line[step])) context.lineTo(at(step), down(line[step]));
+    }
   } else {
     // Many steps to a point: from the least to the greatest of them.
     const some = Math.ceil(1 / each);
     for (let step = state.from; step < state.to; step += some) {
       const [least, greatest] = range(line.slice(step, Math.min(step + some, state.to)));
+      if (least > greatest) continue; // there is no number among them
       context.lineTo(at(step), down(least));
       context.lineTo(at(step), down(greatest));
     }

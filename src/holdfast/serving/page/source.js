@@ -1,18 +1,21 @@
 // Where the page's numbers come from: the server that serves it, or the file that it is.
 
-/** A series of all units, as levels between the ends of its scale. */
+/** A series of all units, as levels between the ends of its scale; the highest number stands for what is none. */
 class Series {
-  constructor(data, steps, scale, levels) {
+  constructor(data, about, layer, node) {
+    const scale = about.layers[layer].series.find((one) => one.node === node);
     this.data = data;
-    this.steps = steps;
-    this.rows = data.length / steps;
+    this.steps = about.steps;
+    this.rows = data.length / about.steps;
     this.low = scale.low;
     this.high = scale.high;
-    this.levels = levels;
+    this.missing = 2 ** (8 * data.BYTES_PER_ELEMENT) - 1;
+    this.levels = this.missing - 1;
   }
 
   value(unit, step) {
-    return this.low + (this.data[unit * this.steps + step] * (this.high - this.low)) / this.levels;
+    const level = this.data[unit * this.steps + step];
+    return level === this.missing ? NaN : this.low + (level * (this.high - this.low)) / this.levels;
   }
 
   /** A value as a level, which may lie between two. */
@@ -21,51 +24,45 @@ class Series {
   }
 }
 
-const scaleOf = (about, layer, node) => about.layers[layer].series.find((one) => one.node === node);
-
-/** Asks the server. */
+/** Asks the server. What it is asked for belongs to a view, which is given each time: others may have come since. */
 export class Server {
+  constructor() {
+    this.page = crypto.randomUUID();
+    this.kept = new WeakMap(); // series by view
+  }
+
   async about() {
-    return this.use(await (await asked("api/view")).json());
+    return (await asked("api/view")).json();
   }
 
   async type(text) {
     const headers = { "Content-Type": "application/json" };
-    return this.use(await (await asked("api/text", { method: "POST", headers, body: JSON.stringify({ text }) })).json());
+    const body = JSON.stringify({ text, page: this.page });
+    return (await asked("api/text", { method: "POST", headers, body })).json();
   }
 
-  use(about) {
-    this.known = about;
-    this.kept = new Map();
-    return about;
-  }
-
-  async series(layer, node) {
+  async series(about, layer, node) {
+    if (!this.kept.has(about)) this.kept.set(about, new Map());
+    const kept = this.kept.get(about);
     const key = `${layer}/${node}`;
-    const about = this.known;
-    const kept = this.kept;
     if (!kept.has(key)) {
       const data = await (await asked(`api/${about.number}/series?layer=${layer}&node=${node}`)).arrayBuffer();
-      kept.set(key, new Series(new Uint8Array(data), about.steps, scaleOf(about, layer, node), 255));
+      kept.set(key, new Series(new Uint8Array(data), about, layer, node));
     }
     return kept.get(key);
   }
 
   /** Every series of a unit, by node. */
-  async unit(layer, unit) {
-    const about = this.known;
-    const data = new Float32Array(
-      await (await asked(`api/${about.number}/unit?layer=${layer}&unit=${unit}`)).arrayBuffer(),
+  async unit(about, layer, unit) {
+    const answer = await asked(`api/${about.number}/unit?layer=${layer}&unit=${unit}`);
+    const data = new Float32Array(await answer.arrayBuffer());
+    return new Map(
+      about.layers[layer].series.map((one, k) => [one.node, data.subarray(k * about.steps, (k + 1) * about.steps)]),
     );
-    const rows = new Map();
-    about.layers[layer].series.forEach((one, k) => {
-      rows.set(one.node, data.subarray(k * about.steps, (k + 1) * about.steps));
-    });
-    return rows;
   }
 
-  async horizon(step) {
-    return (await asked(`api/${this.known.number}/horizon?step=${step}`)).json();
+  async horizon(about, step) {
+    return (await asked(`api/${about.number}/horizon?step=${step}`)).json();
   }
 
   has() {
@@ -107,32 +104,31 @@ export class File {
     return `${layer}/${node}` in this.data.series;
   }
 
-  async series(layer, node) {
+  async series(about, layer, node) {
     const key = `${layer}/${node}`;
     if (!this.kept.has(key)) {
       if (!this.has(layer, node)) throw new Error("this series is not in the file, which would have become too large");
       const bytes = Uint8Array.from(atob(this.data.series[key]), (letter) => letter.charCodeAt(0));
       const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
       const buffer = await new Response(stream).arrayBuffer();
-      const { about, bits } = this.data;
-      const data = bits === 16 ? new Uint16Array(buffer) : new Uint8Array(buffer);
-      this.kept.set(key, new Series(data, about.steps, scaleOf(about, layer, node), 2 ** bits - 1));
+      const data = this.data.bits === 16 ? new Uint16Array(buffer) : new Uint8Array(buffer);
+      this.kept.set(key, new Series(data, about, layer, node));
     }
     return this.kept.get(key);
   }
 
-  async unit(layer, unit) {
-    const { about } = this.data;
+  async unit(about, layer, unit) {
     const rows = new Map();
     for (const { node } of about.layers[layer].series) {
       if (!this.has(layer, node)) continue;
-      const series = await this.series(layer, node);
+      const series = await this.series(about, layer, node);
       if (unit < series.rows) rows.set(node, Float32Array.from({ length: about.steps }, (_, t) => series.value(unit, t)));
     }
     return rows;
   }
 
   async horizon() {
+    if (this.data.horizon.error) throw new Error(this.data.horizon.error);
     return this.data.horizon;
   }
 }

@@ -14,11 +14,14 @@ export const state = {
   from: 0, // the steps that are in sight
   to: 1,
   threshold: 0,
-  series: null, // the numbers of all units
-  rows: null, // every series of the chosen unit, by node
+  series: null, // the numbers of all units; null while they are on their way
+  rows: null, // every series of the chosen unit, by node; likewise
   found: [], // similar places
   theme: 0, // counts changes between light and dark, and of the window's width
 };
+
+// What was loaded for a choice goes with it: no number of one unit may stand under the name of another.
+const loadedFor = { series: ["about", "layer", "node"], rows: ["about", "layer", "unit"] };
 
 const parts = [];
 let changed = new Set();
@@ -34,6 +37,12 @@ export function set(changes) {
     if (state[key] !== value) {
       state[key] = value;
       changed.add(key);
+      for (const [loaded, choices] of Object.entries(loadedFor)) {
+        if (choices.includes(key) && !(loaded in changes)) {
+          state[loaded] = null;
+          changed.add(loaded);
+        }
+      }
     }
   }
   if (changed.size && !waiting) {
@@ -47,7 +56,12 @@ function redraw() {
   const now = changed;
   changed = new Set();
   for (const part of parts) {
-    if (state.about && part.keys.some((key) => now.has(key))) part.draw(now);
+    if (!state.about || !part.keys.some((key) => now.has(key))) continue;
+    try {
+      part.draw();
+    } catch (error) {
+      reportError(error); // the other parts are drawn all the same
+    }
   }
 }
 
@@ -60,9 +74,12 @@ export const count = (number) => number.toLocaleString("en");
 /** A number as a reader wants it: three digits, and a true minus. */
 export function short(number) {
   if (number === null || number === undefined || Number.isNaN(number)) return "–";
+  if (number === 0) return "0";
   const size = Math.abs(number);
-  const text = size !== 0 && (size < 0.001 || size >= 10000) ? number.toExponential(1) : number.toFixed(size < 10 ? 2 : 1);
-  return text.replace(/^-(?=.*[1-9])/, "−").replace(/^-/, "");
+  let text = size.toPrecision(3);
+  if (size < 0.001 || size >= 10000) text = size.toExponential(1);
+  else if (size >= 1000) text = size.toFixed(0);
+  return (number < 0 ? "−" : "") + text;
 }
 
 /** A piece of text as it can be shown in a line. */
@@ -90,6 +107,7 @@ export function zoom(factor) {
 
 /** What keys do wherever steps are shown: true if they did something. */
 export function stepKeys(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return false; // the browser's own
   const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20 }[event.key];
   const end = { Home: 0, End: state.about.steps - 1 }[event.key];
   if (by === undefined && end === undefined) return otherKeys(event);
@@ -114,32 +132,44 @@ function otherKeys(event) {
   return true;
 }
 
+/** The step under a pointer, where the steps in sight lie side by side in an element. */
+export function stepUnder(element, event) {
+  const box = element.getBoundingClientRect();
+  const at = state.from + Math.floor(((event.clientX - box.left) / box.width) * (state.to - state.from));
+  return Math.max(state.from, Math.min(state.to - 1, at));
+}
+
 /** Lets a pointer look at steps, choose one, and select several. `stepAt` finds the step under it, or null. */
 export function stepPointer(element, stepAt, chosen = () => ({})) {
   let begun = null;
-  const range = (a, b) => [Math.min(a, b), Math.max(a, b) + 1];
+  // A selection that was begun in another text has nothing to select in this one.
+  const begin = () => (begun?.about === state.about ? begun.step : null);
   element.addEventListener("pointerdown", (event) => {
     const step = stepAt(event);
     if (event.button !== 0 || step === null) return;
-    begun = step;
+    begun = { step, about: state.about };
     if (event.pointerType === "mouse") element.setPointerCapture(event.pointerId);
     set({ step, pinned: step, ...chosen(event) });
   });
   element.addEventListener("pointermove", (event) => {
     const step = stepAt(event);
     if (step === null) return;
-    if (begun === null) set({ step });
-    else if (step !== begun || state.brushing) set({ step, brushing: true, brush: range(begun, step) });
+    const first = begin();
+    if (first === null) set({ step });
+    else if (step !== first || state.brushing) {
+      set({ step, brushing: true, brush: [Math.min(first, step), Math.max(first, step) + 1] });
+    }
   });
   const end = (event) => {
-    if (begun === null) return;
+    const first = begin();
+    begun = null;
+    if (first === null) return;
     const step = stepAt(event);
     if (!state.brushing) set({ brush: null });
     else if (step !== null) set({ pinned: step });
-    begun = null;
     set({ brushing: false });
   };
   element.addEventListener("pointerup", end);
   element.addEventListener("pointercancel", end);
-  element.addEventListener("pointerleave", () => begun === null && set({ step: state.pinned }));
+  element.addEventListener("pointerleave", () => begin() === null && set({ step: state.pinned }));
 }

@@ -60,7 +60,7 @@ function fill() {
 
 function tint(box, row) {
   const scale = layer().series.find((one) => one.node === Number(box.dataset.node));
-  box.style.fill = row && scale ? paletteOf(scale).css[place(row[state.step], scale)] : "";
+  box.style.fill = row && scale && !Number.isNaN(row[state.step]) ? paletteOf(scale).css[place(row[state.step], scale)] : "";
   box.style.fillOpacity = 0.35;
 }
 
@@ -70,7 +70,7 @@ function facts() {
   const parts = [];
   if (about.constants) {
     const steps = about.constants[unit];
-    parts.push(`keeps its memory for ${steps === null ? "ever" : `${short(steps)} steps`} (−1 / ln of its forget gate)`);
+    parts.push(`keeps its memory for ${steps === null ? "ever" : `${short(steps)} steps`} (−1 / ln ${about.keeping})`);
   }
   for (const [gate, [low, high]] of Object.entries(about.saturation)) {
     parts.push(`${gate} under 0.1 in ${percent(low[unit])} and over 0.9 in ${percent(high[unit])} of the steps`);

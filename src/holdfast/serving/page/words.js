@@ -17,6 +17,7 @@ export function startWords() {
     return under?.parentElement === box ? Number(under.dataset.step) : null;
   });
   box.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
     const unit = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (unit === undefined ? stepKeys(event) : changeUnit(unit)) event.preventDefault();
   });
@@ -41,13 +42,14 @@ function write() {
 }
 
 function colour() {
-  const row = state.rows?.get(state.node);
-  if (!spans.length || !state.series) return;
-  const palette = paletteOf(state.series);
+  if (!spans.length) return;
+  const row = state.series && state.rows?.get(state.node);
+  const palette = row && paletteOf(state.series);
   spans.forEach((span, step) => {
-    const at = row ? place(row[step], state.series) : 0;
-    span.style.backgroundColor = row ? palette.css[at] : "transparent";
-    span.style.color = row ? palette.ink[at] : "inherit";
+    const isKnown = row && !Number.isNaN(row[step]);
+    const at = isKnown ? place(row[step], state.series) : 0;
+    span.style.backgroundColor = isKnown ? palette.css[at] : "transparent";
+    span.style.color = isKnown ? palette.ink[at] : "inherit";
   });
 }
 

@@ -65,11 +65,11 @@ class Traces:
                 raise MicroscopeError(f"{_file(name)} must hold {units * self.steps:,} bytes; it holds {size:,}")
 
     def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a series, (units, steps), mapped from the disk; what is written to them is not kept."""
+        """The bytes of a series, (units, steps), mapped from the disk."""
         if name not in self.series:
             raise MicroscopeError(f"there is no series {name!r}; there are {', '.join(self.series)}")
         path = self.folder / _file(name)
-        return np.memmap(path, np.uint8, "c", shape=(self.series[name], self.steps))
+        return np.memmap(path, np.uint8, "r", shape=(self.series[name], self.steps))
 
     def values(self, name: str, units: Sequence[int] | slice, start: int, stop: int) -> NDArray[np.float32]:
         """Some units over some steps, (units, steps), to within 1/255 of the range of the series."""

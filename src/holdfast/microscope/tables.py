@@ -48,6 +48,8 @@ def units_table(seen: Recording) -> DataFrame:
 def probe_table(traces: Traces, signal: Tensor, share: float = 0.5, most: int = 1) -> DataFrame:
     """The units of each series that track a signal best, the best of all first.
 
+    Memory holds one series at a time, a byte a value.
+
     >>> import tempfile, torch, holdfast
     >>> from holdfast import microscope
     >>> layer, x = holdfast.LSTM(3, 4), torch.randn(100, 1, 3)
@@ -69,7 +71,8 @@ def probe_table(traces: Traces, signal: Tensor, share: float = 0.5, most: int = 
     pandas = require("pandas", "plot")
     rows: list[dict[str, Any]] = []
     for name in traces.series:
-        units = torch.from_numpy(traces.raw(name)).T  # (steps, units); bytes have the same order and correlations
+        # Bytes have the same order and correlations as the values; a tensor must not share what cannot be written to.
+        units = torch.from_numpy(traces.raw(name).copy()).T  # (steps, units)
         rows += [{"series": name, **vars(found)} for found in rank_units(units, signal, share, most)]
     table: DataFrame = pandas.DataFrame(rows).sort_values("chosen", ascending=False, ignore_index=True)
     return table

@@ -121,7 +121,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trained, untrained = traced(run.model, ids, Path(folder, "trained")), traced(fresh, ids, Path(folder, "fresh"))
         table = compared(trained, untrained, text)
-        print(table.round(3).to_string(index=False))
+        print(table.round(4).to_string(index=False))
         if given.picture:
             best = next(table[table.signal == "inside quotes"].itertuples())
             given.picture.write_text(picture(trained, best, text), encoding="utf-8")

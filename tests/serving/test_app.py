@@ -139,18 +139,20 @@ def test_a_number_that_is_none_is_refused(client: TestClient, view: View) -> Non
 
 
 def test_typed_text_is_another_view_and_the_first_one_stays(client: TestClient, view: View) -> None:
-    def typed(text: str, page: str) -> Any:
-        return client.post(below("api/text"), json={"text": text, "page": page}).json()
+    def typed(text: str, page: str, turn: int = 1) -> Any:
+        return client.post(below("api/text"), json={"text": text, "page": page, "turn": turn}).json()
 
     def status(about: Any) -> int:
         return client.get(below(f"api/{about['number']}/unit?layer=0&unit=0")).status_code
 
     others = typed("the", "other")
-    found = [typed(text, "own") for text in ("cat", "sat", "mat")]
+    found = [typed(text, "own", turn) for text, turn in (("cat", 1), ("sat", 2), ("mat", 3))]
     assert [one["steps"] for one in found] == [3, 3, 3]
     assert found[2]["pieces"] == ["m", "a", "t"]
     assert client.get(below("api/view")).json()["number"] == view.number
     assert [status(one) for one in found] == [422, 422, 200]
+    assert status(typed("hat", "own", 2)) == 422  # it was overtaken
+    assert status(found[2]) == 200
     assert status(others) == 200  # what is typed into one page is nothing to another
     assert status(client.get(below("api/view")).json()) == 200
     for k in range(8):
@@ -158,21 +160,24 @@ def test_typed_text_is_another_view_and_the_first_one_stays(client: TestClient, 
     assert status(others) == 422  # there is a limit
 
 
-def test_what_the_model_cannot_read_is_said(client: TestClient) -> None:
-    answer = client.post(
-        below("api/text"), content=b'{"text": "\\ud800"}', headers={"content-type": "application/json"}
-    )
-    assert answer.status_code in (200, 422)
+def test_a_body_that_is_no_object_is_refused_in_words(client: TestClient) -> None:
     answer = client.post(below("api/text"), content=b"[1]", headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert "body" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("body", [{"text": ""}, {"text": 3}, {}, {"other": "the"}])
+@pytest.mark.parametrize("body", [{"text": ""}, {"text": 3}, {}, {"other": "the"}, {"text": ["the"]}])
 def test_a_text_that_is_none_is_refused(client: TestClient, body: Any) -> None:
     answer = client.post(below("api/text"), json=body)
     assert answer.status_code == 422
     assert answer.json()["error"] == "text must be a string that is not empty"
+
+
+def test_a_text_of_no_page_is_refused(client: TestClient) -> None:
+    for body in ({"text": "the"}, {"text": "the", "page": 3, "turn": 1}, {"text": "the", "page": "own", "turn": "x"}):
+        answer = client.post(below("api/text"), json=body)
+        assert answer.status_code == 422
+        assert answer.json()["error"] == "page must be a string, and turn a whole number"
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_read(client: TestClient) -> None:

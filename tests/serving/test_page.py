@@ -159,7 +159,7 @@ def test_a_brush_lists_the_places_where_the_same_units_are_on(page: Any, address
     page.mouse.move(*place_of(page, stop - 1, 3, steps, 24), steps=5)
     page.mouse.up()
     page.locator("#threshold").evaluate("e => { e.value = 0.02; e.dispatchEvent(new Event('input')); }")
-    wait_for(page, "document.querySelector('#threshold-value').textContent === '0.02'")
+    wait_for(page, "document.querySelector('#threshold-value').textContent === '0.0200'")
     wait_for(page, "document.querySelectorAll('#places button').length > 0")
     layer = layer_of(run)
     h = layer.values[layer.named()["h"]][:, 0].numpy()
@@ -379,7 +379,7 @@ def test_the_memory_horizon_is_that_of_the_chosen_step(page: Any, address: str, 
     wait_for(page, "document.querySelector('#horizon-note').textContent.includes('step 31 ')")
     wanted = View(run.subject(TEXT)).horizon(30)["lags"]
     cells = page.locator("#horizon td").all_text_contents()[1:]
-    assert cells == [str("beyond" if lag is None else lag) for place in wanted.values() for lag in place.values()]
+    assert cells == [str("farther" if lag is None else lag) for place in wanted.values() for lag in place.values()]
     assert page.locator("#horizon svg polyline").count() == 2
 
 

@@ -105,7 +105,7 @@ def look_app(view: View, token: str, port: int) -> Any:
 
     @below.post("/api/text")
     def text(body: dict[str, Any]) -> Any:
-        return answers.JSONResponse(pages.typed(body.get("text"), body.get("page")).about())
+        return answers.JSONResponse(pages.typed(body.get("text"), body.get("page"), body.get("turn")).about())
 
     @below.get("/{name}")
     def file(name: str) -> Any:
@@ -145,24 +145,29 @@ class _Pages:
 
     def __init__(self, first: View) -> None:
         self.first = first
-        self.last: OrderedDict[str, View] = OrderedDict()  # by page
+        self.last: OrderedDict[str, tuple[int, View]] = OrderedDict()  # by page, with the turn at which it was typed
         self.lock = threading.Lock()  # one text at a time: the machine's cores are shared
 
     def of(self, number: int) -> View:
-        found = next((view for view in (self.first, *self.last.values()) if view.number == number), None)
+        views = (self.first, *(view for _, view in self.last.values()))
+        found = next((view for view in views if view.number == number), None)
         if found is None:
             raise MicroscopeError("other text has been typed since; reload the page")
         return found
 
-    def typed(self, text: Any, page: Any) -> View:
+    def typed(self, text: Any, page: Any, turn: Any) -> View:
         if self.first.subject.other is None:
             raise MicroscopeError("this model does not read text that is typed")
         if not isinstance(text, str) or not text:
             raise MicroscopeError("text must be a string that is not empty")
+        if not isinstance(page, str) or not isinstance(turn, int):
+            raise MicroscopeError("page must be a string, and turn a whole number")
         with self.lock:
             view = View(self.first.subject.other(text))
-            self.last[str(page)] = view
-            self.last.move_to_end(str(page))
+            if page in self.last and self.last[page][0] > turn:
+                return view  # requests can overtake each other: the page shows what was typed later
+            self.last[page] = (turn, view)
+            self.last.move_to_end(page)
             while len(self.last) > KEPT:
                 self.last.popitem(last=False)
         return view

@@ -30,7 +30,7 @@ async function start() {
   try {
     show(await source.about());
   } catch (error) {
-    trouble(error.message);
+    trouble("about", error.message);
   }
 }
 
@@ -42,19 +42,23 @@ async function loaded(key, coming) {
     const isStill = about === state.about && wanted === state.layer && (key === "series" ? node === state.node : unit === state.unit);
     if (!isStill) return;
     set({ [key]: value });
-    trouble("");
+    trouble(key, "");
   } catch (error) {
-    if (about === state.about) trouble(error.message);
+    if (about === state.about) trouble(key, error.message);
   }
 }
 
-function trouble(text) {
-  find("trouble").textContent = text;
+const troubles = new Map(); // by what could not be loaded
+
+function trouble(key, text) {
+  troubles.set(key, text);
+  find("trouble").textContent = [...new Set(troubles.values())].filter(Boolean).join("; ");
 }
 
 /** Shows a view; what was chosen stays chosen where it can. */
 function show(about) {
   setPalettes(about.palettes);
+  troubles.clear();
   const number = Math.min(state.layer, about.layers.length - 1);
   const known = about.layers[number];
   const first = known.series.find((one) => source.has(number, one.node)) ?? known.series[0];
@@ -138,7 +142,7 @@ function startTyping() {
     note.textContent = text ? "The model is reading …" : "";
     if (!text) return;
     try {
-      const about = await source.type(text);
+      const about = await source.type(text, own);
       if (own !== newest) return;
       show(about);
       note.textContent = `${count(about.steps)} steps.`;

@@ -35,9 +35,10 @@ export class Server {
     return (await asked("api/view")).json();
   }
 
-  async type(text) {
+  /** The view of a text; the later the turn, the longer the server keeps it. */
+  async type(text, turn) {
     const headers = { "Content-Type": "application/json" };
-    const body = JSON.stringify({ text, page: this.page });
+    const body = JSON.stringify({ text, page: this.page, turn });
     return (await asked("api/text", { method: "POST", headers, body })).json();
   }
 

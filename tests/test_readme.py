@@ -30,6 +30,18 @@ def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert names["output"].shape == (7, 3, 40)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("page", ["docs/look.md", "docs/microscope.md"])
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", Path(page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {"__name__": "page"}
+    monkeypatch.chdir(tmp_path)  # some write files
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+
+
 def test_every_file_that_readme_and_docs_link_to_is_there() -> None:
     for page in (Path("README.md"), *Path("docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import holdfast
 from holdfast.layers import LayerTrace
-from holdfast.microscope import MicroscopeError, dead_units, saturation, time_constants
+from holdfast.microscope import MicroscopeError, dead_units, record, saturation, time_constants
 
 
 def seen(**series: Tensor) -> LayerTrace:
@@ -52,3 +53,10 @@ def test_a_unit_that_never_moves_is_dead_whatever_its_value() -> None:
     h[..., 3] = 0.0
     h[4, 1, 3] = 1e-5
     assert dead_units(seen(h=h)) == [1, 3]
+
+
+def test_the_rescaled_gate_of_an_slstm_has_no_time_constants() -> None:
+    layer = record(holdfast.SLSTM(3, 4), torch.randn(7, 2, 3))["l0"]
+    with pytest.raises(MicroscopeError, match="a gate that keeps is needed"):
+        time_constants(layer)
+    assert time_constants(layer, "f").shape == (4,)  # who asks for it by name gets what it says

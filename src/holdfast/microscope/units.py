@@ -13,6 +13,7 @@ from .recording import MicroscopeError
 
 LOW, HIGH = 0.1, 0.9  # beyond these a gate counts as shut or open
 STILL = 1e-3  # a unit whose h never moves by more is dead
+NORMALISING = "n"  # the state of an sLSTM by which its memory is divided
 KEEPING = ("f", "z")  # the gates that say how much of a state is kept, of an LSTM and of a GRU
 
 
@@ -58,7 +59,12 @@ def time_constants(seen: LayerTrace, gate: str = "") -> Tensor:
 
 
 def keeping_gate(seen: LayerTrace) -> str:
-    """The gate that says how much of a state is kept; empty if the layer has none."""
+    """The gate that says how much of a state is kept; empty if the layer has none.
+
+    The f of an sLSTM is none: it is rescaled at every step, and the memory is divided by another state that f acts on.
+    """
+    if NORMALISING in seen.states:
+        return ""
     return next((name for name in KEEPING if name in seen.gates), "")
 
 

@@ -40,8 +40,10 @@ def metadata(wheel: zipfile.ZipFile) -> email.message.Message:
 def test_it_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     expected = {path.relative_to(SOURCE).as_posix() for path in (SOURCE / "holdfast").rglob("*.py")}
     found = {name for name in wheel.namelist() if not name.startswith(f"{INFO}/")}
-    assert found == expected | {"holdfast/py.typed"}
+    page = {path.relative_to(SOURCE).as_posix() for path in (SOURCE / "holdfast/serving/page").iterdir()}
+    assert found == expected | page | {"holdfast/py.typed"}
     assert len(expected) > 30
+    assert {path.rpartition(".")[2] for path in page} == {"html", "css", "js"}
 
 
 def test_each_file_is_the_one_in_the_source(wheel: zipfile.ZipFile) -> None:

@@ -108,7 +108,7 @@ def test_a_contest_on_digits_says_how_many_were_recognised_and_writes_a_report(d
     assert [row[:2] for row in rows] == [["lstm", "2"], ["rnn", "2"]]
     said = done.stderr.splitlines()
     assert said[0] == "lstm, seed 0: 0.02 minutes"
-    assert [line.split(":")[0] for line in said if " of 4" in line] == [f"{k} of 4" for k in (1, 2, 3, 4)]
+    assert [line.split(":")[0] for line in said if " of 4: " in line] == [f"{k} of 4" for k in (1, 2, 3, 4)]
     assert any(line.startswith("step ") and "valid error 0." in line for line in said)
     assert "<svg" in (out / "report.html").read_text()
     results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/result.json")}

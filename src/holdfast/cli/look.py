@@ -37,9 +37,10 @@ def look(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0: any that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
-    """Look inside a trained model while it reads: gates, states, equations with their numbers, similar places.
+    """Watch a trained model at work, on a page.
 
-    The page is served to this machine alone, until Ctrl-C.
+    It shows every unit, gate and state on the text, the cell's equations with the numbers of a step, places where the
+    same units are on, and how far back the memory reaches. It is served to this machine alone, until Ctrl-C.
     """
     _check(text, data, html, port)
     fitted = load(run)

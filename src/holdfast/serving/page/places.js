@@ -119,7 +119,7 @@ function show(note, found) {
       const within = document.createElement("b");
       within.textContent = text(one.start, one.stop);
       button.append(
-        `${Math.round(100 * one.score)} %, step ${count(one.start + 1)}: ${text(one.start - 12, one.start)}`,
+        `${Math.round(100 * one.score)} %, step ${count(one.start + 1)}${pieces.length ? ": " : ""}${text(one.start - 12, one.start)}`,
         within,
         text(one.stop, one.stop + 16),
       );

@@ -61,7 +61,8 @@ function strip(context, row, wide, high) {
   for (let step = state.from; step < state.to; step += 1) {
     if (Number.isNaN(row[step])) continue;
     context.fillStyle = palette.css[place(row[step], state.series)];
-    context.fillRect((step - state.from) * each, 0, each + 1, high);
+    const left = Math.round((step - state.from) * each); // whole points: where two overlapped there would be a stripe
+    context.fillRect(left, 0, Math.round((step - state.from + 1) * each) - left, high);
   }
   context.globalAlpha = 1;
   if (state.brush) {

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich import box
-from rich.table import Table
 
 from holdfast.lab.digit_contest import DigitEntry, DigitPlan, DigitRecord, hold, standings, to_dict
 from holdfast.lab.digit_pictures import HEADINGS, cells, digit_page, shown
 from holdfast.lab.digits import read_digits
 from holdfast.training import Watcher, write_atomically
 
-from .errors import Screen
 from .progress import Bar
+from .results import print_standings
 
 
 def hold_digits(plan: DigitPlan, data: Path, report: Path, quiet: bool, as_json: bool) -> None:
@@ -48,7 +46,8 @@ def hold_digits(plan: DigitPlan, data: Path, report: Path, quiet: bool, as_json:
     if as_json:
         typer.echo(json.dumps(to_dict(plan, records)))
     elif not quiet:
-        _show(plan, records)
+        rows = [(standing.contestant, cells(standing)) for standing in standings(records)]
+        print_standings([f"{plan.task}: {plan.way.summary}"], HEADINGS, rows)
         typer.echo(f"The report is {report}")
 
 
@@ -58,16 +57,3 @@ def _said(record: DigitRecord) -> str:
         f"{early}{shown(record.test)} of the test set, {shown(record.valid)} of the validation images, "
         f"{record.seconds:.0f} s"
     )
-
-
-def _show(plan: DigitPlan, records: Sequence[DigitRecord]) -> None:
-    """The standings as a table."""
-    screen = Screen(highlight=False)
-    screen.print(f"{plan.task}: {plan.way.summary}", soft_wrap=not screen.is_terminal)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    for standing in standings(records):
-        table.add_row(standing.contestant, *cells(standing))
-    screen.print(table)

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Optional, get_args
 
 import typer
-from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from holdfast.lab import CONTESTANTS, HMM, PROBLEMS
 from holdfast.lab.contest import Plan, Record, hold, standings, to_dict
@@ -26,6 +24,7 @@ from holdfast.training import Interrupted, nearest, write_atomically
 
 from .digits import hold_digits
 from .errors import Refused, Screen, Stopped
+from .results import print_standings
 
 REPORT = "report.html"
 _STARTS = get_args(Start)
@@ -121,7 +120,10 @@ def _tell(plan: Plan, records: Sequence[Record], report: Path, quiet: bool, as_j
     if as_json:
         typer.echo(json.dumps(to_dict(plan, records)))
     elif not quiet:
-        _show(plan, records)
+        problem = PROBLEMS[plan.task]
+        about = [f"{plan.task}: {problem.summary} ({problem.source})", f"learned: {problem.criterion}"]
+        rows = [(standing.contestant, cells(standing)) for standing in standings(records)]
+        print_standings(about, HEADINGS, rows)
         typer.echo(f"The report is {report}")
 
 
@@ -226,17 +228,3 @@ def _held(plan: Plan, folder: Path, workers: int, minutes: float, quiet: bool) -
 def _said(record: Record) -> str:
     how = "learned after" if record.solved else "out of time after" if record.out_of_time else "not learned in"
     return f"{how} {record.sequences:,} sequences"
-
-
-def _show(plan: Plan, records: Sequence[Record]) -> None:
-    """The standings as a table."""
-    problem, screen = PROBLEMS[plan.task], Screen(highlight=False)
-    screen.print(f"{plan.task}: {problem.summary} ({problem.source})", soft_wrap=not screen.is_terminal)
-    screen.print(f"learned: {problem.criterion}", soft_wrap=not screen.is_terminal)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    for standing in standings(records):
-        table.add_row(standing.contestant, *cells(standing))
-    screen.print(table)

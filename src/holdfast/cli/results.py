@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import typer
 from rich import box
@@ -25,6 +25,20 @@ def print_result(result: Result, as_json: bool) -> None:
         _print_measures(f"{result.task}, {result.split}", {"this model": result.measures, **result.baselines})
     for note in result.notes:
         typer.echo(f"holdfast: {note}", err=True)
+
+
+def print_standings(about: Sequence[str], headings: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """What a contest was about, and a row of figures for each contestant."""
+    screen = Screen(highlight=False)
+    for line in about:
+        screen.print(line, soft_wrap=not screen.is_terminal)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for who, figures in rows:
+        table.add_row(who, *figures)
+    screen.print(table)
 
 
 def _print_measures(title: str, models: Mapping[str, Mapping[str, float]]) -> None:

@@ -1,7 +1,8 @@
-"""Language models on the layers, text generation, and the n-gram models to compare them with."""
+"""Models on the layers, and the simple ones to compare them with."""
 
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
+from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
 from .ngrams import NGram, largest_order
 
 __all__ = [
@@ -11,12 +12,17 @@ __all__ = [
     "LanguageStream",
     "NGram",
     "Output",
+    "Ridge",
     "Sampling",
     "choose",
     "default_cutoffs",
     "detach",
     "generate",
     "largest_order",
+    "repeat_last",
+    "seasonal_naive",
     "state_tensors",
+    "statistical",
+    "window_scales",
     "write",
 ]

@@ -1,0 +1,1 @@
+"""Forecasts of many series: how they are measured, and how sure of them one may be."""

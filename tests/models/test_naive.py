@@ -243,6 +243,14 @@ def test_a_window_that_is_too_short_for_a_statistical_model_is_forecast_by_the_s
         assert (found[1] != naive[1]).any()
 
 
+def test_statistical_models_do_not_see_what_stands_before_a_series_begins() -> None:
+    series = np.random.default_rng(0).normal(size=(1, 30)).cumsum(1)
+    padded = np.concatenate([np.full((1, 25), np.nan), series], axis=1)
+    expected = statistical(series, 3, 4)
+    for name, found in statistical(padded, 3, 4).items():
+        np.testing.assert_array_equal(found, expected[name])
+
+
 @pytest.mark.parametrize("value", [0.0, 5.0])
 def test_a_constant_window_is_forecast_as_constant(value: float) -> None:
     contexts = np.full((1, 30), value)

@@ -123,6 +123,19 @@ def test_no_end_crosses_the_middle_and_the_quantiles_rise(levels: list[float]) -
     np.testing.assert_allclose(found[::2], middle[::2, :, None] * np.ones(len(levels)), atol=1e-9)
 
 
+def test_an_inner_interval_that_grows_beyond_the_outer_one_is_put_in_order() -> None:
+    quantiles, truth, scale = drawn(3000, 1, 1.0, seed=16)
+    middle = quantiles[..., 2]
+    narrow = quantiles.copy()
+    for end in (1, 3):  # on every other window the model says far too narrow an interval of 0.8
+        narrow[::2, :, end] = middle[::2]
+    calibration = Calibration.fit(narrow, truth, scale, LEVELS, INTERVALS)
+    found = calibration.apply(quantiles, scale)
+    by = calibration.corrections[:, 0, None] * scale  # (I, W)
+    assert (quantiles[:, 0, 1] - by[0] < quantiles[:, 0, 0] - by[1]).any()
+    assert (np.diff(found, axis=-1) >= 0).all()
+
+
 def test_too_few_scores_are_said_to_be() -> None:
     for windows, expected in ((4, (0.8, 0.95)), (5, (0.95,)), (19, (0.95,)), (20, ())):
         quantiles, truth, scale = drawn(windows, 1, 1.0, seed=4)

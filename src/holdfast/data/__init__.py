@@ -1,21 +1,30 @@
-"""From text files to a stream of tokens, and from there to batches."""
+"""From files to what models learn from: text as a stream of tokens and its batches, tables as a panel of series."""
 
+from .columns import Columns
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
+from .frequency import Frequency
+from .panel import Panel, build_panel
 from .sources import BUILTIN, DataError, Told, builtin_text, chunks, files, lines, untold
+from .tables import Table, read_table
 from .windows import Windows, evaluation_windows
 
 __all__ = [
     "BUILTIN",
     "LEVELS",
+    "Columns",
     "Corpus",
     "DataError",
     "Encoding",
+    "Frequency",
+    "Panel",
+    "Table",
     "Tokens",
     "Told",
     "Windows",
     "build_corpus",
     "build_encoding",
+    "build_panel",
     "builtin_text",
     "chunks",
     "encode_files",
@@ -23,5 +32,6 @@ __all__ = [
     "evaluation_windows",
     "files",
     "lines",
+    "read_table",
     "untold",
 ]

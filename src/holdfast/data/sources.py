@@ -59,9 +59,25 @@ def chunks(path: str, size: int = _PIECE) -> Iterator[str]:
     Raises:
         DataError: the file cannot be read, or is not UTF-8 text.
     """
+    return decoded(path, blocks(path, size))
+
+
+def decoded(path: str, contents: Iterable[bytes]) -> Iterator[str]:
+    """The text that bytes of a file are, in pieces.
+
+    >>> [*decoded("a.txt", ["naïve".encode()[:3], "naïve".encode()[3:]])]
+    ['na', 'ïve']
+
+    Args:
+        path: what the file is called in a message.
+        contents: its bytes, in pieces.
+
+    Raises:
+        DataError: they are not UTF-8 text.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     done, started = 0, False
-    for block in _blocks(path, size):
+    for block in contents:
         waiting = len(decoder.getstate()[0])  # bytes of a character that the block before has begun
         if done == 0:
             _refuse_other_encodings(path, block)
@@ -123,6 +139,40 @@ def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
         raise _empty(paths)
 
 
+def blocks(path: str, size: int = _PIECE) -> Iterator[bytes]:
+    """The bytes of a file in blocks.
+
+    >>> next(blocks("builtin:python-docs", 12))
+    b'The "assert"'
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        if path == BUILTIN:
+            file: BinaryIO = io.BytesIO(builtin_text().encode())
+        else:
+            system, own = _system(path)  # kept until the end: an archive is closed with its file system
+            file = system.open(own, "rb")
+        with file:
+            while block := file.read(size):
+                yield block
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like one that is not known; empty if none is.
+
+    >>> nearest("tmie", ["time", "y"])
+    '; did you mean time?'
+    """
+    near = difflib.get_close_matches(name, [*known], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 Told = Callable[[str], object]  # is told what is being done, in a few words, while it takes long
 _SELDOM = 1 << 24  # bytes or characters between two times that somebody is told of them
 
@@ -167,7 +217,7 @@ def digests_so_far(parts: Iterable[Sequence[str]], told: Told = untold) -> list[
     found, sha = [], hashlib.sha256()
     for paths in parts:
         for path in paths:
-            for block in counted(_blocks(path, _PIECE), f"reading {path}", "bytes", told):
+            for block in counted(blocks(path, _PIECE), f"reading {path}", "bytes", told):
                 sha.update(block)
         found.append(sha.hexdigest())
     return found
@@ -247,23 +297,6 @@ def _missing(path: str) -> DataError:
     near = difflib.get_close_matches(name, sorted(beside), n=1)
     hint = f"; did you mean {path.removesuffix(name)}{near[0]}?" if near and path.endswith(name) else ""
     return DataError(f"there is no {path}{hint}")
-
-
-def _blocks(path: str, size: int) -> Iterator[bytes]:
-    """The bytes of a file in blocks."""
-    try:
-        if path == BUILTIN:
-            file: BinaryIO = io.BytesIO(builtin_text().encode())
-        else:
-            system, own = _system(path)  # kept until the end: an archive is closed with its file system
-            file = system.open(own, "rb")
-        with file:
-            while block := file.read(size):
-                yield block
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
 
 
 def _refuse_other_encodings(path: str, beginning: bytes) -> None:

@@ -173,7 +173,7 @@ class Panel:
             DataError: the two do not fit, or a row of the other lies before the end of its series.
         """
         _check_alike(self, other)
-        number = {name: k for k, name in enumerate((*self.names, *(n for n in other.names if n not in {*self.names})))}
+        number = {name: k for k, name in enumerate(dict.fromkeys((*self.names, *other.names)))}
         count = len(number)
         mine, theirs = np.arange(len(self)), np.array([number[name] for name in other.names], np.int64)
 
@@ -183,20 +183,20 @@ class Panel:
             return found
 
         far = np.iinfo(np.int64).max
-        known = spread(self.known, mine, 0)
         begins = np.minimum(spread(self.first, mine, far), spread(other.first, theirs, far))
         lasts = np.maximum(
             spread(self.first + self.lengths, mine, -far), spread(other.first + other.lengths, theirs, -far)
         )
-        begins_theirs, begins_mine = spread(other.first, theirs, far), spread(self.first, mine, far)
-        _check_order(self, other, number, known, begins_mine)
+        _check_order(self, other, theirs)
+        phases = spread(other.phases, theirs, 0)
+        phases[mine] = self.phases  # few rows may not tell the day of a month
         starts = _starts(lasts - begins)
         result = replace(
             self,
             names=tuple(number),
             starts=starts,
             first=begins,
-            phases=np.maximum(spread(self.phases, mine, -far), spread(other.phases, theirs, -far)),
+            phases=phases,
             static=_joined_static(self, other, theirs, count),
             notes=(*self.notes, *other.notes),
         )
@@ -208,7 +208,11 @@ class Panel:
             array[places_theirs] = after
             return array
 
-        further = np.where(spread(other.ends, theirs, 0) > 0, spread(other.ends, theirs, 0) + begins_theirs - begins, 0)
+        further = np.where(
+            spread(other.ends, theirs, 0) > 0,
+            spread(other.ends, theirs, 0) + spread(other.first, theirs, far) - begins,
+            0,
+        )
         ends = np.maximum.accumulate(np.concatenate([spread(self.ends, mine, 0), further]))
         _check_gaps_of_joined(result.names, lasts - begins, spread(self.lengths, mine, 0), other, theirs)
         return replace(
@@ -396,8 +400,10 @@ def _check_parts(rows: _Rows) -> None:
     again = (rows.part[1:] != rows.part[:-1]) & (rows.times[1:] == rows.times[:-1])
     wrong = np.flatnonzero(same & (back | again))
     if len(wrong):
-        i = int(wrong[0]) + 1
-        late, early = (i, i - 1) if rows.part[i] > rows.part[i - 1] else (i - 1, i)
+        pair = rows.part[wrong[0] : wrong[0] + 2]
+        mine = np.flatnonzero(rows.series == rows.series[wrong[0]])
+        early = mine[rows.part[mine] == pair.min()][-1]
+        late = mine[rows.part[mine] == pair.max()][0]
         raise DataError(
             f"{rows.told(late)} must come after all of an earlier part, which goes on to "
             f"{_time(rows.times[early], rows.dated)} ({rows.where(early)})"
@@ -596,24 +602,34 @@ def _check_alike(panel: Panel, other: Panel) -> None:
         raise DataError(f"the static columns of the new rows must be {[*panel.static]}, got {[*other.static]}")
 
 
-def _check_order(panel: Panel, other: Panel, number: Mapping[str, int], known: Array, begins: Array) -> None:
-    """See that series of another panel go on where those of the panel end, at the same place within a step."""
-    for k, name in enumerate(other.names):
-        j = number[name]
-        if j >= len(panel):
-            continue
-        if other.first[k] < begins[j] + known[j]:
-            new, old = other.times(k)[0], panel.frequency.times(begins[j : j + 1] + known[j] - 1, panel.phases[j])[0]
-            dated = panel.frequency.dated
-            raise DataError(
-                f"series {name!r}: the new rows begin at {_time(new, dated)}, but must come after {_time(old, dated)}"
-            )
-        theirs = panel.frequency.times(other.first[k] + np.arange(other.lengths[k]), panel.phases[j])
-        if (theirs != other.times(k)).any():
-            raise DataError(
-                f"series {name!r}: the new rows are not on its steps of {panel.frequency.alias}: "
-                f"{_time(other.times(k)[0], True)} lies between two"
-            )
+def _check_order(panel: Panel, other: Panel, theirs: Array) -> None:
+    """See that series of another panel go on where those of the panel end, at the same place within a step.
+
+    `theirs` are the numbers that the other's series have in the panel; new ones have higher numbers than there are.
+    """
+    shared = np.flatnonzero(theirs < len(panel))
+    numbers = theirs[shared]
+    ends = panel.first[numbers] + panel.known[numbers]
+    steps, dated = panel.frequency, panel.frequency.dated
+    early = np.flatnonzero(other.first[shared] < ends)
+    if len(early):
+        k = shared[early[0]]
+        last = steps.times(ends[early[:1]] - 1, panel.phases[theirs[k]])[0]
+        raise DataError(
+            f"series {other.names[k]!r}: the new rows begin at {_time(other.times(k)[0], dated)}, but must come after "
+            f"{_time(last, dated)}"
+        )
+    phases = other.phases.copy()
+    phases[shared] = panel.phases[numbers]
+    found, expected = (steps.times(other.ordinals, np.repeat(each, other.lengths)) for each in (other.phases, phases))
+    off = found != expected
+    if off.any():
+        row = int(off.argmax())
+        name = other.names[int(np.searchsorted(other.starts, row, "right")) - 1]
+        raise DataError(
+            f"series {name!r}: the new rows are not on its steps of {steps.alias}: {_time(found[row], dated)} lies "
+            "between two"
+        )
 
 
 def _check_gaps_of_joined(names: Sequence[str], lengths: Array, before: Array, other: Panel, theirs: Array) -> None:
@@ -661,7 +677,7 @@ def _starts(lengths: Array) -> Array:
 def _time(time: Any, dated: bool) -> str:
     if not dated:
         return str(int(time))
-    text = str(np.datetime64(time, "ns")).replace("T", " ").removesuffix(".000000000")
+    text = str(np.asarray(time).astype("M8[ns]")).replace("T", " ").removesuffix(".000000000")
     return text.removesuffix(" 00:00:00")
 
 

@@ -180,7 +180,8 @@ def _annotation(option: Option) -> Any:
         flag = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
         return Annotated[Optional[bool], typer.Option(flag, help=help, show_default=False)]  # noqa: UP045
     kind = str if option.type is tuple else option.type
-    metavar = "|".join(option.choices) or {int: "N", float: "X", str: "NAME", tuple: "N,N,…"}[option.type]
+    several = {int: "N,N,…", str: "NAME,NAME,…"}
+    metavar = "|".join(option.choices) or {int: "N", float: "X", str: "NAME", tuple: several[option.each]}[option.type]
     return Annotated[
         Optional[kind],  # noqa: UP045
         typer.Option(option.flag, metavar=metavar, help=help, show_default=False),

@@ -1,5 +1,6 @@
 """Models on the layers, and the simple ones to compare them with."""
 
+from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Window
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
@@ -7,13 +8,17 @@ from .ngrams import NGram, largest_order
 
 __all__ = [
     "CELLS",
+    "AutoregressiveForecaster",
     "Encoding",
+    "Forecasting",
     "LanguageModel",
     "LanguageStream",
     "NGram",
     "Output",
+    "PatchForecaster",
     "Ridge",
     "Sampling",
+    "Window",
     "choose",
     "default_cutoffs",
     "detach",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from holdfast.training import Run, RunError, nearest
 
-from . import text
+from . import forecasting, text
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task, shown
 
@@ -18,6 +19,7 @@ __all__ = [
     "Sources",
     "Task",
     "fit",
+    "forecasting",
     "load",
     "resume",
     "shown",
@@ -25,7 +27,7 @@ __all__ = [
     "text",
 ]
 
-TASKS = {"text": text.Text()}
+TASKS: dict[str, Task[Any, Any]] = {"text": text.Text(), "forecast": forecasting.Forecast()}
 
 
 def task_of(run: Run) -> Task:  # type: ignore[type-arg]

@@ -154,16 +154,19 @@ def fit(
     config: dict[str, Any] = {
         "task": task.name,
         "data": {name: [*map(_from_anywhere, paths)] for name, paths in asdict(sources).items() if paths},
-        "options": {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(options).items()},
     }
     with devices(options) as place, _own_randomness(place):
         if place.first:
             _check(out)
+        Run.check_packages(options)
         data = task.read(sources, options, watcher.busy)
+        options, settled = task.settle(data, options, place, watcher.busy)
+        config["options"] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(options).items()}
         config["data"]["digest"] = task.describe(data)["digest"]
+        if settled:
+            config["settled"] = settled
         training = _training(task, options, data, place, watcher)
         training.problem.epoch(0)  # an error of the data or of the options leaves no folder
-        Run.check_packages(options)
         run = Run.create(out, config) if place.first else Run(out)
         return _train(task, run, training, data)
 
@@ -188,7 +191,7 @@ def _training(task: Task[Any, Any], options: Any, data: Any, place: Devices, wat
     """A training at its beginning, which is kept nowhere yet."""
     torch.manual_seed(options.seed)
     try:
-        model = task.build(task.facts(data), options).to(place.device)
+        model = task.build(task.facts(data, options), options).to(place.device)
     except ValueError as error:
         raise OptionError(f"there is no such model: {_first_line(error)}") from None
     except RuntimeError as error:
@@ -208,7 +211,8 @@ def _train(
 ) -> Result | None:
     """Train into a run's folder; the first process tells what came out."""
     first, told = training.place.first, training.watcher.busy
-    run.facts = {"task": task.name, "facts": task.facts(data), "version": VERSION}
+    options = training.options
+    run.facts = {"task": task.name, "facts": task.facts(data, options), "version": VERSION}
     with run.in_use() if first else nullcontext():
         if first:
             training.keeper = run

@@ -121,12 +121,19 @@ class Task(ABC, Generic[O, D]):
     def read(self, sources: Sources, options: O, told: Told) -> D:
         """The data, ready for training; somebody is told while that takes long."""
 
+    def settle(self, data: D, options: O, place: Devices, told: Told) -> tuple[O, dict[str, Any]]:
+        """What the data say to options that were left to them, and what there is to tell of how that was found.
+
+        Both stand in the run's configuration: a run that goes on does not ask again.
+        """
+        return options, {}
+
     @abstractmethod
     def describe(self, data: D) -> dict[str, Any]:
         """What the data are, for the model card: counts, and `digest`, which tells whether they have changed."""
 
     @abstractmethod
-    def facts(self, data: D) -> dict[str, Any]:
+    def facts(self, data: D, options: O) -> dict[str, Any]:
         """What belongs to the model beside its weights, as JSON: an alphabet, a scale."""
 
     @abstractmethod

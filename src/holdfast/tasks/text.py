@@ -337,7 +337,7 @@ class Text(Task[TextOptions, Corpus]):
             about[f"{split} characters"] = part.characters
         return {**about, "level": data.encoding.level, "vocabulary": data.encoding.size}
 
-    def facts(self, data: Corpus) -> dict[str, Any]:
+    def facts(self, data: Corpus, options: TextOptions) -> dict[str, Any]:
         """The encoding."""
         return {"encoding": data.encoding.to_dict()}
 

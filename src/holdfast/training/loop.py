@@ -457,5 +457,6 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _units(batch: Any) -> int:
     """How many units of data a batch holds: the numbers of its first tensor."""
-    first = batch[0] if isinstance(batch, (tuple, list)) else batch
-    return first.numel() if isinstance(first, Tensor) else 0
+    while isinstance(batch, (tuple, list)):
+        batch = batch[0]
+    return batch.numel() if isinstance(batch, Tensor) else 0

@@ -1,7 +1,7 @@
 """Options as one typed dataclass: flags, `--set`, TOML, help texts and Python keywords are all derived from it.
 
-A field is declared with `option`; its type is int, float, bool, str, a Literal of strings, or a tuple of ints. A task's
-options inherit from `TrainingOptions`, which the loop reads.
+A field is declared with `option`; its type is int, float, bool, str, a Literal of strings, or a tuple of ints or strings.
+A task's options inherit from `TrainingOptions`, which the loop reads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Option:
 
     Attributes:
         name: the field's, with underscores.
-        type: int, float, bool, str, or tuple for several whole numbers.
+        type: int, float, bool, str, or tuple for several values.
+        each: of a tuple, the type of one of them.
         default: its default.
         help: what it does.
         choices: the values that a string can have; empty if any.
@@ -62,6 +63,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
+    each: type = int
 
     @property
     def flag(self) -> str:
@@ -78,13 +80,14 @@ def options_of(cls: type) -> list[Option]:
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):
-        hint, choices = hints[field.name], ()
+        hint, choices, each = hints[field.name], (), int
         if typing.get_origin(hint) is Literal:
             hint, choices = str, typing.get_args(hint)
         elif typing.get_origin(hint) is tuple:
-            hint = tuple
+            hint, each = tuple, typing.get_args(hint)[0]
         meta = field.metadata
-        found.append(Option(field.name, hint, field.default, meta["help"], choices, meta["least"], meta["most"]))
+        bounds = meta["least"], meta["most"]
+        found.append(Option(field.name, hint, field.default, meta["help"], choices, *bounds, each))
     return found
 
 
@@ -144,9 +147,9 @@ def assignments(pairs: Sequence[str]) -> dict[str, str]:
 def _value(option: Option, given: Any) -> Any:
     """A value of an option's type."""
     if option.type is tuple:
-        parts = given.replace(",", " ").split() if isinstance(given, str) else given
+        parts = _parts(given, option.each) if isinstance(given, str) else given
         parts = parts if isinstance(parts, (list, tuple)) else [parts]
-        return tuple(_value(dataclasses.replace(option, type=int), part) for part in parts)
+        return tuple(_value(dataclasses.replace(option, type=option.each), part) for part in parts)
     try:
         value = _parsed(option.type, given)
     except ValueError:
@@ -159,6 +162,13 @@ def _value(option: Option, given: Any) -> Any:
     if (option.least is not None and value < option.least) or (option.most is not None and value > option.most):
         raise OptionError(f"{option.name} must be {_bounds(option)}; got {value:g}")
     return value
+
+
+def _parts(given: str, kind: type) -> list[str]:
+    """What stands between commas, or of numbers between spaces too."""
+    if kind is int:
+        return given.replace(",", " ").split()
+    return [part.strip() for part in given.split(",") if part.strip()]
 
 
 def _bounds(option: Option) -> str:

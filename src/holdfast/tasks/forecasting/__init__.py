@@ -1,1 +1,5 @@
-"""Forecasts of many series: how they are measured, and how sure of them one may be."""
+"""Forecasting: from a table of series to what comes, with intervals."""
+
+from .task import Forecast
+
+__all__ = ["Forecast"]

@@ -1,0 +1,458 @@
+"""Forecasters: recurrent layers that read a series up to now, and say what comes, with how sure they are of it.
+
+All read values relative to themselves: a patch of steps minus its last value, over a scale that belongs to the series.
+So a forecast moves and stretches with its series, and the state depends on nothing that comes later: it can be carried
+on as new values arrive.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.layers import checks
+from holdfast.layers.tracing import State
+
+from .language import CELLS
+from .likelihoods import Likelihood, likelihood
+
+_SEEN_AS_NEW = 0.1  # the share of training windows whose series is not told, so that new ones can be forecast
+_POSITION = 0.1  # deviation of what first stands for a place in the horizon
+_PATHS = 100  # of a forecast that is drawn
+_ROWS = 1 << 15  # paths that are drawn at once
+
+
+BASES = ("last", "mixture", "linear")
+"""What a patch forecaster's numbers can be added to, by name."""
+
+
+class Window(NamedTuple):
+    """Some series up to now, and what is known beside them. L steps have been, H are to come.
+
+    Attributes:
+        values: NaN where missing, and before a series begins; (B, L).
+        past: what is known up to now, (B, L, P).
+        future: what is known of the steps to come too, (B, L + H, F).
+        calendar: the place of a step in the day, the week and the year, (B, L + H, C).
+        static: of each series, (B, S).
+        series: the number of each, from 1 on; 0 for one that was not learned from; (B,).
+        scale: of each series, how far its values usually are from those up to a horizon before, (B,).
+    """
+
+    values: Tensor
+    past: Tensor
+    future: Tensor
+    calendar: Tensor
+    static: Tensor
+    series: Tensor
+    scale: Tensor
+
+
+class Numbers(NamedTuple):
+    """What a network says of each step to come: the likelihood reads it.
+
+    Attributes:
+        numbers: (B, H, size).
+        base: the first guess, (B, H).
+        scale: (B, 1).
+    """
+
+    numbers: Tensor
+    base: Tensor
+    scale: Tensor
+
+
+class Read(NamedTuple):
+    """What is remembered of the steps that have been.
+
+    Attributes:
+        state: of the layers.
+        values: the last L steps, filled forward, (B, L).
+        scale: (B, 1).
+    """
+
+    state: State
+    values: Tensor
+    scale: Tensor
+
+
+def filled(values: Tensor) -> Tensor:
+    """Each missing value as the last known one before it; before the first one, as the first one; 0 where none is.
+
+    >>> filled(torch.tensor([[float("nan"), 1.0, float("nan"), 3.0]])).tolist()
+    [[1.0, 1.0, 1.0, 3.0]]
+    """
+    known = values.isfinite()
+    places = torch.arange(values.shape[-1], device=values.device).expand_as(values)
+    first = known.int().argmax(-1, keepdim=True)
+    last = torch.where(known, places, first).cummax(-1).values
+    return values.gather(-1, last).nan_to_num(0.0)
+
+
+class Forecasting(nn.Module, ABC):
+    """What all forecasters have in common.
+
+    `calibration` says what widens or narrows the intervals, as plain JSON, once they were measured on validation data;
+    it is saved with the weights.
+
+    Args:
+        horizon: H, the steps that are forecast.
+        context: L, the steps that are read.
+        levels: of the quantiles that are learned, rising.
+        likelihood: how a step's numbers are read: "quantiles", "student-t" or "negative-binomial".
+        seasons: lengths of seasons in steps.
+        series: how many series there are; each is told to the model. 0: none is.
+        past, future, calendar, static: how many columns a window has of each.
+        gaps: whether values are missing, so that it must be told which.
+        cell: which layers, a name in `CELLS`.
+        hidden: units of a layer.
+        layers: how many are stacked.
+        dropout: before the output, and between layers.
+
+    Attributes:
+        calibration: None before it is measured.
+        evaluated: how many windows are enough for an evaluation while training.
+    """
+
+    evaluated: ClassVar[int]
+
+    def __init__(
+        self,
+        *,
+        horizon: int,
+        context: int,
+        levels: Sequence[float],
+        likelihood_name: str = "quantiles",
+        seasons: Sequence[int] = (),
+        series: int = 0,
+        past: int = 0,
+        future: int = 0,
+        calendar: int = 0,
+        static: int = 0,
+        gaps: bool = False,
+        cell: str = "lstm",
+        hidden: int = 128,
+        layers: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, size in {"horizon": horizon, "context": context, "hidden": hidden, "layers": layers}.items():
+            checks.whole(name, size)
+        checks.probability("dropout", dropout)
+        self.horizon, self.context, self.levels = horizon, context, tuple(levels)
+        self.seasons = tuple(m for m in seasons if m <= context)
+        self.likelihood: Likelihood = likelihood(likelihood_name, levels)
+        self.told = {"past": past, "future": future, "calendar": calendar, "static": static}
+        self.gaps = gaps
+        self.rnn = CELLS[cell](hidden, hidden, layers, dropout=dropout if layers > 1 else 0.0)
+        self.drop = nn.Dropout(dropout)
+        self.series = nn.Embedding(series + 1, hidden) if series else None
+        if self.series is not None:
+            nn.init.normal_(self.series.weight, std=_POSITION)
+            nn.init.zeros_(self.series.weight[:1])
+        self.static = nn.Linear(static, hidden, bias=False) if static else None
+        self.calibration: dict[str, Any] | None = None
+
+    def get_extra_state(self) -> Tensor:
+        """The calibration, as bytes in a tensor."""
+        return torch.tensor(list(json.dumps(self.calibration).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take a calibration from bytes."""
+        self.calibration = json.loads(bytes(state.tolist()))
+
+    def about(self, series: Tensor, static: Tensor) -> Tensor | float:
+        """What is told of each series, whatever the step; (B, hidden)."""
+        found: Tensor | float = 0.0
+        if self.series is not None:
+            if self.training:
+                series = series.where(torch.rand(series.shape, device=series.device) >= _SEEN_AS_NEW, 0)
+            found = found + self.series(series)
+        if self.static is not None:
+            found = found + self.static(static)
+        return found
+
+    def mean_loss(self, found: Numbers, targets: Tensor) -> Tensor:
+        """The mean loss of the targets that are known."""
+        known = targets.isfinite()
+        target = torch.where(known, targets, found.base.detach())
+        each = self.likelihood.loss(found.numbers, found.base, found.scale.expand_as(found.base), target)
+        return (each * known).sum() / known.sum().clamp(min=1)
+
+    @abstractmethod
+    def loss(self, window: Window, targets: Tensor) -> Tensor:
+        """The mean loss of the targets that are known; (B, H)."""
+
+    @abstractmethod
+    def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
+        """The forecast, (B, H, levels), in the units of the values."""
+
+
+class PatchForecaster(Forecasting):
+    """Reads a series patch by patch, and writes the patches to come in one go, each with its quantiles.
+
+    >>> model = PatchForecaster(horizon=4, context=12, patch=2, levels=(0.1, 0.5, 0.9), seasons=(4,), hidden=8)
+    >>> nothing = torch.zeros(3, 16, 0)
+    >>> one = Window(torch.randn(3, 12), nothing[:, :12], nothing, nothing, nothing[:, 0], torch.zeros(3).long(), torch.ones(3))
+    >>> model.quantiles(one, (0.1, 0.5, 0.9)).shape
+    torch.Size([3, 4, 3])
+
+    A forecast is a first guess and what the layers add to it. With patches of one step this is an encoder and a decoder
+    that go step by step.
+
+    Args:
+        patch: how many steps the layers take at once.
+        base: what the first guess is. "last": the last value. "mixture": of that and of the values one season before,
+            for each season, weighed by what the layers have read. "linear": a linear map of the context, learned with
+            the layers.
+        others: as `Forecasting` has them.
+    """
+
+    evaluated = 4096
+
+    def __init__(self, *, patch: int, base: str = "last", **others: Any) -> None:
+        super().__init__(**others)
+        checks.whole("patch", patch)
+        if base not in BASES:
+            raise ValueError(f"base must be one of {', '.join(BASES)}; got {base!r}")
+        hidden = self.rnn.hidden_size
+        self.patch = patch
+        self.count = math.ceil(self.horizon / patch)  # patches to come
+        told = self.told
+        seen = patch * (1 + self.gaps + told["past"] + told["future"]) + 1 + told["calendar"]
+        self.into = nn.Linear(seen, hidden)
+        self.place = nn.Parameter(torch.randn(self.count, hidden) * _POSITION)
+        ahead = patch * told["future"] + told["calendar"]
+        self.ahead = nn.Linear(ahead, hidden, bias=False) if ahead else None
+        self.guesses = 1 + len(self.seasons) if base == "mixture" else 1
+        self.out = nn.Linear(hidden, patch * self.likelihood.size)
+        self.weigh = nn.Linear(hidden, self.guesses) if base == "mixture" else None
+        self.linear = nn.Linear(self.context, self.horizon) if base == "linear" else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
+
+    # Reading.
+
+    def patches(self, window: Window, values: Tensor, scale: Tensor) -> Tensor:
+        """What the layers read, a patch a step, (T, B, features)."""
+        size, told = self.patch, self.told
+        length = values.shape[1] // size * size
+        cut = values[:, -length:].unflatten(1, (-1, size))  # (B, T, P)
+        ends = cut[..., -1:]
+        rise = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, 1:] - ends[:, :-1]], 1)
+        parts = [(cut - ends) / scale.unsqueeze(-1), rise / scale.unsqueeze(-1)]
+        if self.gaps:
+            parts.append(window.values[:, -length:].isfinite().unflatten(1, (-1, size)).to(values.dtype))
+        until = values.shape[1]
+        if told["past"]:
+            parts.append(_cut(window.past[:, until - length : until], size))
+        if told["future"]:
+            parts.append(_cut(window.future[:, until - length : until], size))
+        if told["calendar"]:
+            parts.append(window.calendar[:, until - length + size - 1 : until : size])
+        return torch.cat(parts, -1).transpose(0, 1)
+
+    def begin(self, window: Window) -> Read:
+        """Read what has been."""
+        values, scale = filled(window.values), window.scale.unsqueeze(-1)
+        seen = torch.relu(self.into(self.patches(window, values, scale)))  # (T, B, hidden)
+        _, state = self.rnn(seen, reset=_starts(_cut_known(window.values, self.patch)))
+        return Read(state, values[:, -self.context :], scale)
+
+    # Saying what comes.
+
+    def numbers(self, read: Read, window: Window) -> Numbers:
+        """What comes after what was read."""
+        asked = self.place.unsqueeze(1) + self.about(window.series, window.static)  # (N, B, hidden)
+        if self.ahead is not None:
+            asked = asked + self.ahead(self.coming(window))
+        asked = asked.expand(-1, len(read.values), -1)
+        said, _ = self.rnn(asked, read.state)
+        said = self.drop(said).transpose(0, 1)  # (B, N, hidden)
+        numbers = self.out(said).unflatten(-1, (self.patch, -1)).flatten(1, 2)[:, : self.horizon]
+        return Numbers(numbers, self.guess(read, said), read.scale)
+
+    def guess(self, read: Read, said: Tensor) -> Tensor:
+        """What the numbers are added to, (B, H)."""
+        last = read.values[:, -1:]
+        if self.weigh is not None:
+            weights = self.weigh(said).softmax(-1).repeat_interleave(self.patch, 1)[:, : self.horizon]
+            return (simple(read.values, self.seasons, self.horizon) * weights).sum(-1)
+        if self.linear is not None:
+            return last + read.scale * self.linear((read.values - last) / read.scale)
+        return last.expand(-1, self.horizon)
+
+    def coming(self, window: Window) -> Tensor:
+        """What is known of the patches to come, (N, B, features); beyond the horizon it is as in its last step."""
+        length = self.count * self.patch
+        parts = []
+        for name, table in (("future", window.future), ("calendar", window.calendar)):
+            if self.told[name]:
+                ahead = table[:, -self.horizon :]
+                ahead = torch.cat([ahead, ahead[:, -1:].expand(-1, length - ahead.shape[1], -1)], 1)
+                parts.append(_cut(ahead, self.patch) if name == "future" else ahead[:, self.patch - 1 :: self.patch])
+        return torch.cat(parts, -1).transpose(0, 1)
+
+    def loss(self, window: Window, targets: Tensor) -> Tensor:
+        """The mean loss of the targets that are known."""
+        return self.mean_loss(self.numbers(self.begin(window), window), targets)
+
+    def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
+        """The forecast, (B, H, levels)."""
+        return self.said(self.numbers(self.begin(window), window), levels)
+
+    def said(self, found: Numbers, levels: Sequence[float]) -> Tensor:
+        """Numbers as quantiles."""
+        return self.likelihood.quantiles(found.numbers, found.base, found.scale.expand_as(found.base), levels)
+
+
+class AutoregressiveForecaster(Forecasting):
+    """Says what the next step is, draws it, reads what was drawn, and so on (Salinas 2020, DeepAR).
+
+    What a step reads is the value before it, those one season before, and what is known of the step. A forecast is the
+    quantiles of many paths, so its steps belong together, and it can go on for as long as one likes.
+
+    >>> model = AutoregressiveForecaster(horizon=4, context=12, levels=(0.1, 0.5, 0.9), seasons=(4,), hidden=8)
+    >>> nothing = torch.zeros(3, 16, 0)
+    >>> one = Window(torch.randn(3, 12), nothing[:, :12], nothing, nothing, nothing[:, 0], torch.zeros(3).long(), torch.ones(3))
+    >>> model.quantiles(one, (0.1, 0.5, 0.9)).shape
+    torch.Size([3, 4, 3])
+
+    Args:
+        options: as `Forecasting` has them.
+    """
+
+    evaluated = 512
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        hidden, told = self.rnn.hidden_size, self.told
+        seen = 1 + len(self.seasons) + self.gaps + told["past"] + told["future"] + told["calendar"]
+        self.into = nn.Linear(seen, hidden)
+        self.out = nn.Linear(hidden, self.likelihood.size)
+        self.weigh = nn.Linear(hidden, 1 + len(self.seasons))
+
+    def steps(self, values: Tensor, last: Tensor, scale: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layers read at each step that follows a value, and the first guesses of it.
+
+        Args:
+            values: filled forward, (B, T): those up to the step before the last one that is said.
+            last: what values are told relative to, (B, 1).
+            scale: (B, 1).
+            beside: what else is known at each step, (B, T, …).
+
+        Returns:
+            (T, B, features), and guesses in the units of the values, (B, T, guesses).
+        """
+        guesses = [values]
+        for season in self.seasons:  # the value one season before the step that is said
+            before = torch.cat([values[:, :1].expand(-1, season - 1), values], 1)[:, : values.shape[1]]
+            guesses.append(before)
+        found = torch.stack(guesses, -1)
+        relative = (found - last.unsqueeze(-1)) / scale.unsqueeze(-1)
+        return torch.cat([relative, beside], -1).transpose(0, 1), found
+
+    def beside(self, window: Window, known: Tensor) -> Tensor:
+        """What is known at each step that follows a value of the context or of the horizon, (B, L + H - 1, …)."""
+        parts = [window.future[:, 1:], window.calendar[:, 1:]]
+        steps = window.future.shape[1] - 1
+        if self.told["past"]:
+            ahead = steps - window.past.shape[1]
+            parts.insert(0, torch.cat([window.past, window.past[:, -1:].expand(-1, ahead, -1)], 1))
+        if self.gaps:
+            parts.insert(0, known.to(window.future.dtype).unsqueeze(-1))
+        return torch.cat(parts, -1)
+
+    def said(self, output: Tensor, guesses: Tensor, scale: Tensor, series: Tensor | float) -> Numbers:
+        """What the layers' output says of each step; (T, B, hidden)."""
+        features = self.drop(output + series).transpose(0, 1)
+        base = (guesses * self.weigh(features).softmax(-1)).sum(-1)
+        return Numbers(self.out(features), base, scale)
+
+    def loss(self, window: Window, targets: Tensor) -> Tensor:
+        """The mean loss of all steps, those of the context too."""
+        every = torch.cat([window.values, targets], 1)  # (B, L + H)
+        values, known = filled(every)[:, :-1], every.isfinite()
+        scale, last = window.scale.unsqueeze(-1), filled(window.values)[:, -1:]
+        seen, guesses = self.steps(values, last, scale, self.beside(window, known[:, :-1]))
+        output, _ = self.rnn(torch.relu(self.into(seen)), reset=_starts(known[:, :-1]))
+        found = self.said(output, guesses, scale, self.about(window.series, window.static))
+        return self.mean_loss(found, every[:, 1:])
+
+    def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
+        """The quantiles of paths, (B, H, levels)."""
+        at_once = max(1, _ROWS // _PATHS)
+        found = [self.paths(Window(*some)) for some in zip(*(t.split(at_once) for t in window))]
+        return torch.cat([torch.quantile(p, p.new_tensor(list(levels)), 1) for p in found], 1).permute(1, 2, 0)
+
+    def paths(self, window: Window, count: int = _PATHS, seed: int = 0) -> Tensor:
+        """Paths that are drawn, (B, count, H)."""
+        draw = torch.Generator().manual_seed(seed)
+        values, known = filled(window.values), window.values.isfinite()
+        scale, last = window.scale.unsqueeze(-1), values[:, -1:]
+        beside = self.beside(window, torch.cat([known, known.new_ones(len(known), self.horizon - 1)], 1))
+        about = self.about(window.series, window.static)
+        seen, _ = self.steps(values, last, scale, beside[:, : self.context])
+        state: State | None = None
+        if self.context > 1:
+            _, state = self.rnn(torch.relu(self.into(seen[:-1])), reset=_starts(known[:, :-1]))
+        many = [t.repeat_interleave(count, 0) for t in (values, last, scale, beside)]
+        values, last, scale, beside = many
+        state = _each(state, lambda t: t.repeat_interleave(count, 1)) if state is not None else None
+        about = about.repeat_interleave(count, 0) if isinstance(about, Tensor) else about
+        reach = max((1, *self.seasons))
+        for step in range(self.horizon):
+            seen, guesses = self.steps(values[:, -reach:], last, scale, _last(beside, self.context + step, reach, values))
+            output, state = self.rnn(torch.relu(self.into(seen[-1:])), state)
+            found = self.said(output, guesses[:, -1:], scale, about)
+            drawn = self.likelihood.sample(found.numbers, found.base, found.scale, draw)  # (B·count, 1)
+            values = torch.cat([values, drawn], 1)
+        return values[:, -self.horizon :].unflatten(0, (-1, count))
+
+
+def simple(values: Tensor, seasons: Sequence[int], horizon: int) -> Tensor:
+    """Forecasts that need no learning: the last value, and the values one season before; (B, H, 1 + seasons).
+
+    >>> simple(torch.tensor([[1.0, 2.0, 3.0]]), (2,), 3).tolist()
+    [[[3.0, 2.0], [3.0, 3.0], [3.0, 2.0]]]
+    """
+    ahead = torch.arange(horizon, device=values.device)
+    found = [values[:, -1:].expand(-1, horizon)]
+    found += [values[:, values.shape[1] - season + ahead % season] for season in seasons]
+    return torch.stack(found, -1)
+
+
+def _starts(known: Tensor) -> Tensor | None:
+    """Where each series begins whose first steps are missing, (T, B); None if there is none."""
+    if bool(known[:, 0].all()):
+        return None
+    first = known.int().argmax(1)
+    return (torch.arange(known.shape[1], device=known.device)[:, None] == first) & known.any(1)
+
+
+def _cut_known(values: Tensor, size: int) -> Tensor:
+    """Which patches hold a known value, (B, T)."""
+    length = values.shape[1] // size * size
+    return values[:, -length:].isfinite().unflatten(1, (-1, size)).any(-1)
+
+
+def _each(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    return change(state) if isinstance(state, Tensor) else tuple(change(t) for t in state)
+
+
+def _last(beside: Tensor, until: int, reach: int, values: Tensor) -> Tensor:
+    """What is known beside the last steps, as many as there are values of."""
+    size = min(reach, values.shape[1])
+    return beside[:, until - size : until]
+
+
+def _cut(table: Tensor, size: int) -> Tensor:
+    """(B, T·size, C) as (B, T, size·C)."""
+    return table.unflatten(1, (-1, size)).flatten(2)

@@ -1,0 +1,191 @@
+"""What a forecast says of a step: quantiles, or the parameters of a distribution.
+
+All are told in the same units: `base`, a first guess of the value, and `scale`, how much such values usually move. The
+network's numbers say how far from the base, in scales.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from holdfast.extras import require
+
+_LEAST_DEGREES = 2.0  # of a Student-t distribution: with fewer it has no variance
+_FARTHEST = 6.0  # how many powers of e a count's mean may be from its base
+_SMALLEST = 1e-3  # of a spread, in scales
+
+
+class Likelihood(ABC):
+    """How a network's numbers are read.
+
+    Attributes:
+        size: how many numbers there are for a step.
+    """
+
+    size: int
+
+    @abstractmethod
+    def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
+        """What is made small, for each target.
+
+        Args:
+            numbers: the network's, (…, size).
+            base, scale, target: (…), all in the units of the data.
+        """
+
+    @abstractmethod
+    def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+        """The quantiles at some levels, (…, levels), rising with the levels."""
+
+    @abstractmethod
+    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """A value drawn for each step, (…)."""
+
+
+class Quantiles(Likelihood):
+    """Numbers that are the quantiles themselves; the loss is the pinball loss (Koenker and Bassett 1978), in scales.
+
+    >>> head = Quantiles((0.1, 0.5, 0.9))
+    >>> base, scale = torch.tensor([10.0]), torch.tensor([2.0])
+    >>> head.quantiles(torch.tensor([[-1.0, 0.0, 1.0]]), base, scale, (0.1, 0.5, 0.9)).tolist()
+    [[8.0, 10.0, 12.0]]
+
+    Args:
+        levels: rising, between 0 and 1.
+    """
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self.levels = tuple(levels)
+        self.size = len(self.levels)
+
+    def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
+        """Twice the mean pinball loss over the levels: for the median alone, the absolute error."""
+        levels = numbers.new_tensor(self.levels)
+        over = ((target - base) / scale).unsqueeze(-1) - numbers  # (…, Q)
+        return 2 * torch.maximum(levels * over, (levels - 1) * over).mean(-1)
+
+    def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+        """The quantiles that were learned; between two of them along a line, beyond the last one the last one."""
+        known = base.unsqueeze(-1) + scale.unsqueeze(-1) * numbers.sort(-1).values
+        if tuple(levels) == self.levels:
+            return known
+        found = []
+        for level in levels:
+            above = next((k for k, one in enumerate(self.levels) if one >= level), self.size - 1)
+            below = max(0, above - 1) if self.levels[above] > level else above
+            span = self.levels[above] - self.levels[below]
+            share = (level - self.levels[below]) / span if span and level > self.levels[below] else 0.0
+            found.append(known[..., below].lerp(known[..., above], min(1.0, share)))
+        return torch.stack(found, -1)
+
+    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """The quantile at a level that is drawn evenly, along the line between those that were learned."""
+        draw = torch.rand(base.shape, generator=generator).to(base.device)
+        levels = numbers.new_tensor(self.levels)
+        above = torch.searchsorted(levels, draw.clamp(levels[0].item(), levels[-1].item())).clamp(1, self.size - 1)
+        low, high = levels[above - 1], levels[above]
+        share = ((draw - low) / (high - low)).clamp(0, 1)
+        known = numbers.sort(-1).values
+        below = known.gather(-1, (above - 1).unsqueeze(-1)).squeeze(-1)
+        over = known.gather(-1, above.unsqueeze(-1)).squeeze(-1)
+        return base + scale * below.lerp(over, share)
+
+
+class StudentT(Likelihood):
+    """A location, a spread and the degrees of freedom of a Student-t distribution: for values with heavy tails."""
+
+    size = 3
+
+    def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
+        """The negative logarithm of the density, of the value in scales."""
+        place, spread, degrees = _student(numbers)
+        z = ((target - base) / scale - place) / spread
+        density = (
+            torch.lgamma((degrees + 1) / 2)
+            - torch.lgamma(degrees / 2)
+            - 0.5 * torch.log(torch.pi * degrees)
+            - spread.log()
+            - (degrees + 1) / 2 * torch.log1p(z.square() / degrees)
+        )
+        return -density
+
+    def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+        """By the inverse of the distribution function."""
+        place, spread, degrees = (t.double().unsqueeze(-1).numpy(force=True) for t in _student(numbers))
+        z = place + spread * require("scipy.special", "forecast").stdtrit(degrees, list(levels))  # (…, Q)
+        return base.unsqueeze(-1) + scale.unsqueeze(-1) * torch.from_numpy(z).to(base)
+
+    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """A normal draw over the root of a chi-squared one."""
+        place, spread, degrees = _student(numbers)
+        normal = torch.randn(base.shape, generator=generator).to(base)
+        halves = torch._standard_gamma((degrees / 2).cpu(), generator=generator).to(base)
+        return base + scale * (place + spread * normal * (degrees / (2 * halves)).sqrt())
+
+
+class NegativeBinomial(Likelihood):
+    """The mean and the dispersion of a negative binomial distribution: for counts.
+
+    The variance is μ + α μ². The mean is a multiple of the base, so it is never below 0.
+    """
+
+    size = 2
+
+    def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
+        """The negative logarithm of the probability."""
+        mean, shape = _counts(numbers, base, scale)
+        total = shape + mean
+        chance = (
+            torch.lgamma(target + shape)
+            - torch.lgamma(shape)
+            - torch.lgamma(target + 1)
+            + shape * (shape / total).log()
+            + target * (mean / total).log()
+        )
+        return -chance
+
+    def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
+        """By the inverse of the distribution function: whole numbers."""
+        mean, shape = (t.double().unsqueeze(-1).numpy(force=True) for t in _counts(numbers, base, scale))
+        found = require("scipy.stats", "forecast").nbinom.ppf(list(levels), shape, shape / (shape + mean))
+        return torch.from_numpy(found).to(base)
+
+    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """A Poisson draw with a gamma draw as its mean."""
+        mean, shape = (t.cpu() for t in _counts(numbers, base, scale))
+        means = torch._standard_gamma(shape, generator=generator) * mean / shape
+        return torch.poisson(means, generator=generator).to(base)
+
+
+def _student(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    place, spread, degrees = numbers.unbind(-1)
+    return place, F.softplus(spread) + _SMALLEST, F.softplus(degrees) + _LEAST_DEGREES
+
+
+def _counts(numbers: Tensor, base: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean, and the shape 1/α."""
+    change, shape = numbers.unbind(-1)
+    first = base.clamp(min=0) + 0.1 * scale  # so that it can leave 0
+    return first * change.clamp(-_FARTHEST, _FARTHEST).exp(), F.softplus(shape) + _SMALLEST
+
+
+LIKELIHOODS = MappingProxyType(
+    {"quantiles": Quantiles, "student-t": StudentT, "negative-binomial": NegativeBinomial}
+)
+"""By name, as the options have it."""
+
+
+def likelihood(name: str, levels: Sequence[float]) -> Likelihood:
+    """A likelihood by its name.
+
+    >>> likelihood("student-t", (0.5,)).size
+    3
+    """
+    kinds: Mapping[str, type[Likelihood]] = LIKELIHOODS
+    return Quantiles(levels) if name == "quantiles" else kinds[name]()

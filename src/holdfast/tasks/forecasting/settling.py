@@ -1,0 +1,135 @@
+"""What the data settle: seasons, how far to look ahead and back, and how many steps to take at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from holdfast.data import DataError, Panel
+
+from .options import ForecastOptions
+
+Array = np.ndarray[Any, Any]
+
+_HORIZON = 12  # where there is no season
+_SEASONS_READ = 4  # of the longest one
+_LONGEST_CONTEXT = 4096  # steps
+_LARGEST_PATCH = 128  # steps
+_SERIES_LOOKED_AT, _VALUES_LOOKED_AT = 200, 4096  # for seasons that no frequency tells
+_CLEAR = 0.3  # the autocorrelation at a season
+_NEARLY = 0.7  # as high as the highest
+_LONGER = 0.01  # by how much that at a longer season must be higher than at the multiple before
+_SHARE_OF_VALIDATION = 10  # a tenth
+
+
+def settled(panel: Panel, options: ForecastOptions) -> ForecastOptions:
+    """The options with all that was left to the data, but for the model and its base.
+
+    Raises:
+        DataError: the series are too short for what was asked for.
+    """
+    season = options.season or seasons_of(panel)
+    horizon = options.horizon or horizon_of(panel, options)
+    typical = int(np.median(panel.ends[0][panel.ends[0] > 0]))
+    patch = options.patch or _patch(season, horizon)
+    if options.model == "steps" or options.model == "autoregressive":
+        patch = 1
+    context = options.context
+    if not context:
+        wanted = min(max(_SEASONS_READ * max(season, default=0), _SEASONS_READ * horizon), _LONGEST_CONTEXT)
+        context = max(1, min(wanted, typical // 2))
+    patch = min(patch, context)
+    return replace(
+        options, season=tuple(season), horizon=horizon, patch=patch, context=max(patch, context // patch * patch)
+    )
+
+
+def horizon_of(panel: Panel, options: ForecastOptions) -> int:
+    """How many steps are forecast where nobody says it: two of the shortest season."""
+    season = options.season or panel.frequency.seasons or seasons_of(panel)
+    return options.horizon or (2 * min(season) if season else _HORIZON)
+
+
+def split(panel: Panel, options: ForecastOptions, horizon: int) -> Panel:
+    """The panel with a part to choose on, taken from the end of what there is to learn from.
+
+    Raises:
+        DataError: no series is long enough.
+    """
+    whole = panel.ends[0]
+    steps = np.maximum(horizon, whole // _SHARE_OF_VALIDATION) if not options.valid_steps else options.valid_steps
+    learned = np.where(whole - steps > horizon, whole - steps, 0)  # something must be left to learn from
+    short = learned == 0
+    if short.all():
+        raise DataError(
+            f"no series is long enough: to forecast {horizon} steps and to choose on the last "
+            f"{int(np.max(steps))}, one needs more than {int(np.min(np.asarray(steps))) + horizon}; the longest has "
+            f"{int(whole.max())}. A smaller horizon may do"
+        )
+    learned = np.where(short, whole, learned)  # short ones are learned from, and not chosen on
+    ends = np.concatenate([learned[None], panel.ends])
+    notes = [*panel.notes]
+    if short.any():
+        names = [panel.names[k] for k in np.flatnonzero(short)[:3]]
+        notes.append(
+            f"{int(short.sum()):,} series are too short to choose on and are learned from as a whole, "
+            f"such as {', '.join(map(repr, names))}"
+        )
+    return replace(panel, ends=ends, notes=tuple(notes))
+
+
+def seasons_of(panel: Panel) -> tuple[int, ...]:
+    """The seasons by the frequency, or where that tells none, those that the values show.
+
+    A season is the smallest lag at which the autocorrelation, the mean over the series, peaks nearly as high as
+    anywhere. A multiple of it is a longer season if the values are more alike there than at the multiples beside it.
+    """
+    if panel.frequency.seasons:
+        return tuple(panel.frequency.seasons)
+    correlation = _autocorrelation(panel)
+
+    def peaks(lags: range) -> list[int]:
+        around = [(k, correlation[k - lags.step], correlation[k], correlation[k + lags.step]) for k in lags]
+        return [k for k, before, here, after in around if here > max(_CLEAR, before) and here > after]
+
+    found = peaks(range(2, len(correlation) - 1))
+    if not found:
+        return ()
+    highest = max(correlation[k] for k in found)
+    short = next(k for k in found if correlation[k] > _NEARLY * highest)
+    multiples = peaks(range(2 * short, len(correlation) - short, short))
+    clear = [k for k in multiples if correlation[k] > correlation[k - short] + _LONGER]
+    return (short, max(clear, key=lambda k: float(correlation[k]))) if clear else (short,)
+
+
+def _autocorrelation(panel: Panel) -> Array:
+    """Of the training parts without their trend; the mean over some series."""
+    lengths = panel.ends[0]
+    usable = np.flatnonzero(lengths >= max(8, int(np.median(lengths)) // 2))
+    chosen = usable[np.linspace(0, len(usable) - 1, min(len(usable), _SERIES_LOOKED_AT)).astype(int)]
+    longest = int(min(lengths[chosen].min(), _VALUES_LOOKED_AT)) // 3
+    total, count = np.zeros(longest + 1), 0
+    for k in chosen:
+        values = panel.of(int(k))[: lengths[k]][-_VALUES_LOOKED_AT:].astype(np.float64)
+        places = np.flatnonzero(~np.isnan(values))
+        if len(places) < 8:
+            continue
+        values = np.interp(np.arange(len(values)), places, values[places])
+        values -= np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
+        energy = float(values @ values)
+        if energy <= 1e-12 * max(1.0, len(values)):
+            continue
+        size = 1 << (2 * len(values)).bit_length()
+        spectrum = np.fft.rfft(values, size)
+        found = np.fft.irfft(spectrum * spectrum.conj(), size)[: longest + 1]
+        total += found / energy * len(values) / np.arange(len(values), len(values) - longest - 1, -1)
+        count += 1
+    return total / max(1, count)
+
+
+def _patch(season: tuple[int, ...], horizon: int) -> int:
+    """The shortest season if that is a handy number of steps."""
+    short = min(season, default=0)
+    return short if 2 <= short <= _LARGEST_PATCH else max(1, min(24, horizon // 2))

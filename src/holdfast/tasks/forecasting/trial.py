@@ -1,0 +1,67 @@
+"""A short trial of each model that could be taken, on the user's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdfast.data import Panel, Told
+from holdfast.training import Devices, Nowhere, Quiet, Training
+
+from .options import ForecastOptions
+
+if TYPE_CHECKING:
+    from .task import Forecast
+
+_SHARE = 0.15  # of the minutes or steps, which all trials take together
+_LEAST_STEPS = 20
+_EVALUATIONS = 2
+
+
+def choose(
+    task: Forecast, data: Panel, options: ForecastOptions, place: Devices, told: Told
+) -> tuple[ForecastOptions, dict[str, Any]]:
+    """The options with the model and the base that did best on validation data; and how each did.
+
+    Each is trained for an equal share of the time, with the learning rate's whole course; the lowest CRPS wins.
+    """
+    candidates = _candidates(options)
+    if len(candidates) == 1:
+        return replace(options, **next(iter(candidates.values()))), {}
+    share = _SHARE / len(candidates)
+    steps = max(_LEAST_STEPS, round(share * options.steps)) if options.steps else 0
+    short: dict[str, Any] = {"steps": steps, "minutes": share * options.minutes, "evaluations": _EVALUATIONS}
+    short |= {"tensorboard": False, "patience": 0, "average": 0.0}
+    found = {}
+    for name, chosen in candidates.items():
+        told(f"trying {name}, {len(found) + 1} of {len(candidates)}")
+        found[name] = _tried(task, data, replace(options, **{**short, **chosen}), place)
+    best = min(found, key=lambda name: found[name])
+    shown = {name: round(value, 6) for name, value in found.items()}
+    return replace(options, **candidates[best]), {"chosen": best, "crps after a short trial": shown}
+
+
+def _candidates(options: ForecastOptions) -> dict[str, Mapping[str, Any]]:
+    """What could be taken, by a name for people."""
+    if options.model == "autoregressive":
+        return {"autoregressive": {"model": "autoregressive", "base": "mixture"}}
+    bases = [options.base] if options.base != "auto" else ["last", "mixture"] if options.season else ["last"]
+    if options.base == "auto" and options.model == "auto":
+        bases.append("linear")
+    model = "steps" if options.model == "steps" else "patches"
+    named = {f"{model} on {_BASES[base]}": {"model": model, "base": base} for base in bases}
+    return named
+
+
+_BASES = {"last": "the last value", "mixture": "a mixture of seasons", "linear": "a linear forecast"}
+
+
+def _tried(task: Forecast, data: Panel, options: ForecastOptions, place: Devices) -> float:
+    """The CRPS that a training reaches."""
+    torch.manual_seed(options.seed)
+    model = task.build(task.facts(data, options), options).to(place.device)
+    training = Training(task.problem(data, options, place), model, options, place, Nowhere(), Quiet())
+    return training.run().best

@@ -46,7 +46,7 @@ def _training(corpus: Corpus, options: TextOptions, keeper: Keeper) -> Training:
     """A training as the command makes it."""
     task, place = Text(), Devices(torch.device("cpu"))
     torch.manual_seed(0)
-    model = task.build(task.facts(corpus), options)
+    model = task.build(task.facts(corpus, options), options)
     return Training(task.problem(corpus, options, place), model, options, place, keeper, Bar("tokens", quiet=True))
 
 

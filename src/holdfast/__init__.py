@@ -33,6 +33,7 @@ __all__ = [
     "Cell",
     "CellError",
     "Explanation",
+    "Forecaster",
     "GRUCell",
     "LSTMCell",
     "LayerTrace",
@@ -53,6 +54,7 @@ __all__ = [
 if TYPE_CHECKING:
     from . import tasks
     from .tasks import load
+    from .tasks.forecasting import Forecaster
 
 
 def __getattr__(name: str) -> Any:
@@ -61,4 +63,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(".tasks", __name__)
     if name == "load":
         return importlib.import_module(".tasks", __name__).load
+    if name == "Forecaster":
+        return importlib.import_module(".tasks.forecasting", __name__).Forecaster
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

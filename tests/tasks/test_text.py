@@ -261,7 +261,7 @@ def test_unknown_words_count_with_the_characters_they_have(tmp_path: Path) -> No
 def test_only_the_first_tokens_are_measured_while_a_model_is_trained_and_a_note_says_so(book: Path) -> None:
     options = make(TextOptions, {"evaluation_tokens": 50, "level": "word", "vocabulary": 6, "hidden": 8})
     corpus = corpus_of(book, options)
-    model = Text().build(Text().facts(corpus), options)
+    model = Text().build(Text().facts(corpus, options), options)
     beginning = replace(corpus, valid=corpus.valid.first(50))
     expected = Text().evaluate(model, {}, beginning, "valid", options, untold)
     assert expected["tokens"] == 49
@@ -348,7 +348,7 @@ def test_penalties_are_added_to_what_is_differentiated_and_not_to_what_is_shown(
 ) -> None:
     options = make(TextOptions, {**TINY, "dropout": 0.5, "activation": activation, "slowness": slowness})
     corpus = corpus_of(book, options)
-    model: Any = Text().build(Text().facts(corpus), options).train()
+    model: Any = Text().build(Text().facts(corpus, options), options).train()
     problem = Text().problem(corpus, options, Devices(torch.device("cpu")))
     inputs, targets = batch = problem.epoch(0)[0]
     torch.manual_seed(5)

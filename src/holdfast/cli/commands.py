@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import demo, fit, lab, look, use
+from . import demo, fit, forecast, lab, look, use
 from .errors import refusing
 
 
@@ -33,7 +33,15 @@ commands = typer.Typer(
 commands.command()(demo.demo)
 commands.add_typer(fit.app, name="fit")
 commands.command(help=lab.HELP, short_help="Let networks try to remember for long.")(lab.lab)
-for _command in (use.evaluate, use.generate, look.look, use.info):
+for _command in (
+    use.evaluate,
+    use.generate,
+    forecast.forecast,
+    forecast.backtest,
+    forecast.detect,
+    look.look,
+    use.info,
+):
     commands.command()(_command)
 
 

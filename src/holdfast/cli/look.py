@@ -13,7 +13,7 @@ import typer
 from holdfast.extras import require
 from holdfast.microscope import MicroscopeError
 from holdfast.serving import MOST_STEPS, View, html_file, listen, serve
-from holdfast.tasks import load
+from holdfast.tasks import opened
 from holdfast.training import write_atomically
 
 from .errors import Refused
@@ -43,7 +43,7 @@ def look(
     same units are on, and how far back the memory reaches. It is served to this machine alone, until Ctrl-C.
     """
     _check(text, data, html, port)
-    fitted = load(run)
+    fitted = opened(run)
     try:
         view = View(fitted.subject(text or "", data or (), steps))
         page = "" if html is None else html_file(view)
@@ -55,7 +55,7 @@ def look(
         return
     with tempfile.TemporaryDirectory(prefix="holdfast-look-") as folder:
 
-        def opened(address: str) -> None:
+        def started(address: str) -> None:
             typer.echo(f"The page is {address}\nCtrl-C ends it.")
             if browser:
                 _open(address, Path(folder))
@@ -64,7 +64,7 @@ def look(
             listening = listen(port)
         except OSError as error:
             raise Refused(f"port {port} cannot be listened at: {error.strerror}") from None
-        serve(view, listening, opened)
+        serve(view, listening, started)
 
 
 def _check(text: str | None, data: list[str] | None, html: Path | None, port: int) -> None:

@@ -22,7 +22,7 @@ def print_result(result: Result, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:
-        _print_measures(f"{result.task}, {result.split}", {"this model": result.measures, **result.baselines})
+        print_measures(f"{result.task}, {result.split}", {"this model": result.measures, **result.baselines})
     for note in result.notes:
         typer.echo(f"holdfast: {note}", err=True)
 
@@ -41,7 +41,7 @@ def print_standings(about: Sequence[str], headings: Sequence[str], rows: Iterabl
     screen.print(table)
 
 
-def _print_measures(title: str, models: Mapping[str, Mapping[str, float]]) -> None:
+def print_measures(title: str, models: Mapping[str, Mapping[str, float]]) -> None:
     """A table with a row for each model, or a list of its numbers where the table would have to cut them."""
     screen = Screen(highlight=False)
     first, *_ = models.values()

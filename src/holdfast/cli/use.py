@@ -13,7 +13,7 @@ import typer
 
 from holdfast.data import lines
 from holdfast.models import Sampling
-from holdfast.tasks import load
+from holdfast.tasks import opened
 from holdfast.tasks.text import TextRun
 
 from .errors import Refused
@@ -43,7 +43,7 @@ def evaluate(
         raise Refused(f"--split {split} is a part of the run's own data; leave it out, or the data that are given")
     if per_line and not data:
         raise Refused("--per-line needs the files whose lines are to be scored")
-    fitted = load(run)
+    fitted = opened(run)
     if per_line:
         _print_lines(_text(fitted, "--per-line"), data or [], as_json)
         return
@@ -93,7 +93,7 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write text with a trained language model, as it comes."""
-    fitted = _text(load(run), "generate")
+    fitted = _text(opened(run), "generate")
     try:
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
@@ -127,7 +127,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a run is: its data, options and measures."""
-    fitted = load(run)
+    fitted = opened(run)
     parameters = sum(p.numel() for p in fitted.model.parameters())
     known = {
         "task": fitted.task.name,

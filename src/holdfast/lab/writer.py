@@ -98,7 +98,7 @@ def _learn(corpus: Corpus, options: TextOptions, progress: Progress | None) -> W
     place = Devices(torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model = task.build(task.facts(corpus), options)
+        model = task.build(task.facts(corpus, options), options)
         assert isinstance(model, LanguageModel)
         before = _sample(model, corpus, options.seed)
         start = time.perf_counter()

@@ -199,7 +199,8 @@ class PatchForecaster(Forecasting):
 
     >>> model = PatchForecaster(horizon=4, context=12, patch=2, levels=(0.1, 0.5, 0.9), seasons=(4,), hidden=8)
     >>> nothing = torch.zeros(3, 16, 0)
-    >>> one = Window(torch.randn(3, 12), nothing[:, :12], nothing, nothing, nothing[:, 0], torch.zeros(3).long(), torch.ones(3))
+    >>> beside = (nothing[:, :12], nothing, nothing, nothing[:, 0])
+    >>> one = Window(torch.randn(3, 12), *beside, series=torch.zeros(3).long(), scale=torch.ones(3))
     >>> model.quantiles(one, (0.1, 0.5, 0.9)).shape
     torch.Size([3, 4, 3])
 
@@ -259,12 +260,19 @@ class PatchForecaster(Forecasting):
             parts.append(window.calendar[:, until - length + size - 1 : until : size])
         return torch.cat(parts, -1).transpose(0, 1)
 
+    def seen(self, window: Window, values: Tensor, scale: Tensor) -> Tensor:
+        """What goes into the layers, (T, B, hidden)."""
+        return torch.relu(self.into(self.patches(window, values, scale)))
+
+    def read(self, window: Window, values: Tensor, scale: Tensor) -> State:
+        """The state after all patches that end where the values end."""
+        _, state = self.rnn(self.seen(window, values, scale), reset=_starts(_cut_known(window.values, self.patch)))
+        return state
+
     def begin(self, window: Window) -> Read:
         """Read what has been."""
         values, scale = filled(window.values), window.scale.unsqueeze(-1)
-        seen = torch.relu(self.into(self.patches(window, values, scale)))  # (T, B, hidden)
-        _, state = self.rnn(seen, reset=_starts(_cut_known(window.values, self.patch)))
-        return Read(state, values[:, -self.context :], scale)
+        return Read(self.read(window, values, scale), values[:, -self.context :], scale)
 
     # Saying what comes.
 
@@ -321,7 +329,8 @@ class AutoregressiveForecaster(Forecasting):
 
     >>> model = AutoregressiveForecaster(horizon=4, context=12, levels=(0.1, 0.5, 0.9), seasons=(4,), hidden=8)
     >>> nothing = torch.zeros(3, 16, 0)
-    >>> one = Window(torch.randn(3, 12), nothing[:, :12], nothing, nothing, nothing[:, 0], torch.zeros(3).long(), torch.ones(3))
+    >>> beside = (nothing[:, :12], nothing, nothing, nothing[:, 0])
+    >>> one = Window(torch.randn(3, 12), *beside, series=torch.zeros(3).long(), scale=torch.ones(3))
     >>> model.quantiles(one, (0.1, 0.5, 0.9)).shape
     torch.Size([3, 4, 3])
 
@@ -339,82 +348,122 @@ class AutoregressiveForecaster(Forecasting):
         self.out = nn.Linear(hidden, self.likelihood.size)
         self.weigh = nn.Linear(hidden, 1 + len(self.seasons))
 
-    def steps(self, values: Tensor, last: Tensor, scale: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
-        """What the layers read at each step that follows a value, and the first guesses of it.
+    def guesses(self, values: Tensor) -> Tensor:
+        """For each value the first guesses of what follows: itself, and what followed one season before; (B, T, G)."""
+        length = values.shape[1]
+        ago = [torch.cat([values[:, :1].expand(-1, season - 1), values], 1)[:, :length] for season in self.seasons]
+        return torch.stack([values, *ago], -1)
+
+    def seen(self, values: Tensor, guesses: Tensor, scale: Tensor, beside: Tensor) -> Tensor:
+        """What goes into the layers at each value, (T, B, hidden).
 
         Args:
-            values: filled forward, (B, T): those up to the step before the last one that is said.
-            last: what values are told relative to, (B, 1).
+            values: filled forward, with the one before them in front; (B, 1 + T).
+            guesses: of what follows each, (B, T, G).
             scale: (B, 1).
-            beside: what else is known at each step, (B, T, …).
-
-        Returns:
-            (T, B, features), and guesses in the units of the values, (B, T, guesses).
+            beside: what else is known there, (B, T, …).
         """
-        guesses = [values]
-        for season in self.seasons:  # the value one season before the step that is said
-            before = torch.cat([values[:, :1].expand(-1, season - 1), values], 1)[:, : values.shape[1]]
-            guesses.append(before)
-        found = torch.stack(guesses, -1)
-        relative = (found - last.unsqueeze(-1)) / scale.unsqueeze(-1)
-        return torch.cat([relative, beside], -1).transpose(0, 1), found
+        here = values[:, 1:, None]
+        changes = torch.cat([here - values[:, :-1, None], guesses[..., 1:] - here], -1) / scale.unsqueeze(-1)
+        return torch.relu(self.into(torch.cat([changes, beside], -1))).transpose(0, 1)
 
     def beside(self, window: Window, known: Tensor) -> Tensor:
-        """What is known at each step that follows a value of the context or of the horizon, (B, L + H - 1, …)."""
+        """What else is known at each value when the next is to be said, (B, L + H - 1, …).
+
+        Whether the value itself is known, the past columns there, and what is known of the next step.
+        """
         parts = [window.future[:, 1:], window.calendar[:, 1:]]
-        steps = window.future.shape[1] - 1
+        steps = known.shape[1]
         if self.told["past"]:
             ahead = steps - window.past.shape[1]
-            parts.insert(0, torch.cat([window.past, window.past[:, -1:].expand(-1, ahead, -1)], 1))
+            held = window.past[:, -1:].expand(-1, max(0, ahead), -1)
+            parts.insert(0, torch.cat([window.past, held], 1)[:, :steps])
         if self.gaps:
-            parts.insert(0, known.to(window.future.dtype).unsqueeze(-1))
+            parts.insert(0, known.to(window.scale.dtype).unsqueeze(-1))
         return torch.cat(parts, -1)
 
-    def said(self, output: Tensor, guesses: Tensor, scale: Tensor, series: Tensor | float) -> Numbers:
-        """What the layers' output says of each step; (T, B, hidden)."""
-        features = self.drop(output + series).transpose(0, 1)
+    def said(self, output: Tensor, guesses: Tensor, scale: Tensor, about: Tensor | float) -> Numbers:
+        """What the layers' output, (T, B, hidden), says of what follows."""
+        features = self.drop(output + about).transpose(0, 1)
         base = (guesses * self.weigh(features).softmax(-1)).sum(-1)
         return Numbers(self.out(features), base, scale)
 
     def loss(self, window: Window, targets: Tensor) -> Tensor:
         """The mean loss of all steps, those of the context too."""
         every = torch.cat([window.values, targets], 1)  # (B, L + H)
-        values, known = filled(every)[:, :-1], every.isfinite()
-        scale, last = window.scale.unsqueeze(-1), filled(window.values)[:, -1:]
-        seen, guesses = self.steps(values, last, scale, self.beside(window, known[:, :-1]))
-        output, _ = self.rnn(torch.relu(self.into(seen)), reset=_starts(known[:, :-1]))
+        values, known = filled(every)[:, :-1], every.isfinite()[:, :-1]
+        scale, guesses = window.scale.unsqueeze(-1), self.guesses(values)
+        seen = self.seen(_with_one_before(values), guesses, scale, self.beside(window, known))
+        output, _ = self.rnn(seen, reset=_starts(known))
         found = self.said(output, guesses, scale, self.about(window.series, window.static))
         return self.mean_loss(found, every[:, 1:])
+
+    def begin(self, window: Window) -> State | None:
+        """The state after what has been, but for the last value; None where there is only that."""
+        if window.values.shape[1] < 2:
+            return None
+        values, known = filled(window.values)[:, :-1], window.values.isfinite()
+        beside = self.beside(window, self.known_ahead(window))[:, : values.shape[1]]
+        seen = self.seen(_with_one_before(values), self.guesses(values), window.scale.unsqueeze(-1), beside)
+        _, state = self.rnn(seen, reset=_starts(known[:, :-1]))
+        return state
+
+    def known_ahead(self, window: Window) -> Tensor:
+        """Which values are known, of those that were and of those that will be drawn, as far as `beside` goes."""
+        known, steps = window.values.isfinite(), window.future.shape[1] - 1
+        return torch.cat([known, known.new_ones(len(known), max(0, steps - known.shape[1]))], 1)[:, :steps]
+
+    def step(self, window: Window, values: Tensor, state: State | None) -> State:
+        """The state after the last value too.
+
+        Args:
+            window: with what is known of one step to come at least.
+            values: those that have been, filled forward.
+            state: after all but the last value.
+        """
+        beside = self.beside(window, self.known_ahead(window))[:, window.values.shape[1] - 1 :][:, :1]
+        found: State = self.last(values, window.scale.unsqueeze(-1), beside, state)[1]
+        return found
+
+    def last(self, values: Tensor, scale: Tensor, beside: Tensor, state: State | None) -> tuple[Tensor, State, Tensor]:
+        """The layers' output and state after the last value, and the guesses of what follows it."""
+        reach = min(max((2, *self.seasons)), values.shape[1])
+        guesses = self.guesses(values[:, -reach:])[:, -1:]
+        pair = _with_one_before(values)[:, -2:] if values.shape[1] == 1 else values[:, -2:]
+        output, state = self.rnn(self.seen(pair, guesses, scale, beside), state)
+        return output, state, guesses
 
     def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
         """The quantiles of paths, (B, H, levels)."""
         at_once = max(1, _ROWS // _PATHS)
-        found = [self.paths(Window(*some)) for some in zip(*(t.split(at_once) for t in window))]
+        found = []
+        for some in zip(*(t.split(at_once) for t in window)):
+            one = Window(*some)
+            found.append(self.paths(one, filled(one.values), self.begin(one)))
         return torch.cat([torch.quantile(p, p.new_tensor(list(levels)), 1) for p in found], 1).permute(1, 2, 0)
 
-    def paths(self, window: Window, count: int = _PATHS, seed: int = 0) -> Tensor:
-        """Paths that are drawn, (B, count, H)."""
+    def paths(self, window: Window, values: Tensor, state: State | None, count: int = _PATHS, seed: int = 0) -> Tensor:
+        """Paths that are drawn, (B, count, H).
+
+        Args:
+            window: with what is known of the steps to come.
+            values: those that have been, filled forward.
+            state: after all of them but the last.
+            count: how many.
+            seed: of the draws.
+        """
         draw = torch.Generator().manual_seed(seed)
-        values, known = filled(window.values), window.values.isfinite()
-        scale, last = window.scale.unsqueeze(-1), values[:, -1:]
-        beside = self.beside(window, torch.cat([known, known.new_ones(len(known), self.horizon - 1)], 1))
-        about = self.about(window.series, window.static)
-        seen, _ = self.steps(values, last, scale, beside[:, : self.context])
-        state: State | None = None
-        if self.context > 1:
-            _, state = self.rnn(torch.relu(self.into(seen[:-1])), reset=_starts(known[:, :-1]))
-        many = [t.repeat_interleave(count, 0) for t in (values, last, scale, beside)]
-        values, last, scale, beside = many
-        state = _each(state, lambda t: t.repeat_interleave(count, 1)) if state is not None else None
-        about = about.repeat_interleave(count, 0) if isinstance(about, Tensor) else about
-        reach = max((1, *self.seasons))
-        for step in range(self.horizon):
-            seen, guesses = self.steps(values[:, -reach:], last, scale, _last(beside, self.context + step, reach, values))
-            output, state = self.rnn(torch.relu(self.into(seen[-1:])), state)
-            found = self.said(output, guesses[:, -1:], scale, about)
-            drawn = self.likelihood.sample(found.numbers, found.base, found.scale, draw)  # (B·count, 1)
+        many = Window(*(t.repeat_interleave(count, 0) for t in window))
+        values = values.repeat_interleave(count, 0)
+        state = None if state is None else _each(state, lambda t: t.repeat_interleave(count, 1))
+        scale, about = many.scale.unsqueeze(-1), self.about(many.series, many.static)
+        beside = self.beside(many, self.known_ahead(many))[:, many.values.shape[1] - 1 :]  # (B·count, H, …)
+        for ahead in range(beside.shape[1]):
+            output, state, guesses = self.last(values, scale, beside[:, ahead : ahead + 1], state)
+            found = self.said(output, guesses, scale, about)
+            drawn = self.likelihood.sample(found.numbers, found.base, found.scale.expand_as(found.base), draw)
             values = torch.cat([values, drawn], 1)
-        return values[:, -self.horizon :].unflatten(0, (-1, count))
+        return values[:, -beside.shape[1] :].unflatten(0, (-1, count))
 
 
 def simple(values: Tensor, seasons: Sequence[int], horizon: int) -> Tensor:
@@ -447,10 +496,9 @@ def _each(state: State, change: Callable[[Tensor], Tensor]) -> State:
     return change(state) if isinstance(state, Tensor) else tuple(change(t) for t in state)
 
 
-def _last(beside: Tensor, until: int, reach: int, values: Tensor) -> Tensor:
-    """What is known beside the last steps, as many as there are values of."""
-    size = min(reach, values.shape[1])
-    return beside[:, until - size : until]
+def _with_one_before(values: Tensor) -> Tensor:
+    """The values with the first one once more in front, (B, 1 + T)."""
+    return torch.cat([values[:, :1], values], 1)
 
 
 def _cut(table: Tensor, size: int) -> Tensor:

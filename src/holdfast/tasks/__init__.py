@@ -21,6 +21,7 @@ __all__ = [
     "fit",
     "forecasting",
     "load",
+    "opened",
     "resume",
     "shown",
     "task_of",
@@ -44,8 +45,21 @@ def task_of(run: Run) -> Task:  # type: ignore[type-arg]
     return TASKS[name]
 
 
-def load(folder: str | Path) -> Fitted:
-    """A run that has been trained: `run.model`, `run.evaluate(…)`, for text `run.generate(…)`.
+def opened(folder: str | Path) -> Fitted:
+    """A run that has been trained, as its task sees it.
+
+    Raises:
+        RunError: there is no run, or it has no model yet.
+        DamagedFile: its model is not as it was written.
+    """
+    run = Run.open(Path(folder))
+    task = task_of(run)
+    found: Fitted = task.fitted(task, run)
+    return found
+
+
+def load(folder: str | Path) -> Any:
+    """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`; of the task forecast a `Forecaster`.
 
     >>> import pathlib, tempfile, holdfast
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +77,5 @@ def load(folder: str | Path) -> Fitted:
         RunError: there is no run, or it has no model yet.
         DamagedFile: its model is not as it was written.
     """
-    run = Run.open(Path(folder))
-    task = task_of(run)
-    found: Fitted = task.fitted(task, run)
-    return found
+    fitted = opened(folder)
+    return fitted.task.loaded(fitted)

@@ -40,6 +40,7 @@ from .report import write_report
 from .task import Result, Sources, Task, shown
 
 VERSION = version("holdfast")
+_INSIDE = "run:"  # before a path in the run's own folder
 
 
 class Fitted:
@@ -80,7 +81,7 @@ class Fitted:
         Raises:
             RunError: it has changed since.
         """
-        return _data(self.task, self.config, self.options, told)
+        return _data(self.task, self.run, self.config, self.options, told)
 
     def subject(self, text: str = "", data: Sequence[str | Path] = (), steps: int = 0) -> Subject:
         """The model and an input, as the microscope looks at them.
@@ -153,7 +154,7 @@ def fit(
     watcher = watcher or Quiet()
     config: dict[str, Any] = {
         "task": task.name,
-        "data": {name: [*map(_from_anywhere, paths)] for name, paths in asdict(sources).items() if paths},
+        "data": {name: [_from_anywhere(p, out) for p in paths] for name, paths in asdict(sources).items() if paths},
     }
     with devices(options) as place, _own_randomness(place):
         if place.first:
@@ -183,7 +184,7 @@ def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -
     options = make(task.options, config["options"])
     watcher = watcher or Quiet()
     with devices(options) as place, _own_randomness(place):
-        data = _data(task, config, options, watcher.busy)
+        data = _data(task, run, config, options, watcher.busy)
         return _train(task, run, _training(task, options, data, place, watcher), data, run.latest())
 
 
@@ -317,11 +318,12 @@ def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     return tuple(map(str, [data] if isinstance(data, (str, Path)) else data))
 
 
-def _from_anywhere(path: str) -> str:
-    """A path as it is called from any folder; a URL as it is."""
+def _from_anywhere(path: str, run: Path) -> str:
+    """A path as it is called from any folder; a URL as it is; what lies in the run's folder may move with it."""
     if "://" in path or "::" in path or path.startswith("builtin:"):
         return path
-    return os.path.abspath(os.path.expanduser(path))
+    whole, inside = Path(os.path.abspath(os.path.expanduser(path))), Path(os.path.abspath(run))
+    return f"{_INSIDE}{whole.relative_to(inside).as_posix()}" if whole.is_relative_to(inside) else str(whole)
 
 
 def _check(out: Path) -> None:
@@ -349,13 +351,16 @@ def _preset(task: Task[Any, Any], name: str) -> Mapping[str, Any]:
     return task.presets[name].options
 
 
-def _sources(config: Mapping[str, Any]) -> Sources:
+def _sources(run: Run, config: Mapping[str, Any]) -> Sources:
+    def found(path: str) -> str:
+        return str(run.folder / path.removeprefix(_INSIDE)) if path.startswith(_INSIDE) else path
+
     known = config.get("data", {})
-    return Sources(**{name: tuple(known.get(name, ())) for name in ("data", "valid", "test")})
+    return Sources(**{name: tuple(map(found, known.get(name, ()))) for name in ("data", "valid", "test")})
 
 
-def _data(task: Task[Any, Any], config: Mapping[str, Any], options: Any, told: Told) -> Any:
-    data = task.read(_sources(config), options, told)
+def _data(task: Task[Any, Any], run: Run, config: Mapping[str, Any], options: Any, told: Told) -> Any:
+    data = task.read(_sources(run, config), options, told)
     digest = task.describe(data)["digest"]
     if digest != config["data"].get("digest"):
         raise RunError("the data have changed since the run began: their digest is another")

@@ -104,7 +104,7 @@ class Task(ABC, Generic[O, D]):
         presets: options by the kind of data they are for.
         objective: the measure that is to become small.
         unit: what a step's throughput counts.
-        fitted: what `load` makes of a run: a class that takes the task and the run.
+        fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
     """
 
@@ -180,6 +180,10 @@ class Task(ABC, Generic[O, D]):
     @abstractmethod
     def report(self, model: nn.Module, facts: Mapping[str, Any], data: D, options: O) -> Iterable[str]:
         """The sections of the report that are the task's own, as HTML."""
+
+    def loaded(self, fitted: Any) -> Any:
+        """What `holdfast.load` gives for a run; by default the run itself, of the class `fitted`."""
+        return fitted
 
     @abstractmethod
     def splits(self, data: D) -> list[str]:

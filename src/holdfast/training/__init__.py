@@ -6,10 +6,11 @@ from .devices import Devices, devices, is_first
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of, redeclared
-from .run import MODEL, Run, RunError
+from .run import DATA, MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
 __all__ = [
+    "DATA",
     "MODEL",
     "DamagedFile",
     "Devices",

@@ -1,7 +1,7 @@
 """Options as one typed dataclass: flags, `--set`, TOML, help texts and Python keywords are all derived from it.
 
-A field is declared with `option`; its type is int, float, bool, str, a Literal of strings, or a tuple of ints or strings.
-A task's options inherit from `TrainingOptions`, which the loop reads.
+A field is declared with `option`; its type is int, float, bool, str, a Literal of strings, or a tuple of ints or of
+strings. A task's options inherit from `TrainingOptions`, which the loop reads.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Option:
     choices: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
-    each: type = int
+    each: Any = int
 
     @property
     def flag(self) -> str:

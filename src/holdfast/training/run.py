@@ -6,6 +6,7 @@ model.safetensors     the best model; its metadata holds what builds it
 checkpoints/          the latest two, to go on from
 report.html           curves, baselines, samples
 README.md             the model card
+data/                 tables that were given in memory, so that the run can read them again
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .tensors import DamagedFile, load_tensors, save_tensors
 
 KEPT = 2  # checkpoints
 CONFIG, METRICS, MODEL, CHECKPOINTS = "config.toml", "metrics.jsonl", "model.safetensors", "checkpoints"
+DATA = "data"
 
 
 class RunError(ValueError):
@@ -66,12 +68,12 @@ class Run:
 
     @staticmethod
     def check_free(folder: Path) -> None:
-        """Refuse a folder that is in use.
+        """Refuse a folder that is in use, by more than data that were put there for the run.
 
         Raises:
             RunError: something is there already.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name != DATA for path in folder.iterdir())):
             if (folder / CONFIG).is_file():
                 raise RunError(f"{folder} holds a run already; go on with --resume {folder}, or choose another --out")
             raise RunError(f"{folder} exists and is not empty; choose another --out")

@@ -25,7 +25,7 @@ _FITTED_ANEW = {"ets": 60, "theta": 500}  # windows at most: a fit takes up to a
 
 
 class Baselines:
-    """Repeat-last, seasonal naive for each season, ridge on lags, and where statsforecast is installed ETS and theta."""
+    """Repeat-last, seasonal naive, ridge on lags, and where statsforecast is installed ETS and theta."""
 
     def __init__(self, options: ForecastOptions) -> None:
         self.options = options
@@ -70,7 +70,9 @@ class Baselines:
             found["ridge on lags"] = self.ridge.forecast(contexts)
         return found
 
-    def measure(self, history: History, windows: tuple[Tensor, Tensor]) -> tuple[dict[str, dict[str, float]], list[str]]:
+    def measure(
+        self, history: History, windows: tuple[Tensor, Tensor]
+    ) -> tuple[dict[str, dict[str, float]], list[str]]:
         """The measures of each method on some windows, and what must be said of them."""
         options = self.options
         intervals = [k / 100 for k in options.intervals]
@@ -81,8 +83,8 @@ class Baselines:
         if find_spec("statsforecast") is not None:
             anew = [name for name, most in _FITTED_ANEW.items() if count <= most]
             notes += [
-                f"The baseline {name} is left out: it is fitted to each of the {count:,} windows anew, which is done for "
-                f"{most} at most."
+                f"The baseline {name} is left out: it is fitted to each of the {count:,} windows anew, which is done "
+                f"for {most} at most."
                 for name, most in _FITTED_ANEW.items()
                 if count > most
             ]

@@ -153,7 +153,7 @@ class History:
         return len(self.panel)
 
     def _units(self, k: int, name: str, place: Mapping[str, int]) -> tuple[float, float, float]:
-        """Deviation, size and MASE scale: of the training part, or for a new series of what it has before its last part."""
+        """Of the training part, or for a new series of what it has before its last part."""
         if name in place:
             i = place[name]
             return self.known.deviations[i], self.known.scales[i], self.known.mase_scales[i]

@@ -34,7 +34,9 @@ class Forecasts:
         deviations, mase_scales: of each window's series, (W,).
     """
 
-    def __init__(self, raw: Array, truth: Array, scale: Array, levels: Sequence[float], calibration: Calibration | None):
+    def __init__(
+        self, raw: Array, truth: Array, scale: Array, levels: Sequence[float], calibration: Calibration | None
+    ):
         self.raw, self.truth, self.scale = raw, truth, scale
         self.quantiles = raw if calibration is None else calibration.apply(raw, scale)
         self.middle = list(levels).index(0.5)
@@ -102,6 +104,6 @@ def measured(measures: Measures, needed: str = "crps") -> dict[str, float]:
     if needed not in found:
         raise DataError("there is nothing to forecast: no series with validation data changes in its training part")
     counts = {name: int(found[name]) for name in COUNTS if found[name]}
-    order = [name for name in ("crps", "mase", "smape", "mse", "mae") if name in found]
+    order: list[str] = [name for name in ("crps", "mase", "smape", "mse", "mae") if name in found]
     order += [name for name in found if name not in order and name not in COUNTS]
     return {**{name: found[name] for name in order}, **counts}

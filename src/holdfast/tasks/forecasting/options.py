@@ -26,12 +26,16 @@ class ForecastOptions(TrainingOptions):
     past: tuple[str, ...] = option((), "Columns of numbers that are known up to now only.")
     future: tuple[str, ...] = option((), "Columns of numbers that are known of the steps to come too.")
     static: tuple[str, ...] = option((), "Columns, of numbers or texts, that do not change within a series.")
-    frequency: str = option("", "Of the steps, as pandas names it: h, 15min, D, B, W, MS, …; by default as the times say.")
+    frequency: str = option("", "Of the steps: h, 15min, D, B, W, MS, …; by default as the times say.")
     horizon: int = option(0, "Steps to forecast; 0: two of the shortest season, or 12.", least=0)
-    season: tuple[int, ...] = option((), "Lengths of seasons in steps; by default those of the frequency or of the data.")
+    season: tuple[int, ...] = option(
+        (), "Lengths of seasons in steps; by default by the frequency, or as the data show."
+    )
     context: int = option(0, "Steps that are read before a forecast; 0: four of the longest season and more.", least=0)
     valid_steps: int = option(
-        0, "The last steps of each series that choices are made on, without --valid; 0: a tenth, or the horizon.", least=0
+        0,
+        "The last steps of each series, for choices, without --valid; 0: a tenth, or the horizon.",
+        least=0,
     )
 
     model: Literal["auto", "patches", "steps", "autoregressive"] = option(
@@ -53,7 +57,7 @@ class ForecastOptions(TrainingOptions):
     hidden: int = option(128, "Units of a layer.", least=1)
     layers: int = option(1, "Recurrent layers.", least=1)
     dropout: float = option(0.3, "Before the output, and from layer to layer.", least=0.0, most=0.95)
-    calendar: bool = option(True, "Tell the place in the day, the week and the year, as far as the data have seen it twice.")
+    calendar: bool = option(True, "Tell the place in the day, week and year, as far as the data have seen it twice.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

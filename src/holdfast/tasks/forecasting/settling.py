@@ -41,9 +41,9 @@ def settled(panel: Panel, options: ForecastOptions) -> ForecastOptions:
         wanted = min(max(_SEASONS_READ * max(season, default=0), _SEASONS_READ * horizon), _LONGEST_CONTEXT)
         context = max(1, min(wanted, typical // 2))
     patch = min(patch, context)
-    return replace(
-        options, season=tuple(season), horizon=horizon, patch=patch, context=max(patch, context // patch * patch)
-    )
+    context = max(patch, context // patch * patch)
+    seen = tuple(length for length in season if length <= context)
+    return replace(options, season=seen, horizon=horizon, patch=patch, context=context)
 
 
 def horizon_of(panel: Panel, options: ForecastOptions) -> int:

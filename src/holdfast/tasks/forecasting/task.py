@@ -38,6 +38,8 @@ class ForecastRun(Fitted):
     """A trained forecaster."""
 
     model: Forecasting
+    options: ForecastOptions
+    task: Forecast
 
 
 class Forecast(Task[ForecastOptions, Panel]):
@@ -49,18 +51,22 @@ class Forecast(Task[ForecastOptions, Panel]):
     unit = "values"
     options = ForecastOptions
     fitted = ForecastRun
-    use = "Forecast with it: holdfast forecast {run} --out forecast.csv; try it on the past: holdfast backtest {run} DATA"
+    use = (
+        "Forecast with it: holdfast forecast {run} --out forecast.csv; try it on the past: holdfast backtest {run} DATA"
+    )
     presets: ClassVar[Mapping[str, Any]] = {}
 
     def read(self, sources: Sources, options: ForecastOptions, told: Told) -> Panel:
         """The series of the tables, with a part to choose on."""
         told("reading the table")
         tables = [_tables(paths) for paths in (sources.data or (SUNSPOTS,), sources.valid, sources.test) if paths]
-        panel = build_panel(tables, _columns(options), options.frequency)
+        panel = build_panel(tables, self.columns(options), options.frequency)
         if not sources.valid:
             panel = split(panel, options, horizon_of(panel, options))
         if not sources.data:
-            panel = replace(panel, notes=(f"{SUNSPOTS}: the yearly number of sunspots that statsmodels carries", *panel.notes))
+            panel = replace(
+                panel, notes=(f"{SUNSPOTS}: the yearly number of sunspots that statsmodels carries", *panel.notes)
+            )
         return panel
 
     def settle(
@@ -122,10 +128,10 @@ class Forecast(Task[ForecastOptions, Panel]):
         windows = windows_of(history, split)
         measures = Measures(options.levels, [k / 100 for k in options.intervals])
         done = 0
-        for some in chunks(windows):
-            one = forecast_windows(model, history, *some)
+        for chunk in chunks(windows):
+            one = forecast_windows(model, history, *chunk)
             measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
-            done += len(some[0])
+            done += len(chunk[0])
             told(f"forecasting: {done:,} of {len(windows[0]):,} windows")
         return measured(measures)
 
@@ -143,25 +149,43 @@ class Forecast(Task[ForecastOptions, Panel]):
         self, training: Panel, data: Panel, split: str, options: ForecastOptions, brief: bool = False
     ) -> tuple[dict[str, dict[str, float]], list[str]]:
         """Simple methods, with conformal intervals from the validation part."""
-        known = self.facts(training, options)
-        learned = self.history(known, training, options)
+        judged = self.history(self.facts(training, options), data, options)
+        windows = windows_of(judged, split)
+        return self.baselines_of(training, options).measure(judged, some(windows, EVALUATED) if brief else windows)
+
+    def baselines_of(self, training: Panel, options: ForecastOptions) -> Baselines:
+        """The simple methods, with what they learned from the training part and the validation part."""
+        learned = self.history(self.facts(training, options), training, options)
         simple = Baselines(options).fit(learned, some(windows_of(learned, "train"), TRAINED_ON))
         simple.calibrate(learned, some(windows_of(learned, "valid"), EVALUATED))
-        judged = learned if data is training else self.history(known, data, options)
-        windows = windows_of(judged, split)
-        return simple.measure(judged, some(windows, EVALUATED) if brief else windows)
+        return simple
 
     def notes(self, data: Panel, split: str, options: ForecastOptions, brief: bool = False) -> list[str]:
         """What happened to the rows, and what the intervals rest on."""
         notes = [*data.notes]
         if split == "valid":
-            notes.append("The intervals were calibrated on these validation data: their coverage counts on others only.")
+            notes.append(
+                "The intervals were calibrated on these validation data: their coverage counts on others only."
+            )
         return notes
 
-    def report(self, model: nn.Module, facts: Mapping[str, Any], data: Panel, options: ForecastOptions) -> Iterable[str]:
+    def report(
+        self, model: nn.Module, facts: Mapping[str, Any], data: Panel, options: ForecastOptions
+    ) -> Iterable[str]:
         """Fans, what was tried, the errors by step, the look inside."""
         assert isinstance(model, Forecasting)
         return _report.sections(self, model, facts, data, options)
+
+    def loaded(self, fitted: Any) -> Any:
+        """A `Forecaster`."""
+        from .estimator import Forecaster  # which is made of this task
+
+        return Forecaster.of(fitted)
+
+    @staticmethod
+    def columns(options: ForecastOptions) -> Columns:
+        """The roles of the columns, as far as they were said."""
+        return Columns(**{n: getattr(options, n) for n in ("time", "target", "series", "past", "future", "static")})
 
     def splits(self, data: Panel, training: bool = False) -> list[str]:
         """The parts."""
@@ -211,7 +235,9 @@ class Problem:
         options, history = self.options, self.history
         levels, intervals = options.levels, [k / 100 for k in options.intervals]
         found = [forecast_windows(model, history, *chunk) for chunk in chunks(self.judged)]
-        quantiles, truth, scale = (np.concatenate([getattr(one, n) for one in found]) for n in ("quantiles", "truth", "scale"))
+        quantiles, truth, scale = (
+            np.concatenate([getattr(one, n) for one in found]) for n in ("quantiles", "truth", "scale")
+        )
         calibration = Calibration.fit(quantiles, truth, scale, levels, intervals)
         model.calibration = calibration.to_dict()
         measures = Measures(levels, intervals)
@@ -243,9 +269,3 @@ def _tables(paths: Sequence[str]) -> Any:
         found = require("statsmodels.api", "forecast").datasets.sunspots.load_pandas().data
         return found.rename(columns={"YEAR": "ds", "SUNACTIVITY": "y"}).astype({"ds": int})
     return files(paths)
-
-
-def _columns(options: ForecastOptions) -> Columns:
-    return Columns(**{name: getattr(options, name) for name in ("time", "target", "series", "past", "future", "static")})
-
-

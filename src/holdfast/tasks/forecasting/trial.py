@@ -35,7 +35,7 @@ def choose(
     steps = max(_LEAST_STEPS, round(share * options.steps)) if options.steps else 0
     short: dict[str, Any] = {"steps": steps, "minutes": share * options.minutes, "evaluations": _EVALUATIONS}
     short |= {"tensorboard": False, "patience": 0, "average": 0.0}
-    found = {}
+    found: dict[str, float] = {}
     for name, chosen in candidates.items():
         told(f"trying {name}, {len(found) + 1} of {len(candidates)}")
         found[name] = _tried(task, data, replace(options, **{**short, **chosen}), place)
@@ -52,8 +52,7 @@ def _candidates(options: ForecastOptions) -> dict[str, Mapping[str, Any]]:
     if options.base == "auto" and options.model == "auto":
         bases.append("linear")
     model = "steps" if options.model == "steps" else "patches"
-    named = {f"{model} on {_BASES[base]}": {"model": model, "base": base} for base in bases}
-    return named
+    return {f"{model} on {_BASES[base]}": {"model": model, "base": base} for base in bases}
 
 
 _BASES = {"last": "the last value", "mixture": "a mixture of seasons", "linear": "a linear forecast"}

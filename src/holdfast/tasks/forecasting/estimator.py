@@ -1,0 +1,552 @@
+"""`holdfast.Forecaster`: forecasting in scikit-learn's manner."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from holdfast.data import DataError, Panel, build_panel, files
+from holdfast.extras import require
+from holdfast.models.forecast_stream import ForecastStream, Row, stream
+from holdfast.training import DATA, Run, RunError, Watcher, nearest, options_of
+
+from ..fitting import fit as _fit
+from ..fitting import paths_of
+from ..task import Result, Sources
+from .conformal import Calibration
+from .history import History, Known
+from .judging import Forecasts, chunks, forecast_windows, measured
+from .measures import Measures
+from .options import ForecastOptions
+from .task import Forecast, ForecastRun
+
+Array = np.ndarray[Any, Any]
+
+_OPTIONS = {o.name: o.default for o in options_of(ForecastOptions)}
+_DETECTED = 99.0  # per cent: a point is unusual if fewer than 1 in 100 are
+_SEVERAL = {"data": "table.parquet", "valid": "valid.parquet", "test": "test.parquet"}
+
+
+class Forecaster:
+    """Learns from a table of series, and forecasts them with intervals.
+
+    >>> import numpy as np, pandas as pd
+    >>> days = pd.date_range("2024-01-01", periods=120)
+    >>> table = pd.DataFrame({"ds": days, "y": np.sin(np.arange(120) * 2 * np.pi / 7)})
+    >>> forecaster = Forecaster(horizon=7, steps=40, hidden=8, model="patches", base="mixture").fit(table)
+    >>> forecast = forecaster.predict()
+    >>> list(forecast.columns)[:3], len(forecast)
+    (['ds', 'forecast', 'forecast-lo-50'], 7)
+
+    It follows scikit-learn's conventions: parameters are set in the constructor and looked at in `fit`, and `clone`,
+    `get_params`, `set_params` and a grid search work. What was fitted is a run's folder, as `holdfast fit forecast`
+    makes it, and `holdfast.load` gives it back.
+
+    Args:
+        preset: options for a kind of data.
+        options: those of `ForecastOptions`, by name: `horizon=48`, `series="shop"`, `minutes=5`.
+    """
+
+    preset: str
+
+    def __init__(self, preset: str = "", **options: Any) -> None:
+        for name in options:
+            if name not in _OPTIONS:
+                raise TypeError(f"there is no option {name!r}{nearest(name, list(_OPTIONS))}")
+        self.preset = preset
+        for name, default in _OPTIONS.items():
+            setattr(self, name, options.get(name, default))
+        self._given = set(options)
+        self._fitted: ForecastRun | None = None
+        self._panel: Panel | None = None
+        self._streams: dict[str, ForecastStream] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def of(cls, fitted: ForecastRun) -> Self:
+        """The forecaster of a run."""
+        found = cls(**{name: getattr(fitted.options, name) for name in _OPTIONS})
+        found._fitted = fitted
+        return found
+
+    # scikit-learn's conventions.
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters by name."""
+        return {"preset": self.preset, **{name: getattr(self, name) for name in _OPTIONS}}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set some parameters; they hold from the next `fit` on.
+
+        Raises:
+            ValueError: there is no such parameter.
+        """
+        for name, value in params.items():
+            if name not in _OPTIONS and name != "preset":
+                raise ValueError(f"there is no parameter {name!r}{nearest(name, list(_OPTIONS))}")
+            setattr(self, name, value)
+            self._given.add(name)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks an estimator about itself."""
+        utils = require("sklearn.utils", "forecast")
+        return utils.Tags(
+            estimator_type=None,
+            target_tags=utils.TargetTags(required=False),
+            input_tags=utils.InputTags(allow_nan=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a model."""
+        return self._fitted is not None
+
+    def __repr__(self) -> str:
+        changed = {n: v for n, v in self.get_params().items() if v != {"preset": "", **_OPTIONS}[n]}
+        return f"Forecaster({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    # Learning.
+
+    def fit(
+        self,
+        df: Any,
+        y: None = None,
+        *,
+        out: str | Path | None = None,
+        valid: Any = None,
+        test: Any = None,
+        watcher: Watcher | None = None,
+    ) -> Self:
+        """Learn from a table.
+
+        Args:
+            df: a data frame, or a path, a glob or a URL of CSV or Parquet files, or several.
+            y: nothing; scikit-learn passes it.
+            out: the run's folder, which is made; by default a temporary one, until `save`.
+            valid: rows after those, to choose on; by default the last tenth of each series.
+            test: rows after those, which only `evaluate` reads.
+            watcher: who is told what happens.
+
+        Raises:
+            DataError: something in the table is not as it must be; the message names the row.
+            OptionError: a parameter is not as it must be.
+        """
+        self._folder = None
+        if out is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="holdfast-forecaster-")
+            out = Path(self._folder.name) / "run"
+        folder = Path(out).expanduser()
+        Run.check_free(folder)
+        tables = {name: table for name, table in (("data", df), ("valid", valid), ("test", test)) if table is not None}
+        try:
+            sources = Sources(**{name: _kept(table, folder / DATA, _SEVERAL[name]) for name, table in tables.items()})
+            given = {name: getattr(self, name) for name in _OPTIONS}
+            if self.preset:
+                given = {name: given[name] for name in given if name in self._given}
+            _fit(Forecast(), sources, folder, given, watcher, self.preset)
+        finally:
+            if not (folder / "config.toml").is_file():
+                shutil.rmtree(folder / DATA, ignore_errors=True)
+        self._fitted, self._panel, self._streams = ForecastRun(Forecast(), Run.open(folder)), None, {}
+        return self
+
+    @property
+    def run(self) -> ForecastRun:
+        """The run that was fitted: its folder, model, options and measures.
+
+        Raises:
+            RunError: there is none yet.
+        """
+        if self._fitted is None:
+            raise RunError("the forecaster has learned nothing yet: call fit first, or holdfast.load")
+        return self._fitted
+
+    def save(self, out: str | Path) -> Path:
+        """Copy the run to a folder, which is made.
+
+        Raises:
+            RunError: something is there already.
+        """
+        folder = Path(out).expanduser()
+        Run.check_free(folder)
+        shutil.copytree(self.run.folder, folder, dirs_exist_ok=True)
+        self._fitted = ForecastRun(Forecast(), Run.open(folder))
+        self._folder = None
+        return folder
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Result:
+        """Measure the model beside the baselines, as `holdfast evaluate` does."""
+        return self.run.evaluate(*args, **kwargs)
+
+    # Forecasting.
+
+    def predict(self, h: int | None = None, df: Any = None) -> Any:
+        """What comes after the last known value of each series.
+
+        Args:
+            h: how many steps; by default as many as were learned.
+            df: another table, from which series and what is known of their future are read; by default those that were
+                learned from, with what `update` has added.
+
+        Returns:
+            A data frame of series (if there are several), time, the median as `forecast`, and `forecast-lo-90`,
+            `forecast-hi-90` for each interval.
+
+        Raises:
+            DataError: a column that must be known of the future is missing; the message names the series and the time.
+        """
+        steps = self._steps(h)
+        if df is None and self._streams:
+            panel = self._known_panel()
+            quantiles = np.concatenate([self._streamed(panel, k, steps) for k in range(len(panel))])
+            return self._frame(panel, np.arange(len(panel)), panel.known, quantiles)
+        panel = self._known_panel() if df is None else self._read(df)
+        history = self._history(panel)
+        series, origins = torch.arange(len(panel)), torch.from_numpy(panel.known.astype(np.int64))
+        for k, origin in enumerate(panel.known):
+            _refuse_unknown_future(history, k, int(origin), steps)
+        found = [forecast_windows(self.run.model, history, *some) for some in chunks((series, origins))]
+        quantiles = np.concatenate([one.quantiles[:, :steps] for one in found])
+        return self._frame(panel, np.arange(len(panel)), panel.known, quantiles)
+
+    def update(self, df: Any) -> Self:
+        """Take in rows that have come, without reading what was before again.
+
+        The state of each series moves on by its new steps; the weights stay. New series begin with their rows.
+        Forecasts are then as if each series had been read in one go, from a context before the first update on.
+
+        Args:
+            df: the new rows, each series' after those it has.
+
+        Raises:
+            DataError: a row lies before the end of its series, or is not as it must be.
+        """
+        panel = self._known_panel()
+        new = self._read(df, panel.frequency)
+        joined = panel.joined(new)
+        if not self._streams:
+            history = self._history(panel)
+            self._streams = {name: self._begun(history, k) for k, name in enumerate(panel.names)}
+        known = {name: int(n) for name, n in zip(panel.names, panel.known)}
+        fresh = self._history(joined.only(list(new.names)))  # of the series that have moved only
+        for k, name in enumerate(new.names):
+            if name not in known:
+                self._streams[name] = self._begun(fresh, k)
+                continue
+            for at in range(known[name], int(fresh.panel.known[k])):
+                self._streams[name].advance(_row(fresh, k, at))
+        self._panel = replace(joined, ends=joined.ends[-1:])
+        return self
+
+    # Looking back.
+
+    def backtest(
+        self, df: Any = None, n_windows: int = 0, step_size: int = 0
+    ) -> tuple[Any, dict[str, dict[str, float]]]:
+        """What the model would have forecast at times that are past, and how good that was.
+
+        Args:
+            df: a table; by default the run's own.
+            n_windows: how many for each series, the last ones; 0: all that fit behind a context.
+            step_size: steps from one to the next; 0: the horizon.
+
+        Returns:
+            A data frame like that of `predict` with the columns `cutoff`, the last time that was known, and the truth;
+            and the measures of the model and of the baselines.
+        """
+        panel = self._known_panel() if df is None else self._read(df)
+        history = self._history(panel)
+        series, origins = _rolling(history, n_windows, step_size or self.run.options.horizon)
+        if not len(series):
+            raise DataError(
+                f"no series is long enough to look back: {self.run.options.horizon} steps must follow at least as many"
+            )
+        options = self.run.options
+        measures = Measures(options.levels, [k / 100 for k in options.intervals])
+        frames = []
+        for some in chunks((series, origins)):
+            one = forecast_windows(self.run.model, history, *some)
+            measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
+            frames.append(self._frame(panel, some[0].numpy(), some[1].numpy(), one.quantiles, one.truth))
+        training = self.run.data()
+        simple = self.run.task.baselines_of(training, options)
+        compared, _ = simple.measure(history, (series, origins))
+        found = {"this model": measured(measures), **compared}
+        return require("pandas", "forecast").concat(frames, ignore_index=True), found
+
+    def cross_validation(self, df: Any, n_windows: int = 1, step_size: int = 0, refit: bool = False) -> Any:
+        """Forecasts of the last windows by a model that has seen nothing of them.
+
+        A fresh forecaster with the same parameters learns from what lies before the first window, or with `refit`
+        before each; this one stays as it is.
+
+        Args:
+            df: the table.
+            n_windows: how many windows of each series.
+            step_size: steps from one to the next; 0: the horizon.
+            refit: whether to learn anew for each window.
+
+        Returns:
+            A data frame as `backtest` gives it.
+
+        Raises:
+            DataError: a series is too short.
+        """
+        if n_windows < 1:
+            raise ValueError(f"n_windows must be at least 1; got {n_windows}")
+        table = _table(df)
+        whole = self._panel_of(table)
+        horizon = self._horizon_of(whole)
+        step = step_size or horizon
+        frames = []
+        forecaster: Forecaster | None = None
+        for number in range(n_windows):
+            back = horizon + step * (n_windows - 1 - number)
+            short = np.flatnonzero(whole.known <= back)
+            if len(short):
+                k = int(short[0])
+                raise DataError(
+                    f"series {whole.names[k]!r} has {whole.known[k]} steps, but {n_windows} windows of {horizon} "
+                    f"steps, {step} apart, need more than {back}"
+                )
+            if forecaster is None or refit:
+                forecaster = Forecaster(**{**self.get_params(), "horizon": horizon})
+                forecaster.fit(_until(whole, back, table))
+            run = forecaster.run
+            history = forecaster._history(whole)
+            series, origins = torch.arange(len(whole)), torch.from_numpy((whole.known - back).astype(np.int64))
+            found = [forecast_windows(run.model, history, *some) for some in chunks((series, origins))]
+            quantiles, truth = (
+                np.concatenate([getattr(one, name) for one in found]) for name in ("quantiles", "truth")
+            )
+            frames.append(forecaster._frame(whole, series.numpy(), origins.numpy(), quantiles, truth))
+        return require("pandas", "forecast").concat(frames, ignore_index=True)
+
+    def detect(self, df: Any = None, level: float = _DETECTED) -> Any:
+        """Points that the model would hardly have expected, one step before.
+
+        Each point is compared with the forecast from all before it. Its p-value is the share of validation points that
+        lay at least as far outside their intervals; it is flagged where that is below 1 - level.
+
+        Args:
+            df: a table; by default the run's own.
+            level: in per cent.
+
+        Returns:
+            A data frame of series, time, value, forecast, the widest interval, `score` (how far outside the interval,
+            in its half widths; negative inside), `p_value` and `anomaly`.
+        """
+        if not 0 < level < 100:
+            raise ValueError(f"level must be a per cent between 0 and 100; got {level}")
+        panel = self._known_panel() if df is None else self._read(df)
+        history = self._history(panel)
+        series, origins = _rolling(history, 0, 1, 1)
+        calibration = Calibration.from_dict(self.run.model.calibration or {})
+        frames = []
+        for some in chunks((series, origins)):
+            one = forecast_windows(self.run.model, history, *some)
+            frames.append(self._judged(panel, some[0].numpy(), some[1].numpy(), one, calibration, 1 - level / 100))
+        if not frames:
+            raise DataError("no series has two known values: there is nothing to compare")
+        return require("pandas", "forecast").concat(frames, ignore_index=True)
+
+    def score(self, df: Any, y: None = None) -> float:
+        """Minus the MASE of forecasting rows that come after those that were learned from: the higher the better.
+
+        The windows follow each other by a horizon; each is forecast from all rows before it.
+        """
+        panel = self._known_panel().joined(self._read(df, self._known_panel().frequency))
+        history = self._history(panel)
+        begin = torch.from_numpy(panel.ends[-2].astype(np.int64))
+        series, origins = _rolling(history, 0, self.run.options.horizon, begin=begin)
+        measures = Measures()
+        for some in chunks((series, origins)):
+            one = forecast_windows(self.run.model, history, *some)
+            measures.add(one.truth, one.median, mase_scale=one.mase_scales, deviation=one.deviations)
+        return -measures.result()["mase"]
+
+    # Parts of these.
+
+    def _steps(self, h: int | None) -> int:
+        most = self.run.options.horizon
+        steps = most if h is None else h
+        if not 1 <= steps <= most:
+            raise ValueError(f"h must be from 1 to {most}, the steps that the model has learned to forecast; got {h}")
+        return steps
+
+    def _known(self) -> Known:
+        return Known.from_dict(self.run.facts["known"])
+
+    def _read(self, df: Any, frequency: Any = None) -> Panel:
+        known = self._known()
+        return build_panel([_table(df)], known.panel_columns(), frequency or known.panel_frequency())
+
+    def _panel_of(self, table: Any) -> Panel:
+        """A table before anything was learned."""
+        options = ForecastOptions(**{name: getattr(self, name) for name in _OPTIONS})
+        return build_panel([table], Forecast.columns(options), options.frequency)
+
+    def _horizon_of(self, panel: Panel) -> int:
+        from .settling import horizon_of
+
+        return horizon_of(panel, ForecastOptions(**{name: getattr(self, name) for name in _OPTIONS}))
+
+    def _known_panel(self) -> Panel:
+        """All rows that the run has read, and those that came later."""
+        if self._panel is None:
+            panel = self.run.data()
+            self._panel = replace(panel, ends=panel.ends[-1:])
+        return self._panel
+
+    def _history(self, panel: Panel) -> History:
+        options = self.run.options
+        return History(panel, self._known(), options.context, options.horizon)
+
+    def _begun(self, history: History, k: int) -> ForecastStream:
+        """The memory of a series, with the last context read."""
+        origin = history.ends[-1][k : k + 1]
+        window, _ = history.cut(torch.tensor([k]), origin, origin)
+        return stream(self.run.model, window)
+
+    def _streamed(self, panel: Panel, k: int, steps: int) -> Array:
+        """The calibrated forecast of a series from its memory, (1, steps, Q)."""
+        rows = History(panel.only([k]), self._known(), 1, self.run.options.horizon)
+        _refuse_unknown_future(rows, 0, int(panel.known[k]), steps)
+        memory, model = self._streams[panel.names[k]], self.run.model
+        ahead = slice(int(panel.known[k]), None)
+        raw = memory.quantiles(rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None], model.levels)
+        scale = memory.window.scale.double().numpy()
+        calibration = None if model.calibration is None else Calibration.from_dict(model.calibration)
+        no_truth = np.full(raw.shape[:2], np.nan)
+        return Forecasts(raw.double().numpy(), no_truth, scale, model.levels, calibration).quantiles[:, :steps]
+
+    def _frame(self, panel: Panel, series: Array, origins: Array, quantiles: Array, truth: Array | None = None) -> Any:
+        """Forecasts as a table."""
+        steps = quantiles.shape[1]
+        columns = _places(panel, np.repeat(series, steps), (origins[:, None] + np.arange(steps)).ravel())
+        options = self.run.options
+        if truth is not None:
+            columns["cutoff"] = _times(panel, np.repeat(series, steps), np.repeat(origins - 1, steps))
+            columns[panel.columns.target or "y"] = truth[:, :steps].ravel()
+        levels = list(options.levels)
+        columns["forecast"] = quantiles[..., levels.index(0.5)].ravel()
+        for interval in sorted(options.intervals):
+            for side, level in (("lo", 100 - interval), ("hi", 100 + interval)):
+                columns[f"forecast-{side}-{interval}"] = quantiles[..., levels.index(level / 200)].ravel()
+        found = require("pandas", "forecast").DataFrame(columns)
+        return found if truth is None else found[found[panel.columns.target or "y"].notna()].reset_index(drop=True)
+
+    def _judged(
+        self, panel: Panel, series: Array, origins: Array, one: Forecasts, calibration: Calibration, share: float
+    ) -> Any:
+        """What `detect` says of some points."""
+        truth, levels = one.truth[:, :1], list(self.run.options.levels)
+        widest = max(self.run.options.intervals)
+        low, high = (one.quantiles[:, 0, levels.index(k / 200)] for k in (100 - widest, 100 + widest))
+        value, middle = truth[:, 0], one.median[:, 0]
+        half = np.maximum((high - low) / 2, 1e-12)
+        p = calibration.p_values(truth, one.raw[:, :1], one.scale)[:, 0]
+        columns = _places(panel, series, origins)
+        columns |= {
+            panel.columns.target or "y": value,
+            "forecast": middle,
+            f"forecast-lo-{widest}": low,
+            f"forecast-hi-{widest}": high,
+            "score": np.maximum(low - value, value - high) / half,
+            "p_value": p,
+            "anomaly": p <= share,
+        }
+        found = require("pandas", "forecast").DataFrame(columns)
+        return found[np.isfinite(value)].reset_index(drop=True)
+
+
+def _kept(table: Any, folder: Path, name: str) -> tuple[str, ...]:
+    """Where a table can be read again: its paths, or a copy of the data frame in the run's folder."""
+    if isinstance(table, (str, Path)) or (isinstance(table, Sequence) and not hasattr(table, "columns")):
+        return paths_of(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    require("narwhals", "forecast").from_native(table).to_pandas().to_parquet(folder / name)
+    return (str(folder / name),)
+
+
+def _table(df: Any) -> Any:
+    """A table as `build_panel` takes it."""
+    paths = isinstance(df, (str, Path)) or (isinstance(df, Sequence) and not hasattr(df, "columns"))
+    return files(paths_of(df)) if paths else df
+
+
+def _until(panel: Panel, back: int, table: Any) -> Any:
+    """The rows of a table but for the last steps of each series, as a long table."""
+    pandas = require("pandas", "forecast")
+    columns: dict[str, Any] = {}
+    keep = np.concatenate([np.arange(int(n)) < m - back for n, m in zip(panel.lengths, panel.known)])
+    series = np.repeat(np.arange(len(panel)), panel.lengths)
+    steps = np.concatenate([np.arange(int(n)) for n in panel.lengths])
+    columns = _places(panel, series[keep], steps[keep])
+    columns[panel.columns.target or "y"] = panel.values[keep]
+    for names, cells in ((panel.past_names, panel.past), (panel.future_names, panel.future)):
+        columns |= {name: cells[keep, i] for i, name in enumerate(names)}
+    columns |= {name: cells[series[keep]] for name, cells in panel.static.items()}
+    return pandas.DataFrame(columns)
+
+
+def _places(panel: Panel, series: Array, steps: Array) -> dict[str, Any]:
+    """The columns that say of which series and time a row is."""
+    columns: dict[str, Any] = {}
+    if len(panel) > 1 or panel.columns.series:
+        columns[panel.columns.series or "unique_id"] = np.array(panel.names, object)[series]
+    columns[panel.columns.time or "ds"] = _times(panel, series, steps)
+    return columns
+
+
+def _times(panel: Panel, series: Array, steps: Array) -> Any:
+    """The times of steps, in the panel's zone."""
+    times = panel.frequency.times(panel.first[series] + steps, panel.phases[series])
+    if not panel.frequency.zone:
+        return times
+    return require("pandas", "forecast").DatetimeIndex(times).tz_localize("UTC").tz_convert(panel.frequency.zone)
+
+
+def _row(history: History, k: int, at: int) -> Row:
+    """A step of a series."""
+    row = int(history.starts[k]) + at
+    tables: Iterator[torch.Tensor] = (
+        table[row : row + 1] for table in (history.values, history.past, history.future, history.calendar)
+    )
+    value, past, future, calendar = tables
+    return Row(value, past.nan_to_num(0.0), future.nan_to_num(0.0), calendar)
+
+
+def _rolling(
+    history: History, n_windows: int, step: int, horizon: int = 0, begin: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows of each series, so many steps apart, the last one ending where the series does."""
+    horizon = horizon or history.horizon
+    series, origins = [], []
+    for k, end in enumerate(history.ends[-1].tolist()):
+        least = int(begin[k]) if begin is not None else max(1, min(history.context, end // 2))
+        found = torch.arange(end - horizon, least - 1, -step)
+        found = found[:n_windows] if n_windows else found
+        origins.append(found.flip(0))
+        series.append(torch.full_like(found, k))
+    return torch.cat(series), torch.cat(origins)
+
+
+def _refuse_unknown_future(history: History, k: int, origin: int, steps: int) -> None:
+    missing = history.unknown_future(k, origin, steps)
+    if missing is None:
+        return
+    step, column = missing
+    panel = history.panel
+    time = _times(panel, np.array([k]), np.array([step]))[0]
+    raise DataError(
+        f"series {panel.names[k]!r} has no {column!r} at {time}: it must be known of the {steps} steps to come; "
+        "give rows with it whose target is empty"
+    )

@@ -452,7 +452,8 @@ class AutoregressiveForecaster(Forecasting):
             count: how many.
             seed: of the draws.
         """
-        draw = torch.Generator().manual_seed(seed)
+        drawn = torch.rand(count, self.horizon, generator=torch.Generator().manual_seed(seed))
+        levels = drawn.to(values.device).repeat(len(values), 1)  # the same for all: none depends on its neighbours
         many = Window(*(t.repeat_interleave(count, 0) for t in window))
         values = values.repeat_interleave(count, 0)
         state = None if state is None else _each(state, lambda t: t.repeat_interleave(count, 1))
@@ -461,8 +462,9 @@ class AutoregressiveForecaster(Forecasting):
         for ahead in range(beside.shape[1]):
             output, state, guesses = self.last(values, scale, beside[:, ahead : ahead + 1], state)
             found = self.said(output, guesses, scale, about)
-            drawn = self.likelihood.sample(found.numbers, found.base, found.scale.expand_as(found.base), draw)
-            values = torch.cat([values, drawn], 1)
+            scales = found.scale.expand_as(found.base)
+            one = self.likelihood.at(found.numbers, found.base, scales, levels[:, ahead : ahead + 1])
+            values = torch.cat([values, one], 1)
         return values[:, -beside.shape[1] :].unflatten(0, (-1, count))
 
 

@@ -44,8 +44,8 @@ class Likelihood(ABC):
         """The quantiles at some levels, (…, levels), rising with the levels."""
 
     @abstractmethod
-    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """A value drawn for each step, (…)."""
+    def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+        """The quantile of each step at a level of its own, (…): at levels that are drawn evenly, a sample."""
 
 
 class Quantiles(Likelihood):
@@ -92,13 +92,12 @@ class Quantiles(Likelihood):
             found.append(known[..., below].lerp(known[..., above], min(1.0, share)))
         return torch.stack(found, -1)
 
-    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """The quantile at a level that is drawn evenly, along the line between those that were learned."""
-        draw = torch.rand(base.shape, generator=generator).to(base.device)
+    def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+        """Along the line between the quantiles that were learned, beyond the last one the last one."""
         levels = numbers.new_tensor(self.levels)
-        above = torch.searchsorted(levels, draw.clamp(levels[0].item(), levels[-1].item())).clamp(1, self.size - 1)
+        above = torch.searchsorted(levels, level.clamp(levels[0].item(), levels[-1].item())).clamp(1, self.size - 1)
         low, high = levels[above - 1], levels[above]
-        share = ((draw - low) / (high - low)).clamp(0, 1)
+        share = ((level - low) / (high - low)).clamp(0, 1)
         known = numbers.sort(-1).values
         below = known.gather(-1, (above - 1).unsqueeze(-1)).squeeze(-1)
         over = known.gather(-1, above.unsqueeze(-1)).squeeze(-1)
@@ -129,12 +128,12 @@ class StudentT(Likelihood):
         z = place + spread * require("scipy.special", "forecast").stdtrit(degrees, list(levels))  # (…, Q)
         return base.unsqueeze(-1) + scale.unsqueeze(-1) * torch.from_numpy(z).to(base)
 
-    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """A normal draw over the root of a chi-squared one."""
+    def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+        """By the inverse of the distribution function."""
         place, spread, degrees = _student(numbers)
-        normal = torch.randn(base.shape, generator=generator).to(base)
-        halves = torch._standard_gamma((degrees / 2).cpu(), generator=generator).to(base)
-        return base + scale * (place + spread * normal * (degrees / (2 * halves)).sqrt())
+        stdtrit = require("scipy.special", "forecast").stdtrit
+        z = stdtrit(degrees.double().numpy(force=True), level.double().numpy(force=True))
+        return base + scale * (place + spread * torch.from_numpy(z).to(base))
 
 
 class NegativeBinomial(Likelihood):
@@ -164,11 +163,11 @@ class NegativeBinomial(Likelihood):
         found = require("scipy.stats", "forecast").nbinom.ppf(list(levels), shape, shape / (shape + mean))
         return torch.from_numpy(found).to(base)
 
-    def sample(self, numbers: Tensor, base: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """A Poisson draw with a gamma draw as its mean."""
-        mean, shape = (t.cpu() for t in _counts(numbers, base, scale))
-        means = torch._standard_gamma(shape, generator=generator) * mean / shape
-        return torch.poisson(means, generator=generator).to(base)
+    def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
+        """By the inverse of the distribution function."""
+        mean, shape = (t.double().numpy(force=True) for t in _counts(numbers, base, scale))
+        ppf = require("scipy.stats", "forecast").nbinom.ppf
+        return torch.from_numpy(ppf(level.double().numpy(force=True), shape, shape / (shape + mean))).to(base)
 
 
 def _student(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:

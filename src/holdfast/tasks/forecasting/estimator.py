@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,14 @@ import torch
 from holdfast.data import DataError, Panel, build_panel, files
 from holdfast.extras import require
 from holdfast.models.forecast_stream import ForecastStream, Row, stream
-from holdfast.training import DATA, Run, RunError, Watcher, nearest, options_of
+from holdfast.training import DATA, Run, RunError, Watcher, make, nearest, options_of
 
 from ..fitting import fit as _fit
 from ..fitting import paths_of
 from ..task import Result, Sources
 from .conformal import Calibration
 from .history import History, Known
-from .judging import Forecasts, chunks, forecast_windows, measured
+from .judging import Forecasts, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
 from .task import Forecast, ForecastRun
@@ -67,7 +68,6 @@ class Forecaster:
         self._fitted: ForecastRun | None = None
         self._panel: Panel | None = None
         self._streams: dict[str, ForecastStream] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def of(cls, fitted: ForecastRun) -> Self:
@@ -138,14 +138,16 @@ class Forecaster:
             DataError: something in the table is not as it must be; the message names the row.
             OptionError: a parameter is not as it must be.
         """
-        self._folder = None
         if out is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="holdfast-forecaster-")
-            out = Path(self._folder.name) / "run"
+            passing = tempfile.mkdtemp(prefix="holdfast-forecaster-")
+            weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)  # gone with the forecaster
+            out = Path(passing) / "run"
         folder = Path(out).expanduser()
         Run.check_free(folder)
         tables = {name: table for name, table in (("data", df), ("valid", valid), ("test", test)) if table is not None}
         try:
+            if not all(map(_is_path, tables.values())):
+                self._panel_of(*tables.values())  # refused before it is kept
             sources = Sources(**{name: _kept(table, folder / DATA, _SEVERAL[name]) for name, table in tables.items()})
             given = {name: getattr(self, name) for name in _OPTIONS}
             if self.preset:
@@ -178,7 +180,6 @@ class Forecaster:
         Run.check_free(folder)
         shutil.copytree(self.run.folder, folder, dirs_exist_ok=True)
         self._fitted = ForecastRun(Forecast(), Run.open(folder))
-        self._folder = None
         return folder
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Result:
@@ -388,15 +389,15 @@ class Forecaster:
         known = self._known()
         return build_panel([_table(df)], known.panel_columns(), frequency or known.panel_frequency())
 
-    def _panel_of(self, table: Any) -> Panel:
-        """A table before anything was learned."""
-        options = ForecastOptions(**{name: getattr(self, name) for name in _OPTIONS})
-        return build_panel([table], Forecast.columns(options), options.frequency)
+    def _panel_of(self, *tables: Any) -> Panel:
+        """Tables before anything was learned."""
+        options = make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS})
+        return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
 
     def _horizon_of(self, panel: Panel) -> int:
         from .settling import horizon_of
 
-        return horizon_of(panel, ForecastOptions(**{name: getattr(self, name) for name in _OPTIONS}))
+        return horizon_of(panel, make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS}))
 
     def _known_panel(self) -> Panel:
         """All rows that the run has read, and those that came later."""
@@ -422,7 +423,8 @@ class Forecaster:
         memory, model = self._streams[panel.names[k]], self.run.model
         ahead = slice(int(panel.known[k]), None)
         raw = memory.quantiles(rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None], model.levels)
-        scale = memory.window.scale.double().numpy()
+        seen = memory.window.values[:, -self.run.options.context :]
+        scale = liveliness(memory.window._replace(values=seen))
         calibration = None if model.calibration is None else Calibration.from_dict(model.calibration)
         no_truth = np.full(raw.shape[:2], np.nan)
         return Forecasts(raw.double().numpy(), no_truth, scale, model.levels, calibration).quantiles[:, :steps]
@@ -469,17 +471,24 @@ class Forecaster:
 
 def _kept(table: Any, folder: Path, name: str) -> tuple[str, ...]:
     """Where a table can be read again: its paths, or a copy of the data frame in the run's folder."""
-    if isinstance(table, (str, Path)) or (isinstance(table, Sequence) and not hasattr(table, "columns")):
+    if _is_path(table):
         return paths_of(table)
     folder.mkdir(parents=True, exist_ok=True)
-    require("narwhals", "forecast").from_native(table).to_pandas().to_parquet(folder / name)
+    frame = require("narwhals", "forecast").from_native(table).to_pandas()
+    for column in (name for name in frame.columns if frame[name].dtype == object):  # Parquet wants one kind in each
+        frame = frame.assign(**{column: frame[column].map(str, na_action="ignore")})
+    frame.to_parquet(folder / name)
     return (str(folder / name),)
+
+
+def _is_path(table: Any) -> bool:
+    """Whether it is one path or several, and not a data frame."""
+    return isinstance(table, (str, Path)) or (isinstance(table, Sequence) and not hasattr(table, "columns"))
 
 
 def _table(df: Any) -> Any:
     """A table as `build_panel` takes it."""
-    paths = isinstance(df, (str, Path)) or (isinstance(df, Sequence) and not hasattr(df, "columns"))
-    return files(paths_of(df)) if paths else df
+    return files(paths_of(df)) if _is_path(df) else df
 
 
 def _until(panel: Panel, back: int, table: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from holdfast.data import DataError
-from holdfast.models import Forecasting
+from holdfast.models import Forecasting, Window, window_scales
 
 from .conformal import Calibration
 from .history import History
@@ -18,6 +18,7 @@ from .measures import Measures
 
 Array = np.ndarray[Any, Any]
 
+_LEAST_LIVELY = 0.1  # of a series' scale
 AT_ONCE = 1024  # windows that are forecast at a time
 COUNTS = ("windows", "mase_left_out", "standardised_left_out")
 PARTS = {"train": 0, "valid": 1, "test": 2}
@@ -30,7 +31,7 @@ class Forecasts:
         quantiles: (W, H, Q), calibrated where the model is.
         raw: as the model made them.
         truth: (W, H), NaN where missing.
-        scale: of each window's series, (W,).
+        scale: how much each series moved in its window, (W,).
         deviations, mase_scales: of each window's series, (W,).
     """
 
@@ -61,11 +62,20 @@ def forecast_windows(model: Forecasting, history: History, series: Tensor, origi
     raw = model.quantiles(moved, model.levels).double().numpy(force=True)
     model.train(training)
     calibration = None if model.calibration is None else Calibration.from_dict(model.calibration)
-    scale = window.scale.double().numpy()
+    scale = liveliness(window)
     found = Forecasts(raw, targets.double().numpy(), scale, model.levels, calibration)
     which = series.numpy()
     found.deviations, found.mase_scales = history.deviations[which], history.mase_scales[which]
     return found
+
+
+def liveliness(window: Window) -> Array:
+    """How much each series moved in its context: what intervals are calibrated in, (W,).
+
+    A calm time after a wild one has narrower intervals, and the other way round.
+    """
+    moved = window_scales(window.values.double().numpy())
+    return np.fmax(moved, _LEAST_LIVELY * window.scale.double().numpy())
 
 
 def windows_of(history: History, split: str) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ PUBLIC = [
     "Cell",
     "CellError",
     "Explanation",
+    "Forecaster",
     "GRU",
     "GRUCell",
     "LSTM",

@@ -106,7 +106,7 @@ def test_a_table_in_memory_is_kept_in_the_run_s_folder(tmp_path: Path) -> None:
 def test_a_table_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     table = _table().astype({"sales": object})
     table.loc[3, "sales"] = "many"
-    with pytest.raises(DataError, match="series 's0'.*'many'"):
+    with pytest.raises(DataError, match=r"series 's0'.*'many'"):
         _made().fit(table, out=tmp_path / "run")
     assert not (tmp_path / "run" / "data").exists()
 
@@ -283,9 +283,9 @@ def test_it_is_cloned_with_its_parameters() -> None:
     assert other is not made
     assert repr(made) == "Forecaster(minutes=0.5, past=('a', 'b'), horizon=3)"
     assert made.set_params(horizon=4).get_params()["horizon"] == 4
-    with pytest.raises(ValueError, match="no parameter 'horizn'; did you mean horizon?"):
+    with pytest.raises(ValueError, match=r"no parameter 'horizn'; did you mean horizon\?"):
         made.set_params(horizn=4)
-    with pytest.raises(TypeError, match="no option 'hiden'; did you mean hidden?"):
+    with pytest.raises(TypeError, match=r"no option 'hiden'; did you mean hidden\?"):
         Forecaster(hiden=4)
 
 

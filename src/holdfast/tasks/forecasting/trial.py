@@ -31,20 +31,28 @@ def choose(
     candidates = _candidates(options)
     if len(candidates) == 1:
         return replace(options, **next(iter(candidates.values()))), {}
-    share = _SHARE / len(candidates)
+    dated = bool(task.facts(data, options)["known"]["calendar"])
+    share = _SHARE / (len(candidates) + dated)
     steps = max(_LEAST_STEPS, round(share * options.steps)) if options.steps else 0
     short: dict[str, Any] = {"steps": steps, "minutes": share * options.minutes, "evaluations": _EVALUATIONS}
     short |= {"tensorboard": False, "patience": 0, "average": 0.0}
     found: dict[str, float] = {}
-    for name, chosen in candidates.items():
-        told(f"trying {name}, {len(found) + 1} of {len(candidates)}")
-        found[name] = _tried(task, data, replace(options, **{**short, **chosen}), place)
-    best = min(found, key=lambda name: found[name])
+
+    def best_of(candidates: Mapping[str, Mapping[str, Any]]) -> str:
+        for name, chosen in candidates.items():
+            told(f"trying {name}")
+            found[name] = _tried(task, data, replace(options, **{**short, **chosen}), place)
+        return min(found, key=lambda name: found[name])
+
+    best = best_of(candidates)
+    if dated:  # a year of data has each day of the year once, and learns it by heart
+        candidates[f"{best}, without the calendar"] = {**candidates[best], "calendar": False}
+        best = best_of({name: chosen for name, chosen in candidates.items() if name not in found})
     shown = {name: round(value, 6) for name, value in found.items()}
     return replace(options, **candidates[best]), {"chosen": best, "crps after a short trial": shown}
 
 
-def _candidates(options: ForecastOptions) -> dict[str, Mapping[str, Any]]:
+def _candidates(options: ForecastOptions) -> dict[str, dict[str, Any]]:
     """What could be taken, by a name for people."""
     if options.model == "autoregressive":
         return {"autoregressive": {"model": "autoregressive", "base": "mixture"}}

@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from holdfast.microscope import Series, colour_map, heat_map, line_chart
+from holdfast.microscope import Band, Series, colour_map, heat_map, line_chart
+from holdfast.microscope.figures import numbered
+from holdfast.microscope.svg import stacked
 
 NAN = float("nan")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,6 +32,14 @@ def lines(svg: str) -> list[list[tuple[float, float]]]:
     return [
         [tuple(map(float, point.split(","))) for point in element.get("points", "").split()]  # type: ignore[misc]
         for element in parsed(svg).iter(f"{SVG}polyline")
+    ]
+
+
+def areas(svg: str) -> list[list[tuple[float, float]]]:
+    """The corners of each piece of a band."""
+    return [
+        [tuple(map(float, point.split(","))) for point in element.get("points", "").split()]  # type: ignore[misc]
+        for element in parsed(svg).iter(f"{SVG}polygon")
     ]
 
 
@@ -128,6 +138,67 @@ def test_a_long_legend_stays_inside_the_figure() -> None:
     assert len(set(places)) == 5
     assert max(x for x, _ in places) < 300
     assert max(y for _, y in places) < min(y for piece in lines(chart) for _, y in piece)
+
+
+def test_a_band_lies_between_its_ends_and_both_are_inside_the_frame() -> None:
+    x, low, high = [0, 1, 2], [-10.0, 0.0, 1.0], [2.0, 4.0, 30.0]
+    chart = line_chart([Series("a", x, [0.0, 1.0, 2.0])], bands=[Band("b", x, low, high)], **LABELS)
+    [upper_and_lower] = areas(chart)
+    [lower_line, upper_line] = lines(line_chart([Series("l", x, low), Series("h", x, high)], **LABELS))
+    places = [place for place, _ in lines(chart)[0]]
+    assert [place for place, _ in upper_and_lower] == [*places, *reversed(places)]
+    above, below = upper_and_lower[:3], upper_and_lower[:2:-1]
+    span = upper_line[2][1] - lower_line[0][1]
+    for ends, expected in ((above, upper_line), (below, lower_line)):
+        shares = [(y - below[0][1]) / (above[2][1] - below[0][1]) for _, y in ends]
+        assert shares == pytest.approx([(y - lower_line[0][1]) / span for _, y in expected], abs=0.01)
+
+
+def test_a_band_breaks_where_an_end_is_missing_and_a_single_place_is_a_bar() -> None:
+    x, low, high = [0, 1, 2, 3, 4], [0.0, 0.0, NAN, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, float("inf")]
+    chart = line_chart([], bands=[Band("b", x, low, high)], **LABELS)
+    first, bar = areas(chart)
+    assert len(first) == len(bar) == 4
+    assert 2 < bar[1][0] - bar[0][0] < 20
+    assert "nan" not in chart
+    assert "inf" not in chart
+
+
+def test_a_sample_of_a_band_is_as_dark_as_the_band_over_those_before_it() -> None:
+    x, ones = [0, 1], [1.0, 1.0]
+    bands = [Band(name, x, [0.0, 0.0], ones, k) for name, k in (("wide", 1), ("other", 2), ("narrow", 1))]
+    chart = line_chart([Series("a", x, ones)], bands=bands, **LABELS)
+    kinds = [element.get("class") for element in parsed(chart).iter(f"{SVG}rect")]
+    assert kinds == ["band band-1", "band band-2", "band band-1", "band band-1"]
+    assert {"a", "wide", "other", "narrow"} <= set(texts(chart))
+
+
+def test_a_line_by_its_number_differs_from_the_seven_before_it() -> None:
+    looks = [(one.colour, one.dashed) for one in (numbered(k, "a", [0], [1]) for k in range(8))]
+    assert len(set(looks)) == 8
+    assert not any(dashed for _, dashed in looks[:4])
+
+
+def test_figures_are_stacked_without_an_overlap() -> None:
+    charts = [line_chart([Series("a", [0, 1], [1, 2])], height=h, **LABELS | {"title": f"<{h}>"}) for h in (200, 300)]
+    root = parsed(stacked("both", charts))
+    assert root.get("viewBox") == "0 0 420 500"
+    inner = [element for element in root if element.tag == f"{SVG}svg"]
+    places = [(e.get("y"), e.get("width"), e.get("height")) for e in inner]
+    assert places == [
+        ("0", "420", "200"),
+        ("200", "420", "300"),
+    ]
+    assert [e.findtext(f"{SVG}title") for e in (root, *inner)] == ["both", "<200>", "<300>"]
+    with pytest.raises(ValueError, match="such as line_chart returns; got 'text'"):
+        stacked("none", ["text"])
+
+
+def test_a_band_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="band 'a' needs as many x as low and high; got 1, 2 and 1"):
+        Band("a", [0], [1, 2], [1])
+    with pytest.raises(ValueError, match="colour must be 1, 2, 3 or 4; got 0"):
+        Band("a", [0], [1], [1], 0)
 
 
 @pytest.mark.parametrize(

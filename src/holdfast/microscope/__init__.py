@@ -2,7 +2,7 @@
 
 from .colours import colour_map
 from .diagram import diagram
-from .figures import Series, heat_map, line_chart
+from .figures import Band, Series, heat_map, line_chart
 from .horizon import Horizon, memory_horizon
 from .interventions import clamp
 from .letters import coloured_text
@@ -16,6 +16,7 @@ from .tables import probe_table, units_table
 from .units import Saturation, dead_units, saturation, time_constants
 
 __all__ = [
+    "Band",
     "Horizon",
     "Match",
     "MicroscopeError",

@@ -8,6 +8,7 @@ and `--figure-line-1` to `--figure-line-4`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ _WIDTH = 420.0
 _ROW = FONT_SIZE + 7  # the height of a row of text
 _MARGIN = 10.0  # between the frame and what stands at its edge
 _FEW = 12  # points of a line, each of which was measured for itself and is shown as a dot
+_BAR = 6.0  # the width of a band at a single place
 _SAMPLE = 22.0  # the length of a line's sample in the legend
 
 
@@ -46,8 +48,43 @@ class Series:
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ValueError(f"series {self.label!r} needs as many x as y; got {len(self.x)} and {len(self.y)}")
-        if self.colour not in range(1, 5):
-            raise ValueError(f"colour must be 1, 2, 3 or 4; got {self.colour!r}")
+        _check_colour(self.colour)
+
+
+def numbered(k: int, label: str, x: Sequence[float], y: Sequence[float]) -> Series:
+    """The line of a chart with the number k, from 0: colours take turns, and from the fifth on lines are dashed."""
+    return Series(label, x, y, 1 + k % 4, k // 4 % 2 == 1)
+
+
+@dataclass(frozen=True)
+class Band:
+    """An area of a chart between two values at each place, such as an interval.
+
+    Attributes:
+        label: its name in the legend.
+        x: the places along the horizontal axis.
+        low, high: its ends; where one of them cannot be drawn (as in `Series`) the band breaks.
+        colour: 1 to 4.
+    """
+
+    label: str
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    colour: int = 1
+
+    def __post_init__(self) -> None:
+        if not len(self.x) == len(self.low) == len(self.high):
+            raise ValueError(
+                f"band {self.label!r} needs as many x as low and high; got {len(self.x)}, {len(self.low)} and "
+                f"{len(self.high)}"
+            )
+        _check_colour(self.colour)
+
+
+def _check_colour(colour: int) -> None:
+    if colour not in range(1, 5):
+        raise ValueError(f"colour must be 1, 2, 3 or 4; got {colour!r}")
 
 
 @dataclass(frozen=True)
@@ -82,13 +119,14 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
+    bands: Sequence[Band] = (),
     log_x: bool = False,
     log_y: bool = False,
     y_limits: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
     height: float = 280.0,
 ) -> str:
-    """A chart of lines with a legend above it.
+    """A chart of lines, and of bands behind them, with a legend above it.
 
     >>> chart = line_chart([Series("LSTM", [0, 1, 2], [0.9, 0.1, 0.004])], title="Error", x_label="step",
     ...                    y_label="error", log_y=True, reference=(0.167, "guessing the mean"))
@@ -100,19 +138,24 @@ def line_chart(
         title: what the figure shows, for readers who cannot see it; it is not drawn.
         x_label: what the horizontal axis counts.
         y_label: what the vertical axis measures.
+        bands: the areas behind the lines, of one colour the widest first: each is drawn over those before it, and so
+            is its sample in the legend.
         log_x, log_y: whether an axis is logarithmic.
         y_limits: the ends of the vertical axis; by default those of the values.
         reference: a value to draw a dotted line at, with its name.
         height: of the figure, where its width is 420.
     """
-    legend, legend_height = _legend(series)
+    legend, legend_height = _legend(series, bands)
     shown = [value for one in series for value in one.y] + ([reference[0]] if reference else [])
+    shown += [value for one in bands for value in (*one.low, *one.high)]
     y = Axis.around(shown, log_y) if y_limits is None else Axis(*y_limits, log_y)
-    x = Axis.around([value for one in series for value in one.x], log_x)
+    x = Axis.around([value for one in (*series, *bands) for value in one.x], log_x)
     left = 2 * _ROW + max(text_width(name, SMALL) for _, name in y.ticks())
     top = legend_height + _MARGIN
     frame = _Frame(left, top, _WIDTH - left - 2 * _MARGIN, height - top - 2.4 * _ROW, x, y)
     parts = [*legend, *_axes(frame, x_label, y_label)]
+    for band in bands:
+        parts += _filled(band, frame)
     for one in series:
         parts += _drawn(one, frame)
     if reference is not None:
@@ -177,15 +220,22 @@ def heat_map(
     )
 
 
-def _legend(series: Sequence[Series]) -> tuple[list[str], float]:
-    """Samples of all lines with their names, in columns and as few rows as will do, and the height of it all."""
-    wide = _SAMPLE + 24 + max((text_width(one.label) for one in series), default=0)
-    rows = math.ceil(len(series) / max(1, (_WIDTH - 2 * _MARGIN) // wide))
+def _legend(series: Sequence[Series], bands: Sequence[Band]) -> tuple[list[str], float]:
+    """Samples of all lines and bands with their names, in columns and as few rows as will do, and the height of it."""
+    shown = [*series, *bands]
+    wide = _SAMPLE + 24 + max((text_width(one.label) for one in shown), default=0)
+    rows = math.ceil(len(shown) / max(1, (_WIDTH - 2 * _MARGIN) // wide))
     parts: list[str] = []
-    for k, one in enumerate(series):
+    layers: Counter[int] = Counter()  # of bands, by colour
+    for k, one in enumerate(shown):
         column, row = divmod(k, rows)
         x, y = _MARGIN + column * wide, _ROW * (row + 1)
-        parts.append(line(x, y - 4, x + _SAMPLE, y - 4, _stroke(one)))
+        if isinstance(one, Series):
+            parts.append(line(x, y - 4, x + _SAMPLE, y - 4, _stroke(one)))
+        else:
+            layers[one.colour] += 1
+            sample = f'<rect x="{x:g}" y="{y - 10:g}" width="{_SAMPLE:g}" height="12" class="{_fill(one)}"/>'
+            parts += [sample] * layers[one.colour]
         parts.append(text(x + _SAMPLE + 8, y, one.label))
     return parts, _ROW * rows + _MARGIN / 2
 
@@ -209,7 +259,7 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
 def _drawn(series: Series, frame: _Frame) -> list[str]:
     """A line in one piece or, where values are missing, in several; a piece of one point is a dot, and so are few."""
     parts = []
-    for piece in _pieces(series, frame):
+    for piece in _pieces(frame, series.x, series.y):
         points = [f"{frame.across(x):.1f},{frame.down(y):.1f}" for x, y in piece]
         points = points if len(points) > 1 else points * 2  # with round ends, a line of no length is a dot
         parts.append(f'<polyline points="{" ".join(points)}" class="{_stroke(series)}"/>')
@@ -221,11 +271,25 @@ def _drawn(series: Series, frame: _Frame) -> list[str]:
     return parts
 
 
-def _pieces(series: Series, frame: _Frame) -> Iterable[list[tuple[float, float]]]:
-    piece: list[tuple[float, float]] = []
-    for x, y in zip(series.x, series.y):
-        if drawable(x, frame.x.log) and drawable(y, frame.y.log):
-            piece.append((x, y))
+def _filled(band: Band, frame: _Frame) -> list[str]:
+    """A band in one piece or, where values are missing, in several; a piece of one place is a bar."""
+    parts = []
+    for piece in _pieces(frame, band.x, band.low, band.high):
+        places = [frame.across(x) for x, _, _ in piece]
+        if len(piece) == 1:
+            piece, places = piece * 2, [places[0] - _BAR / 2, places[0] + _BAR / 2]
+        above = [f"{place:.1f},{frame.down(high):.1f}" for place, (_, _, high) in zip(places, piece)]
+        below = [f"{place:.1f},{frame.down(low):.1f}" for place, (_, low, _) in zip(places, piece)]
+        parts.append(f'<polygon points="{" ".join([*above, *reversed(below)])}" class="{_fill(band)}"/>')
+    return parts
+
+
+def _pieces(frame: _Frame, *columns: Sequence[float]) -> Iterable[list[tuple[float, ...]]]:
+    """Stretches of places and their values in which all can be drawn."""
+    piece: list[tuple[float, ...]] = []
+    for x, *values in zip(*columns):
+        if drawable(x, frame.x.log) and all(drawable(value, frame.y.log) for value in values):
+            piece.append((x, *values))
         elif piece:
             yield piece
             piece = []
@@ -235,6 +299,10 @@ def _pieces(series: Series, frame: _Frame) -> Iterable[list[tuple[float, float]]
 
 def _stroke(series: Series) -> str:
     return f"line line-{series.colour}" + (" dashed" if series.dashed else "")
+
+
+def _fill(band: Band) -> str:
+    return f"band band-{band.colour}"
 
 
 def _limits(cells: np.ndarray, palette: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from holdfast.layers import Recurrent
 
-from .figures import Series, line_chart
+from .figures import line_chart, numbered
 from .recording import MicroscopeError, prepared, recurrent_layers, replaced
 
 SHARES = (0.5, 0.9, 0.99)  # of a gradient that is gone, as reports tell them
@@ -113,7 +113,7 @@ def horizon_chart(horizon: Horizon, step: str = "step", names: Sequence[str] = (
         middle = lengths.median(1).values  # (lags,)
         name = names[k] if names else place or "the layer"
         shares = (middle / middle[0]).tolist()
-        lines.append(Series(name, horizon.lags[: len(middle)], shares, 1 + k % 4, k // 4 % 2 == 1))
+        lines.append(numbered(k, name, horizon.lags[: len(middle)], shares))
     return line_chart(
         lines,
         title="The gradient with respect to the states of earlier steps",

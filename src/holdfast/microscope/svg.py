@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
@@ -31,19 +32,38 @@ _STYLE = f"""
 .holdfast-figure .line {{ fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }}
 .holdfast-figure .dot {{ fill: none; stroke-width: 3; }}
 .holdfast-figure .dashed {{ stroke-dasharray: 5 5; }}
+.holdfast-figure .band {{ fill-opacity: .2; }}
 """ + "".join(
-    f".holdfast-figure .line-{k} {{ stroke: var(--figure-line-{k}, var(--line-{k})); }}\n" for k in range(1, 5)
+    f".holdfast-figure .line-{k} {{ stroke: var(--figure-line-{k}, var(--line-{k})); }}\n"
+    f".holdfast-figure .band-{k} {{ fill: var(--figure-line-{k}, var(--line-{k})); }}\n"
+    for k in range(1, 5)
 )
+_BEGINNING = '<svg xmlns="http://www.w3.org/2000/svg" '
 
 
 def figure(title: str, width: float, height: float, parts: Iterable[str]) -> str:
     """A whole figure; it scales to the width it is given."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="holdfast-figure" role="img" '
+        f'{_BEGINNING}class="holdfast-figure" role="img" '
         f'viewBox="0 0 {width:g} {height:g}">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n'
         + "\n".join(parts)
         + "\n</svg>"
     )
+
+
+def stacked(title: str, figures: Sequence[str]) -> str:
+    """Figures one below the other, as one; each keeps its own title."""
+    parts, top, widest = [], 0.0, 0.0
+    for each in figures:
+        size = re.match(re.escape(_BEGINNING) + r'[^>]*viewBox="0 0 (\S+) (\S+)"', each)
+        if size is None:
+            raise ValueError(f"figures must be such as line_chart returns; got {each[:60]!r}")
+        width, height = map(float, size.groups())
+        # Also as a style, because the class of a figure says 100 %.
+        place = f'y="{top:g}" width="{width:g}" height="{height:g}" style="width: {width:g}px; height: {height:g}px"'
+        parts.append(f"<svg {place} {each.removeprefix(_BEGINNING)}")
+        top, widest = top + height, max(widest, width)
+    return figure(title, widest, top, parts)
 
 
 def text(x: float, y: float, content: str, anchor: str = "start", kind: str = "", turned: bool = False) -> str:

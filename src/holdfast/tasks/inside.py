@@ -13,7 +13,6 @@ from holdfast.layers import LayerTrace
 from holdfast.microscope import (
     Horizon,
     Recording,
-    Series,
     dead_units,
     heat_map,
     line_chart,
@@ -23,6 +22,7 @@ from holdfast.microscope import (
     time_constants,
 )
 from holdfast.microscope.colours import suited
+from holdfast.microscope.figures import numbered
 from holdfast.microscope.horizon import SHARES, horizon_chart
 from holdfast.microscope.page import figure, section, table
 from holdfast.microscope.units import keeping_gate
@@ -124,7 +124,8 @@ def _keeping(seen: Recording, step: str) -> Iterator[str]:
         if keeping_gate(layer):
             found = time_constants(layer).sort(descending=True).values
             ranks = torch.linspace(0, len(found) - 1, min(len(found), _POINTS)).round().long()
-            lines.append(_line(k, (100 * ranks / max(1, len(found) - 1)).tolist(), found[ranks].tolist()))
+            places = (100 * ranks / max(1, len(found) - 1)).tolist()
+            lines.append(numbered(k, _layer(k), places, found[ranks].tolist()))
     if lines:
         chart = line_chart(
             lines,
@@ -162,8 +163,3 @@ def _still(seen: Recording) -> str:
 
 def _layer(k: int) -> str:
     return f"layer {k + 1}"
-
-
-def _line(k: int, x: Sequence[float], y: Sequence[float]) -> Series:
-    """The line of a layer; from the fifth on they are dashed."""
-    return Series(_layer(k), x, y, 1 + k % 4, k // 4 % 2 == 1)

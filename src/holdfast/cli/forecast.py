@@ -43,7 +43,7 @@ def forecast(
     forecaster = _forecaster(run, "forecast")
     table = _refusing(lambda: forecaster.predict(horizon or None, data or None))
     if picture is not None:
-        picture.write_text(forecaster.picture(data or None, horizon or None), encoding="utf-8")
+        picture.write_text(forecaster.picture(horizon or None, data or None), encoding="utf-8")
     _write(table, out, as_json)
 
 

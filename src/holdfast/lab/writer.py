@@ -108,7 +108,7 @@ def _learn(corpus: Corpus, options: TextOptions, progress: Progress | None) -> W
     assert training.average is not None
     learned = training.average.module
     assert isinstance(learned, LanguageModel)
-    baselines, _ = task.baselines(corpus, corpus, "valid", options)
+    baselines = task.baselines(corpus, corpus, "valid", options).measures
     return Writing(
         before,
         _sample(learned, corpus, options.seed),

@@ -149,7 +149,8 @@ def line_chart(
     shown = [value for one in series for value in one.y] + ([reference[0]] if reference else [])
     shown += [value for one in bands for value in (*one.low, *one.high)]
     y = Axis.around(shown, log_y) if y_limits is None else Axis(*y_limits, log_y)
-    x = Axis.around([value for one in (*series, *bands) for value in one.x], log_x)
+    places = [value for one in series for value in one.x] + [value for one in bands for value in one.x]
+    x = Axis.around(places, log_x)
     left = 2 * _ROW + max(text_width(name, SMALL) for _, name in y.ticks())
     top = legend_height + _MARGIN
     frame = _Frame(left, top, _WIDTH - left - 2 * _MARGIN, height - top - 2.4 * _ROW, x, y)
@@ -222,7 +223,7 @@ def heat_map(
 
 def _legend(series: Sequence[Series], bands: Sequence[Band]) -> tuple[list[str], float]:
     """Samples of all lines and bands with their names, in columns and as few rows as will do, and the height of it."""
-    shown = [*series, *bands]
+    shown: list[Series | Band] = [*series, *bands]
     wide = _SAMPLE + 24 + max((text_width(one.label) for one in shown), default=0)
     rows = math.ceil(len(shown) / max(1, (_WIDTH - 2 * _MARGIN) // wide))
     parts: list[str] = []

@@ -1,6 +1,6 @@
 """Models on the layers, and the simple ones to compare them with."""
 
-from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Window
+from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Unrolled, Window
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
@@ -18,6 +18,7 @@ __all__ = [
     "PatchForecaster",
     "Ridge",
     "Sampling",
+    "Unrolled",
     "Window",
     "choose",
     "default_cutoffs",

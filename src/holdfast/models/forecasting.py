@@ -68,6 +68,24 @@ class Numbers(NamedTuple):
     scale: Tensor
 
 
+class Unrolled(NamedTuple):
+    """Windows and what came as one sequence of the layers, from the first step that is read to the last that is said.
+
+    Attributes:
+        inputs: of the layers, (T, B, hidden).
+        reset: where series begin, (T, B); None if all have begun.
+        numbers: what the layers' output says, (T, B, hidden), or its last steps alone.
+        targets: what that is about, (B, S), NaN where missing.
+        last: how many of the targets the last step of the layers is about.
+    """
+
+    inputs: Tensor
+    reset: Tensor | None
+    numbers: Callable[[Tensor], Numbers]
+    targets: Tensor
+    last: int
+
+
 class Read(NamedTuple):
     """What is remembered of the steps that have been.
 
@@ -185,9 +203,28 @@ class Forecasting(nn.Module, ABC):
         each = self.likelihood.loss(found.numbers, found.base, found.scale.expand_as(found.base), target)
         return (each * known).sum() / known.sum().clamp(min=1)
 
-    @abstractmethod
     def loss(self, window: Window, targets: Tensor) -> Tensor:
-        """The mean loss of the targets that are known; (B, H)."""
+        """The mean loss of what is said.
+
+        Args:
+            window: what has been.
+            targets: what came, (B, H), NaN where missing.
+        """
+        one = self.unrolled(window, targets)
+        output, _ = self.rnn(one.inputs, reset=one.reset)
+        return self.mean_loss(one.numbers(output), one.targets)
+
+    @abstractmethod
+    def unrolled(self, window: Window, targets: Tensor) -> Unrolled:
+        """All that the layers do for a loss, as one sequence."""
+
+    @abstractmethod
+    def middle(self, window: Window) -> Tensor:
+        """A forecast that gradients flow through: the median, of counts the mean; (B, H)."""
+
+    def middle_of(self, found: Numbers) -> Tensor:
+        """The middle of what was said, (B, H)."""
+        return self.likelihood.middle(found.numbers, found.base, found.scale.expand_as(found.base))
 
     @abstractmethod
     def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
@@ -276,25 +313,32 @@ class PatchForecaster(Forecasting):
 
     # Saying what comes.
 
-    def numbers(self, read: Read, window: Window) -> Numbers:
-        """What comes after what was read."""
+    def asked(self, window: Window) -> Tensor:
+        """What goes into the layers for the patches to come, (N, B, hidden)."""
         asked = self.place.unsqueeze(1) + self.about(window.series, window.static)  # (N, B, hidden)
         if self.ahead is not None:
             asked = asked + self.ahead(self.coming(window))
-        asked = asked.expand(-1, len(read.values), -1)
-        said, _ = self.rnn(asked, read.state)
-        said = self.drop(said).transpose(0, 1)  # (B, N, hidden)
-        numbers = self.out(said).unflatten(-1, (self.patch, -1)).flatten(1, 2)[:, : self.horizon]
-        return Numbers(numbers, self.guess(read, said), read.scale)
+        return asked.expand(-1, len(window.scale), -1)
 
-    def guess(self, read: Read, said: Tensor) -> Tensor:
+    def numbers(self, read: Read, window: Window) -> Numbers:
+        """What comes after what was read."""
+        output, _ = self.rnn(self.asked(window), read.state)
+        return self.answered(output, read.values, read.scale)
+
+    def answered(self, output: Tensor, values: Tensor, scale: Tensor) -> Numbers:
+        """What the layers' output for the patches to come, (N, B, hidden), says after the last L values."""
+        said = self.drop(output).transpose(0, 1)  # (B, N, hidden)
+        numbers = self.out(said).unflatten(-1, (self.patch, -1)).flatten(1, 2)[:, : self.horizon]
+        return Numbers(numbers, self.guess(values, scale, said), scale)
+
+    def guess(self, values: Tensor, scale: Tensor, said: Tensor) -> Tensor:
         """What the numbers are added to, (B, H)."""
-        last = read.values[:, -1:]
+        last = values[:, -1:]
         if self.weigh is not None:
             weights = self.weigh(said).softmax(-1).repeat_interleave(self.patch, 1)[:, : self.horizon]
-            return (simple(read.values, self.seasons, self.horizon) * weights).sum(-1)
+            return (simple(values, self.seasons, self.horizon) * weights).sum(-1)
         if self.linear is not None:
-            return last + read.scale * self.linear((read.values - last) / read.scale)
+            return last + scale * self.linear((values - last) / scale)
         return last.expand(-1, self.horizon)
 
     def coming(self, window: Window) -> Tensor:
@@ -308,9 +352,21 @@ class PatchForecaster(Forecasting):
                 parts.append(_cut(ahead, self.patch) if name == "future" else ahead[:, self.patch - 1 :: self.patch])
         return torch.cat(parts, -1).transpose(0, 1)
 
-    def loss(self, window: Window, targets: Tensor) -> Tensor:
-        """The mean loss of the targets that are known."""
-        return self.mean_loss(self.numbers(self.begin(window), window), targets)
+    def unrolled(self, window: Window, targets: Tensor) -> Unrolled:
+        """The patches that have been, and then those to come."""
+        values, scale = filled(window.values), window.scale.unsqueeze(-1)
+        inputs = torch.cat([self.seen(window, values, scale), self.asked(window)])
+        reset = _starts(_cut_known(window.values, self.patch))
+        if reset is not None:
+            reset = torch.cat([reset, reset.new_zeros(self.count, reset.shape[1])])
+        last = self.horizon - (self.count - 1) * self.patch
+        return Unrolled(
+            inputs, reset, lambda output: self.answered(output[-self.count :], values, scale), targets, last
+        )
+
+    def middle(self, window: Window) -> Tensor:
+        """The median, of counts the mean; (B, H)."""
+        return self.middle_of(self.numbers(self.begin(window), window))
 
     def quantiles(self, window: Window, levels: Sequence[float]) -> Tensor:
         """The forecast, (B, H, levels)."""
@@ -388,15 +444,24 @@ class AutoregressiveForecaster(Forecasting):
         base = (guesses * self.weigh(features).softmax(-1)).sum(-1)
         return Numbers(self.out(features), base, scale)
 
-    def loss(self, window: Window, targets: Tensor) -> Tensor:
-        """The mean loss of all steps, those of the context too."""
+    def unrolled(self, window: Window, targets: Tensor) -> Unrolled:
+        """All steps: those of the context are said too, from what was before them."""
         every = torch.cat([window.values, targets], 1)  # (B, L + H)
         values, known = filled(every)[:, :-1], every.isfinite()[:, :-1]
         scale, guesses = window.scale.unsqueeze(-1), self.guesses(values)
         seen = self.seen(_with_one_before(values), guesses, scale, self.beside(window, known))
-        output, _ = self.rnn(seen, reset=_starts(known))
-        found = self.said(output, guesses, scale, self.about(window.series, window.static))
-        return self.mean_loss(found, every[:, 1:])
+        about = self.about(window.series, window.static)
+        return Unrolled(
+            seen,
+            _starts(known),
+            lambda output: self.said(output, guesses[:, -len(output) :], scale, about),
+            every[:, 1:],
+            last=1,
+        )
+
+    def middle(self, window: Window) -> Tensor:
+        """The path on which each step is the middle of what is said of it, (B, H)."""
+        return self.path(window, filled(window.values), self.begin(window), lambda found, _: self.middle_of(found))
 
     def begin(self, window: Window) -> State | None:
         """The state after what has been, but for the last value; None where there is only that."""
@@ -454,18 +519,26 @@ class AutoregressiveForecaster(Forecasting):
         """
         drawn = torch.rand(count, self.horizon, generator=torch.Generator().manual_seed(seed))
         levels = drawn.to(values.device).repeat(len(values), 1)  # the same for all: none depends on its neighbours
+
+        def drawn_at(found: Numbers, ahead: int) -> Tensor:
+            scales = found.scale.expand_as(found.base)
+            return self.likelihood.at(found.numbers, found.base, scales, levels[:, ahead : ahead + 1])
+
         many = Window(*(t.repeat_interleave(count, 0) for t in window))
         values = values.repeat_interleave(count, 0)
         state = None if state is None else _each(state, lambda t: t.repeat_interleave(count, 1))
-        scale, about = many.scale.unsqueeze(-1), self.about(many.series, many.static)
-        beside = self.beside(many, self.known_ahead(many))[:, many.values.shape[1] - 1 :]  # (B·count, H, …)
+        return self.path(many, values, state, drawn_at).unflatten(0, (-1, count))
+
+    def path(
+        self, window: Window, values: Tensor, state: State | None, take: Callable[[Numbers, int], Tensor]
+    ) -> Tensor:
+        """The steps to come, (B, H): of each a value is taken from what is said of it, (B, 1), and read again."""
+        scale, about = window.scale.unsqueeze(-1), self.about(window.series, window.static)
+        beside = self.beside(window, self.known_ahead(window))[:, window.values.shape[1] - 1 :]  # (B, H, …)
         for ahead in range(beside.shape[1]):
             output, state, guesses = self.last(values, scale, beside[:, ahead : ahead + 1], state)
-            found = self.said(output, guesses, scale, about)
-            scales = found.scale.expand_as(found.base)
-            one = self.likelihood.at(found.numbers, found.base, scales, levels[:, ahead : ahead + 1])
-            values = torch.cat([values, one], 1)
-        return values[:, -beside.shape[1] :].unflatten(0, (-1, count))
+            values = torch.cat([values, take(self.said(output, guesses, scale, about), ahead)], 1)
+        return values[:, -beside.shape[1] :]
 
 
 def simple(values: Tensor, seasons: Sequence[int], horizon: int) -> Tensor:

@@ -44,6 +44,10 @@ class Likelihood(ABC):
         """The quantiles at some levels, (…, levels), rising with the levels."""
 
     @abstractmethod
+    def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
+        """The median, or a value near it, that gradients flow through; (…)."""
+
+    @abstractmethod
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """The quantile of each step at a level of its own, (…): at levels that are drawn evenly, a sample."""
 
@@ -64,7 +68,7 @@ class Quantiles(Likelihood):
         self.levels = tuple(levels)
         if 0.5 not in self.levels:
             raise ValueError(f"levels must hold 0.5, the median; got {self.levels}")
-        self.middle = self.levels.index(0.5)
+        self.median = self.levels.index(0.5)
         self.size = len(self.levels)
 
     def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
@@ -76,7 +80,7 @@ class Quantiles(Likelihood):
         levels = numbers.new_tensor(self.levels)
         over = ((target - base) / scale).unsqueeze(-1) - numbers  # (…, Q)
         pinball = torch.maximum(levels * over, (levels - 1) * over).mean(-1)
-        return pinball + 0.5 * over[..., self.middle].abs()
+        return pinball + 0.5 * over[..., self.median].abs()
 
     def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
         """The quantiles that were learned; between two of them along a line, beyond the last one the last one."""
@@ -91,6 +95,10 @@ class Quantiles(Likelihood):
             share = (level - self.levels[below]) / span if span and level > self.levels[below] else 0.0
             found.append(known[..., below].lerp(known[..., above], min(1.0, share)))
         return torch.stack(found, -1)
+
+    def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
+        """The median."""
+        return self.quantiles(numbers, base, scale, (0.5,)).squeeze(-1)
 
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """Along the line between the quantiles that were learned, beyond the last one the last one."""
@@ -128,6 +136,10 @@ class StudentT(Likelihood):
         z = place + spread * require("scipy.special", "forecast").stdtrit(degrees, list(levels))  # (…, Q)
         return base.unsqueeze(-1) + scale.unsqueeze(-1) * torch.from_numpy(z).to(base)
 
+    def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
+        """The location, which is the median."""
+        return base + scale * _student(numbers)[0]
+
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """By the inverse of the distribution function."""
         place, spread, degrees = _student(numbers)
@@ -162,6 +174,10 @@ class NegativeBinomial(Likelihood):
         mean, shape = (t.double().unsqueeze(-1).numpy(force=True) for t in _counts(numbers, base, scale))
         found = require("scipy.stats", "forecast").nbinom.ppf(list(levels), shape, shape / (shape + mean))
         return torch.from_numpy(found).to(base)
+
+    def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
+        """The mean: the median is a whole number, without a gradient."""
+        return _counts(numbers, base, scale)[0]
 
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """By the inverse of the distribution function."""

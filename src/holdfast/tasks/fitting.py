@@ -124,11 +124,12 @@ class Fitted:
             raise RunError(f"the run has no {part} part; it has {', '.join(known)}")
         measures = self.task.evaluate(self.model, self.facts, judged, part, self.options, told)
         notes += self.task.notes(judged, part, self.options)
-        compared: dict[str, dict[str, float]] = {}
+        compared: Mapping[str, Mapping[str, float]] = {}
         if baselines and training is not None:
             told("measuring the baselines")
-            compared, more = self.task.baselines(training, judged, part, self.options)
-            notes += more
+            found = self.task.baselines(training, judged, part, self.options)
+            compared = found.measures
+            notes += found.notes
         return Result(self.task.name, part, measures, compared, notes)
 
 
@@ -244,12 +245,12 @@ def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
     """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
     fitted = Fitted(task, run)
     told("measuring the baselines")
-    baselines, notes = task.baselines(data, data, "valid", fitted.options, brief=True)
-    notes = [*task.notes(data, "valid", fitted.options, brief=True), *notes]
+    compared = task.baselines(data, data, "valid", fitted.options, brief=True)
+    notes = [*task.notes(data, "valid", fitted.options, brief=True), *compared.notes]
     told("writing the report")
-    write_report(fitted, data, baselines, notes)
-    write_atomically(run.folder / "README.md", _card(fitted, data, baselines))
-    return Result(task.name, "valid", fitted.saved["valid"], baselines, notes)
+    write_report(fitted, data, compared, notes)
+    write_atomically(run.folder / "README.md", _card(fitted, data, compared.measures))
+    return Result(task.name, "valid", fitted.saved["valid"], compared.measures, notes)
 
 
 def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]]) -> str:

@@ -10,7 +10,7 @@ from holdfast.microscope import Series, line_chart
 from holdfast.microscope.page import figure, page, section, table
 from holdfast.training import write_atomically
 
-from .task import shown
+from .task import Compared, shown
 
 if TYPE_CHECKING:
     from .fitting import Fitted
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 POINTS = 400  # of a curve: as many as the picture is wide in units that can be told apart
 
 
-def write_report(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]], notes: Sequence[str]) -> None:
+def write_report(fitted: Fitted, data: Any, compared: Compared, notes: Sequence[str]) -> None:
     """Write report.html into the run's folder."""
     task = fitted.task
     body = [
         f"<p>{escape(task.summary)}</p>",
-        section("Training", _curves(fitted, baselines)),
-        section("On validation data", _measures(fitted, baselines, notes)),
-        *task.report(fitted.model, fitted.facts, data, fitted.options),
+        section("Training", _curves(fitted, compared.measures)),
+        section("On validation data", _measures(fitted, compared.measures, notes)),
+        *task.report(fitted, data, compared),
         section("The run", _settings(fitted, data)),
     ]
     write_atomically(fitted.folder / "report.html", page(f"{task.name}: {fitted.folder.name}", body))
@@ -59,8 +59,8 @@ def _measures(fitted: Fitted, baselines: Mapping[str, Mapping[str, float]], note
     measured: dict[str, Mapping[str, float]] = {f"best model, step {fitted.saved['step']:,}": fitted.saved["valid"]}
     measured |= baselines
     names = list(fitted.saved["valid"])
-    rows = [(who, [shown(m.get(name)) for name in names]) for who, m in measured.items()]
-    return table(names, rows) + "".join(f"<p>{escape(note)}</p>" for note in notes)
+    rows = [(name, [shown(m.get(name)) for m in measured.values()]) for name in names]
+    return table(list(measured), rows) + "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
 def _settings(fitted: Fitted, data: Any) -> str:

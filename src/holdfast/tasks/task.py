@@ -11,12 +11,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
 from holdfast.data import Told
 from holdfast.training import Devices, Problem, TrainingOptions
+
+if TYPE_CHECKING:
+    from .fitting import Fitted
 
 O = TypeVar("O", bound=TrainingOptions)  # noqa: E741
 D = TypeVar("D")
@@ -63,6 +66,21 @@ class Result:
         """
         known = {"task": self.task, "split": self.split, **_for_json(self.measures)}
         return {**known, "baselines": {name: _for_json(m) for name, m in self.baselines.items()}}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How simple methods did that learned from the same data.
+
+    Attributes:
+        measures: of each by its name, the same as the model's.
+        notes: what must be said of them.
+        by_step: of each the mean absolute error of each step to come, where the task forecasts; (H,).
+    """
+
+    measures: Mapping[str, Mapping[str, float]]
+    notes: Sequence[str] = ()
+    by_step: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def _for_json(measures: Mapping[str, float]) -> dict[str, float | None]:
@@ -155,10 +173,8 @@ class Task(ABC, Generic[O, D]):
         """Other data, for a model that is there; its split is called "given"."""
 
     @abstractmethod
-    def baselines(
-        self, training: D, data: Any, split: str, options: O, brief: bool = False
-    ) -> tuple[dict[str, dict[str, float]], list[str]]:
-        """The same measures of simple methods that learned from the same data; and what must be said of them.
+    def baselines(self, training: D, data: Any, split: str, options: O, brief: bool = False) -> Compared:
+        """The same measures of simple methods that learned from the same data.
 
         Args:
             training: what they learn from.
@@ -178,8 +194,14 @@ class Task(ABC, Generic[O, D]):
         return []
 
     @abstractmethod
-    def report(self, model: nn.Module, facts: Mapping[str, Any], data: D, options: O) -> Iterable[str]:
-        """The sections of the report that are the task's own, as HTML."""
+    def report(self, fitted: Fitted, data: D, compared: Compared) -> Iterable[str]:
+        """The sections of the report that are the task's own, as HTML.
+
+        Args:
+            fitted: the run.
+            data: what it was trained on.
+            compared: the simple methods on the validation data, as far as they are read at each evaluation.
+        """
 
     def loaded(self, fitted: Any) -> Any:
         """What `holdfast.load` gives for a run; by default the run itself, of the class `fitted`."""

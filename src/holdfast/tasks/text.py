@@ -45,7 +45,7 @@ from holdfast.training import Devices, Loss, OptionError, Run, RunError, Trainin
 from . import inside
 from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
-from .task import Preset, Sources, Task
+from .task import Compared, Preset, Sources, Task
 
 LANES, STEPS = 32, 256  # of an evaluation
 BASELINE_TOKENS = 2_000_000  # a table of the n-grams of so many takes up to 300 MB
@@ -401,9 +401,7 @@ class Text(Task[TextOptions, Corpus]):
         """Another text, with the model's encoding."""
         return _Given(encode_files(paths, encoding_from(facts["encoding"]), _cache(), told))
 
-    def baselines(
-        self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False
-    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+    def baselines(self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False) -> Compared:
         """A unigram and an n-gram model of the same training text."""
         encoding = training.encoding
         learned = training.train.first(BASELINE_TOKENS)
@@ -420,15 +418,16 @@ class Text(Task[TextOptions, Corpus]):
             notes.append(f"The baselines learned from the first {len(learned.ids):,} tokens of the training text.")
         if judged is not part:
             notes.append(f"The baselines were measured on the first {len(judged.ids):,} tokens.")
-        return found, notes
+        return Compared(found, notes)
 
     def notes(self, data: Any, split: str, options: TextOptions, brief: bool = False) -> list[str]:
         """How much was read, and how much of it is unknown."""
         whole: Tokens = getattr(data, split)
         return [*_notes(whole.first(options.evaluation_tokens) if brief else whole, whole)]
 
-    def report(self, model: nn.Module, facts: Mapping[str, Any], data: Corpus, options: TextOptions) -> Iterable[str]:
+    def report(self, fitted: Fitted, data: Corpus, compared: Compared) -> Iterable[str]:
         """Samples, and a look inside the model."""
+        model = fitted.model
         assert isinstance(model, LanguageModel)
         encoding = data.encoding
         yield section("Samples", "".join(_samples(model, encoding)))

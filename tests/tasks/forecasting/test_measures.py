@@ -178,3 +178,20 @@ def test_what_measures_do_not_accept() -> None:
         Measures([0.1, 0.9], [80])
     with pytest.raises(ValueError, match="season must be a whole number of at least 1; got 0"):
         mase_scale(np.ones(3), 0)
+
+
+def test_errors_by_step_are_means_over_windows_however_they_come_in() -> None:
+    c = case(12, 5)
+    c["truth"][:, 3] = np.nan
+    sums: list[list[float]] = [[] for _ in range(5)]
+    for w, row in enumerate(c["truth"]):
+        for h, y in enumerate(row):
+            if not math.isnan(y) and c["deviation"][w] > 0:
+                sums[h].append(abs(y - c["forecasts"][w, h]) / c["deviation"][w])
+    measures = Measures(LEVELS, INTERVALS)
+    for part in (slice(0, 4), slice(4, 12)):
+        measures.add(**{name: values[part] for name, values in c.items()})
+    found = measures.errors_by_step()
+    assert found == pytest.approx([sum(s) / len(s) if s else math.nan for s in sums], nan_ok=True)
+    assert math.isnan(found[3])
+    assert not math.isnan(found[4])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from holdfast.models.naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
 
+from ..task import Compared
 from .conformal import residual_quantiles
 from .history import History
 from .judging import measured, some
@@ -70,9 +71,7 @@ class Baselines:
             found["ridge on lags"] = self.ridge.forecast(contexts)
         return found
 
-    def measure(
-        self, history: History, windows: tuple[Tensor, Tensor]
-    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+    def measure(self, history: History, windows: tuple[Tensor, Tensor]) -> Compared:
         """The measures of each method on some windows, and what must be said of them."""
         options = self.options
         intervals = [k / 100 for k in options.intervals]
@@ -99,7 +98,11 @@ class Baselines:
                 season = min(options.season, default=1)
                 for name, forecast in statistical(contexts, options.horizon, season, anew).items():
                     found.setdefault(name, Measures()).add(truth, forecast, **units)
-        return {name: measured(measures, "smape") for name, measures in found.items()}, notes
+        return Compared(
+            {name: measured(measures, "smape") for name, measures in found.items()},
+            notes,
+            {name: measures.errors_by_step().tolist() for name, measures in found.items()},
+        )
 
 
 def _cut(

@@ -26,12 +26,14 @@ from .history import History, Known
 from .judging import Forecasts, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
+from .report import HISTORY, Fan, fan_picture, when
 from .task import Forecast, ForecastRun
 
 Array = np.ndarray[Any, Any]
 
 _OPTIONS = {o.name: o.default for o in options_of(ForecastOptions)}
 _DETECTED = 99.0  # per cent: a point is unusual if fewer than 1 in 100 are
+_PICTURED = 4  # series
 _SEVERAL = {"data": "table.parquet", "valid": "valid.parquet", "test": "test.parquet"}
 
 
@@ -203,19 +205,28 @@ class Forecaster:
         Raises:
             DataError: a column that must be known of the future is missing; the message names the series and the time.
         """
-        steps = self._steps(h)
-        if df is None and self._streams:
-            panel = self._known_panel()
-            quantiles = np.concatenate([self._streamed(panel, k, steps) for k in range(len(panel))])
-            return self._frame(panel, np.arange(len(panel)), panel.known, quantiles)
         panel = self._known_panel() if df is None else self._read(df)
+        found = self._ahead(panel, range(len(panel)), self._steps(h), df is None and bool(self._streams))
+        return self._frame(panel, np.arange(len(panel)), panel.known, found)
+
+    def picture(self, h: int | None = None, df: Any = None, most: int = _PICTURED) -> str:
+        """What `predict` gives for the first series, as an SVG: the last values, the median and the intervals.
+
+        Args:
+            h, df: as for `predict`.
+            most: how many series.
+        """
+        panel = self._known_panel() if df is None else self._read(df)
+        some, steps, options = range(min(len(panel), most)), self._steps(h), self.run.options
+        quantiles = self._ahead(panel, some, steps, df is None and bool(self._streams))
         history = self._history(panel)
-        series, origins = torch.arange(len(panel)), torch.from_numpy(panel.known.astype(np.int64))
-        for k, origin in enumerate(panel.known):
-            _refuse_unknown_future(history, k, int(origin), steps)
-        found = [forecast_windows(self.run.model, history, *some) for some in chunks((series, origins))]
-        quantiles = np.concatenate([one.quantiles[:, :steps] for one in found])
-        return self._frame(panel, np.arange(len(panel)), panel.known, quantiles)
+        fans = []
+        for k in some:
+            end = int(panel.known[k])
+            before = panel.of(k)[max(0, end - HISTORY * options.horizon) : end].astype(np.float64)
+            shares = [interval / 100 for interval in options.intervals]
+            fans.append(Fan(panel.names[k], when(history, k, end - 1), before, quantiles[k], options.levels, shares))
+        return fan_picture(fans)
 
     def update(self, df: Any) -> Self:
         """Take in rows that have come, without reading what was before again.
@@ -277,9 +288,8 @@ class Forecaster:
             measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
             frames.append(self._frame(panel, some[0].numpy(), some[1].numpy(), one.quantiles, one.truth))
         training = self.run.data()
-        simple = self.run.task.baselines_of(training, options)
-        compared, _ = simple.measure(history, (series, origins))
-        found = {"this model": measured(measures), **compared}
+        compared = self.run.task.baselines_of(training, options).measure(history, (series, origins))
+        found = {"this model": measured(measures), **{name: dict(m) for name, m in compared.measures.items()}}
         return require("pandas", "forecast").concat(frames, ignore_index=True), found
 
     def cross_validation(self, df: Any, n_windows: int = 1, step_size: int = 0, refit: bool = False) -> Any:
@@ -415,6 +425,18 @@ class Forecaster:
         origin = history.ends[-1][k : k + 1]
         window, _ = history.cut(torch.tensor([k]), origin, origin)
         return stream(self.run.model, window)
+
+    def _ahead(self, panel: Panel, which: Sequence[int], steps: int, streamed: bool) -> Array:
+        """The calibrated forecasts of some series, (len(which), steps, Q)."""
+        if streamed:
+            return np.concatenate([self._streamed(panel, k, steps) for k in which])
+        history = self._history(panel)
+        for k in which:
+            _refuse_unknown_future(history, k, int(panel.known[k]), steps)
+        series = torch.tensor(which)
+        origins = torch.from_numpy(panel.known.astype(np.int64))[series]
+        found = [forecast_windows(self.run.model, history, *some) for some in chunks((series, origins))]
+        return np.concatenate([one.quantiles[:, :steps] for one in found])
 
     def _streamed(self, panel: Panel, k: int, steps: int) -> Array:
         """The calibrated forecast of a series from its memory, (1, steps, Q)."""

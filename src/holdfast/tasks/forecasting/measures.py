@@ -56,6 +56,7 @@ class Measures:
         self._windows = _Mean()
         self._left_out = {"mase": 0, "standardised": 0}
         self._means: dict[str, _Mean] = {}
+        self._by_step = np.zeros((2, 0))  # the sum of the errors at each step to come, and how many there were
 
     def add(
         self,
@@ -109,6 +110,10 @@ class Measures:
         standardised = error[window, step] / unit
         self._take("mse", standardised**2)
         self._take("mae", standardised)
+        longest = max(truth.shape[1], self._by_step.shape[1])
+        more: Any = np.stack([np.bincount(step, weights, longest) for weights in (standardised, np.ones(len(step)))])
+        more[:, : self._by_step.shape[1]] += self._by_step
+        self._by_step = more
         if quantiles is None:
             return
         y = truth[window, step]
@@ -138,6 +143,11 @@ class Measures:
         means = {name: mean.total / mean.count for name, mean in self._means.items() if mean.count}
         left_out = {f"{name}_left_out": float(count) for name, count in self._left_out.items()}
         return means | {"windows": float(self._windows.count)} | left_out
+
+    def errors_by_step(self) -> Floats:
+        """The mean absolute error of standardised values at each step to come, (H,); NaN where no truth was known."""
+        total, count = self._by_step
+        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
     def _take(self, name: str, values: Floats) -> None:
         self._means.setdefault(name, _Mean()).take(values)

@@ -16,7 +16,7 @@ from holdfast.models import AutoregressiveForecaster, Forecasting, PatchForecast
 from holdfast.training import Devices, Loss
 
 from ..fitting import Fitted
-from ..task import Sources, Task
+from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import Baselines
 from .conformal import Calibration
@@ -147,7 +147,7 @@ class Forecast(Task[ForecastOptions, Panel]):
 
     def baselines(
         self, training: Panel, data: Panel, split: str, options: ForecastOptions, brief: bool = False
-    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+    ) -> Compared:
         """Simple methods, with conformal intervals from the validation part."""
         judged = self.history(self.facts(training, options), data, options)
         windows = windows_of(judged, split)
@@ -169,12 +169,9 @@ class Forecast(Task[ForecastOptions, Panel]):
             )
         return notes
 
-    def report(
-        self, model: nn.Module, facts: Mapping[str, Any], data: Panel, options: ForecastOptions
-    ) -> Iterable[str]:
-        """Fans, what was tried, the errors by step, the look inside."""
-        assert isinstance(model, Forecasting)
-        return _report.sections(self, model, facts, data, options)
+    def report(self, fitted: Fitted, data: Panel, compared: Compared) -> Iterable[str]:
+        """Whether it was worth it, fans, errors by step, what was tried, what mattered, the look inside."""
+        return _report.sections(self, fitted, data, compared)
 
     def loaded(self, fitted: Any) -> Any:
         """A `Forecaster`."""

@@ -90,9 +90,9 @@ class PatchStream(ForecastStream):
 
     @torch.no_grad()
     def read(self, shift: int) -> State | None:
-        """The state after the patches that end so many steps before the context does; None before the first one."""
+        """The state after the patches that end so many steps before the context does; None before the first value."""
         until = self.values.shape[1] - shift
-        if until < self.model.patch:
+        if until < self.model.patch or not self.window.values[:, :until].isfinite().any():
             return None
         old = self.window
         cut = old._replace(**{n: getattr(old, n)[:, :until] for n in ("values", "past", "future", "calendar")})
@@ -104,11 +104,11 @@ class PatchStream(ForecastStream):
         model = self.model
         self.take(row, max(model.context, 2 * model.patch))
         state = self.states.pop()
-        size = (
-            2 * model.patch if state is not None else model.patch
-        )  # a patch, and the one before it, from which it rises
+        size = 2 * model.patch if state is not None else model.patch  # with the one before it, from which it rises
         old = self.window
         cut = old._replace(**{n: getattr(old, n)[:, -size:] for n in ("values", "past", "future", "calendar")})
+        before = self.values[:, -size : -model.patch]  # it was read, even if all of it is missing
+        cut = cut._replace(values=torch.cat([before, cut.values[:, -model.patch :]], 1))
         seen = model.seen(cut, self.values[:, -size:], old.scale[:, None])[-1:]
         _, state = model.rnn(seen, state)
         self.states.insert(0, state)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from holdfast.layers import checks
 from holdfast.layers.tracing import State
 
-from .language import CELLS
+from .language import layer_class
 from .likelihoods import Likelihood, likelihood
 
 _SEEN_AS_NEW = 0.1  # the share of training windows whose series is not told, so that new ones can be forecast
@@ -163,12 +163,14 @@ class Forecasting(nn.Module, ABC):
         for name, size in {"horizon": horizon, "context": context, "hidden": hidden, "layers": layers}.items():
             checks.whole(name, size)
         checks.probability("dropout", dropout)
+        for season in seasons:
+            checks.whole("a season", season)
         self.horizon, self.context, self.levels = horizon, context, tuple(levels)
         self.seasons = tuple(m for m in seasons if m <= context)
         self.likelihood: Likelihood = likelihood(likelihood_name, levels)
         self.told = {"past": past, "future": future, "calendar": calendar, "static": static}
         self.gaps = gaps
-        self.rnn = CELLS[cell](hidden, hidden, layers, dropout=dropout if layers > 1 else 0.0)
+        self.rnn = layer_class(cell)(hidden, hidden, layers, dropout=dropout if layers > 1 else 0.0)
         self.drop = nn.Dropout(dropout)
         self.series = nn.Embedding(series + 1, hidden) if series else None
         if self.series is not None:
@@ -199,9 +201,9 @@ class Forecasting(nn.Module, ABC):
     def mean_loss(self, found: Numbers, targets: Tensor) -> Tensor:
         """The mean loss of the targets that are known."""
         known = targets.isfinite()
-        target = torch.where(known, targets, found.base.detach())
-        each = self.likelihood.loss(found.numbers, found.base, found.scale.expand_as(found.base), target)
-        return (each * known).sum() / known.sum().clamp(min=1)
+        scale = found.scale.expand_as(found.base)
+        each = self.likelihood.loss(found.numbers[known], found.base[known], scale[known], targets[known])
+        return each.sum() / max(1, len(each))
 
     def loss(self, window: Window, targets: Tensor) -> Tensor:
         """The mean loss of what is said.
@@ -259,6 +261,8 @@ class PatchForecaster(Forecasting):
         checks.whole("patch", patch)
         if base not in BASES:
             raise ValueError(f"base must be one of {', '.join(BASES)}; got {base!r}")
+        if patch > self.context:
+            raise ValueError(f"patch must be at most the context, {self.context}; got {patch}")
         hidden = self.rnn.hidden_size
         self.patch = patch
         self.count = math.ceil(self.horizon / patch)  # patches to come
@@ -284,7 +288,8 @@ class PatchForecaster(Forecasting):
         length = values.shape[1] // size * size
         cut = values[:, -length:].unflatten(1, (-1, size))  # (B, T, P)
         ends = cut[..., -1:]
-        rise = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, 1:] - ends[:, :-1]], 1)
+        begun = _cut_known(window.values, size)[:, :-1].cummax(1).values.unsqueeze(-1)  # before the first, none is read
+        rise = torch.cat([torch.zeros_like(ends[:, :1]), (ends[:, 1:] - ends[:, :-1]).where(begun, 0.0)], 1)
         parts = [(cut - ends) / scale.unsqueeze(-1), rise / scale.unsqueeze(-1)]
         if self.gaps:
             parts.append(window.values[:, -length:].isfinite().unflatten(1, (-1, size)).to(values.dtype))
@@ -445,7 +450,7 @@ class AutoregressiveForecaster(Forecasting):
         return Numbers(self.out(features), base, scale)
 
     def unrolled(self, window: Window, targets: Tensor) -> Unrolled:
-        """All steps: those of the context are said too, from what was before them."""
+        """All steps that follow a known value: those of the context are said too, from what was before them."""
         every = torch.cat([window.values, targets], 1)  # (B, L + H)
         values, known = filled(every)[:, :-1], every.isfinite()[:, :-1]
         scale, guesses = window.scale.unsqueeze(-1), self.guesses(values)
@@ -455,7 +460,7 @@ class AutoregressiveForecaster(Forecasting):
             seen,
             _starts(known),
             lambda output: self.said(output, guesses[:, -len(output) :], scale, about),
-            every[:, 1:],
+            every[:, 1:].where(known.cummax(1).values, torch.nan),
             last=1,
         )
 
@@ -464,14 +469,18 @@ class AutoregressiveForecaster(Forecasting):
         return self.path(window, filled(window.values), self.begin(window), lambda found, _: self.middle_of(found))
 
     def begin(self, window: Window) -> State | None:
-        """The state after what has been, but for the last value; None where there is only that."""
+        """The state after what has been, but for the last value; None where there is only that.
+
+        Of a series that begins with its last value it is the one that all begin with.
+        """
         if window.values.shape[1] < 2:
             return None
-        values, known = filled(window.values)[:, :-1], window.values.isfinite()
+        values, known = filled(window.values)[:, :-1], window.values.isfinite()[:, :-1]
         beside = self.beside(window, self.known_ahead(window))[:, : values.shape[1]]
         seen = self.seen(_with_one_before(values), self.guesses(values), window.scale.unsqueeze(-1), beside)
-        _, state = self.rnn(seen, reset=_starts(known[:, :-1]))
-        return state
+        _, state = self.rnn(seen, reset=_starts(known))
+        begun = known.any(1)[:, None]
+        return _each(state, lambda t: t.where(begun, 0.0))
 
     def known_ahead(self, window: Window) -> Tensor:
         """Which values are known, of those that were and of those that will be drawn, as far as `beside` goes."""

@@ -120,7 +120,7 @@ class LanguageModel(nn.Module):
             checks.flag(name, switch)
         for name, probability in probabilities.items():
             checks.probability(name, probability)
-        make = _layer_class(cell)
+        make = layer_class(cell)
         self.arguments: dict[str, Any] = {
             "cell": cell,
             **sizes,
@@ -414,7 +414,8 @@ def default_cutoffs(vocabulary: int) -> tuple[int, ...]:
     return vocabulary // 16, vocabulary // 4
 
 
-def _layer_class(cell: str) -> Callable[..., Recurrent]:
+def layer_class(cell: str) -> Callable[..., Recurrent]:
+    """What makes a model's layers, by its name in `CELLS`."""
     if cell in CELLS:
         return CELLS[cell]
     near = difflib.get_close_matches(str(cell), CELLS, n=1)

@@ -103,13 +103,14 @@ class Quantiles(Likelihood):
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """Along the line between the quantiles that were learned, beyond the last one the last one."""
         levels = numbers.new_tensor(self.levels)
-        above = torch.searchsorted(levels, level.clamp(levels[0].item(), levels[-1].item())).clamp(1, self.size - 1)
-        low, high = levels[above - 1], levels[above]
-        share = ((level - low) / (high - low)).clamp(0, 1)
+        above = torch.searchsorted(levels, level.contiguous()).clamp(max=self.size - 1)
+        below = (above - 1).clamp(min=0)
+        low, high = levels[below], levels[above]
+        share = ((level - low) / (high - low).clamp(min=torch.finfo(levels.dtype).tiny)).clamp(0, 1)
         known = numbers.sort(-1).values
-        below = known.gather(-1, (above - 1).unsqueeze(-1)).squeeze(-1)
-        over = known.gather(-1, above.unsqueeze(-1)).squeeze(-1)
-        return base + scale * below.lerp(over, share)
+        lower = known.gather(-1, below.unsqueeze(-1)).squeeze(-1)
+        upper = known.gather(-1, above.unsqueeze(-1)).squeeze(-1)
+        return base + scale * lower.lerp(upper, share)
 
 
 class StudentT(Likelihood):
@@ -120,7 +121,7 @@ class StudentT(Likelihood):
     def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
         """The negative logarithm of the density, of the value in scales."""
         place, spread, degrees = _student(numbers)
-        z = ((target - base) / scale - place) / spread
+        z = ((target - base).double() / scale - place) / spread
         density = (
             torch.lgamma((degrees + 1) / 2)
             - torch.lgamma(degrees / 2)
@@ -128,11 +129,11 @@ class StudentT(Likelihood):
             - spread.log()
             - (degrees + 1) / 2 * torch.log1p(z.square() / degrees)
         )
-        return -density
+        return -density.to(numbers)
 
     def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
         """By the inverse of the distribution function."""
-        place, spread, degrees = (t.double().unsqueeze(-1).numpy(force=True) for t in _student(numbers))
+        place, spread, degrees = (t.unsqueeze(-1).numpy(force=True) for t in _student(numbers))
         z = place + spread * require("scipy.special", "forecast").stdtrit(degrees, list(levels))  # (…, Q)
         return base.unsqueeze(-1) + scale.unsqueeze(-1) * torch.from_numpy(z).to(base)
 
@@ -144,8 +145,8 @@ class StudentT(Likelihood):
         """By the inverse of the distribution function."""
         place, spread, degrees = _student(numbers)
         stdtrit = require("scipy.special", "forecast").stdtrit
-        z = stdtrit(degrees.double().numpy(force=True), level.double().numpy(force=True))
-        return base + scale * (place + spread * torch.from_numpy(z).to(base))
+        z = torch.from_numpy(stdtrit(degrees.numpy(force=True), level.double().numpy(force=True))).to(place)
+        return base + scale * (place + spread * z).to(base)
 
 
 class NegativeBinomial(Likelihood):
@@ -159,7 +160,7 @@ class NegativeBinomial(Likelihood):
     def loss(self, numbers: Tensor, base: Tensor, scale: Tensor, target: Tensor) -> Tensor:
         """The negative logarithm of the probability."""
         mean, shape = _counts(numbers, base, scale)
-        total = shape + mean
+        target, total = target.double(), shape + mean
         chance = (
             torch.lgamma(target + shape)
             - torch.lgamma(shape)
@@ -167,11 +168,11 @@ class NegativeBinomial(Likelihood):
             + shape * (shape / total).log()
             + target * (mean / total).log()
         )
-        return -chance
+        return -chance.to(numbers)
 
     def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
         """By the inverse of the distribution function: whole numbers."""
-        mean, shape = (t.double().unsqueeze(-1).numpy(force=True) for t in _counts(numbers, base, scale))
+        mean, shape = (t.unsqueeze(-1).numpy(force=True) for t in _counts(numbers, base, scale))
         found = require("scipy.stats", "forecast").nbinom.ppf(list(levels), shape, shape / (shape + mean))
         return torch.from_numpy(found).to(base)
 
@@ -181,19 +182,20 @@ class NegativeBinomial(Likelihood):
 
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """By the inverse of the distribution function."""
-        mean, shape = (t.double().numpy(force=True) for t in _counts(numbers, base, scale))
+        mean, shape = (t.numpy(force=True) for t in _counts(numbers, base, scale))
         ppf = require("scipy.stats", "forecast").nbinom.ppf
         return torch.from_numpy(ppf(level.double().numpy(force=True), shape, shape / (shape + mean))).to(base)
 
 
 def _student(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    place, spread, degrees = numbers.unbind(-1)
+    """Location, spread and degrees of freedom; in float64, for the loss is a difference of large logarithms."""
+    place, spread, degrees = numbers.double().unbind(-1)
     return place, F.softplus(spread) + _SMALLEST, F.softplus(degrees) + _LEAST_DEGREES
 
 
 def _counts(numbers: Tensor, base: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean, and the shape 1/α."""
-    change, shape = numbers.unbind(-1)
+    """The mean, and the shape 1/α; in float64, for the loss is a difference of large logarithms."""
+    change, shape = numbers.double().unbind(-1)
     first = base.clamp(min=0) + 0.1 * scale  # so that it can leave 0
     return first * change.clamp(-_FARTHEST, _FARTHEST).exp(), F.softplus(shape) + _SMALLEST
 
@@ -209,7 +211,16 @@ def likelihood(name: str, levels: Sequence[float]) -> Likelihood:
 
     >>> likelihood("student-t", (0.5,)).size
     3
+
+    Args:
+        name: one of `LIKELIHOODS`.
+        levels: of the quantiles that are learned, or wanted: rising, between 0 and 1.
+
+    Raises:
+        ValueError: there is none of this name, or the levels do not rise from above 0 to below 1.
     """
     if name not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {', '.join(LIKELIHOODS)}; got {name!r}")
+    if not levels or not all(low < high for low, high in zip([0.0, *levels], [*levels, 1.0])):
+        raise ValueError(f"levels must be numbers between 0 and 1 that rise; got {list(levels)}")
     return Quantiles(levels) if name == "quantiles" else LIKELIHOODS[name]()

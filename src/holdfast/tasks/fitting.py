@@ -305,8 +305,11 @@ def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
             words += [f"--{name}", path]
     for option in options_of(task.options):
         value = config["options"].get(option.name, option.default)
+        if option.type is tuple:
+            value = tuple(value)
         if value != option.default:
-            words += ["--set", f"{option.name}={value}"]
+            said = ",".join(map(str, value)) if option.type is tuple else value
+            words += ["--set", f"{option.name}={said}"]
     return shlex.join([*words, "--out", "RUN"])
 
 

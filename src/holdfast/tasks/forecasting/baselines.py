@@ -14,7 +14,7 @@ from holdfast.models.naive import Ridge, repeat_last, seasonal_naive, statistica
 from ..task import Compared
 from .conformal import residual_quantiles
 from .history import History
-from .judging import measured, some
+from .judging import end_of, measured, some
 from .measures import Measures
 from .options import ForecastOptions
 
@@ -71,8 +71,8 @@ class Baselines:
             found["ridge on lags"] = self.ridge.forecast(contexts)
         return found
 
-    def measure(self, history: History, windows: tuple[Tensor, Tensor]) -> Compared:
-        """The measures of each method on some windows, and what must be said of them."""
+    def measure(self, history: History, windows: tuple[Tensor, Tensor], split: str = "given") -> Compared:
+        """The measures of each method on some windows of a part, and what must be said of them."""
         options = self.options
         intervals = [k / 100 for k in options.intervals]
         found: dict[str, Measures] = {}
@@ -87,7 +87,7 @@ class Baselines:
                 for name, most in _FITTED_ANEW.items()
                 if count > most
             ]
-        for contexts, truth, deviations, scales in _cut(history, windows, history.ends[-1]):
+        for contexts, truth, deviations, scales in _cut(history, windows, end_of(history, split)):
             units = {"mase_scale": scales, "deviation": deviations}
             scale = window_scales(contexts)
             for name, forecast in self.simple(contexts).items():

@@ -407,7 +407,7 @@ class Forecaster:
     def _horizon_of(self, panel: Panel) -> int:
         from .settling import horizon_of
 
-        return horizon_of(panel, make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS}))
+        return horizon_of(panel, make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS}), part=0)
 
     def _known_panel(self) -> Panel:
         """All rows that the run has read, and those that came later."""
@@ -567,7 +567,7 @@ def _rolling(
         found = found[:n_windows] if n_windows else found
         origins.append(found.flip(0))
         series.append(torch.full_like(found, k))
-    return torch.cat(series), torch.cat(origins)
+    return history.with_a_past(torch.cat(series), torch.cat(origins))
 
 
 def _refuse_unknown_future(history: History, k: int, origin: int, steps: int) -> None:

@@ -65,7 +65,8 @@ class Known:
                 texts[name] = sorted(set(cells[ends > 0].tolist()))
             else:
                 numbers[name] = _mean_and_deviation(cells[ends > 0].astype(np.float64))
-        units = [_units(panel.of(k)[:n], season, horizon) for k, n in enumerate(ends)]
+        units = [_units(panel.of(k)[:n], season) for k, n in enumerate(ends)]
+        scales = [_scales(torch.from_numpy(panel.of(k)[:n])[None], horizon).item() for k, n in enumerate(ends)]
         return cls(
             columns=asdict(panel.columns),
             frequency=panel.frequency.to_dict(),
@@ -78,8 +79,8 @@ class Known:
             calendar=_calendar_seen(panel) if calendar else [],
             gaps=bool(np.isnan(within).any()),
             deviations=[u[0] for u, n in zip(units, ends) if n],
-            scales=[u[1] for u, n in zip(units, ends) if n],
-            mase_scales=[u[2] for u, n in zip(units, ends) if n],
+            scales=[scale for scale, n in zip(scales, ends) if n],
+            mase_scales=[u[1] for u, n in zip(units, ends) if n],
         )
 
     @classmethod
@@ -116,7 +117,8 @@ class History:
 
     Attributes:
         numbers: of each series in the model; 0 if it is new to it; (S,).
-        scales, deviations, mase_scales: of each series; (S,).
+        scales: of each series, NaN of one that is new: each of its windows has a scale of its own; (S,).
+        deviations, mase_scales: of each series; (S,).
         ends: those of the panel.
     """
 
@@ -146,21 +148,21 @@ class History:
         place = {name: k for k, name in enumerate(known.names)}
         self.numbers = torch.tensor([place.get(name, -1) + 1 for name in panel.names], dtype=torch.long)
         units = [self._units(k, name, place) for k, name in enumerate(panel.names)]
-        self.deviations, scales, self.mase_scales = (np.array(column, np.float64) for column in zip(*units))
-        self.scales = torch.from_numpy(scales.astype(np.float32))
+        self.deviations, self.mase_scales = (np.array(column, np.float64) for column in zip(*units))
+        scales = [known.scales[place[name]] if name in place else np.nan for name in panel.names]
+        self.scales = torch.tensor(scales, dtype=torch.float32)
 
     def __len__(self) -> int:
         return len(self.panel)
 
-    def _units(self, k: int, name: str, place: Mapping[str, int]) -> tuple[float, float, float]:
-        """Of the training part, or for a new series of what it has before its last part."""
+    def _units(self, k: int, name: str, place: Mapping[str, int]) -> tuple[float, float]:
+        """What errors are measured in: of the training part, or of what a new series has before its last part."""
         if name in place:
-            i = place[name]
-            return self.known.deviations[i], self.known.scales[i], self.known.mase_scales[i]
+            return self.known.deviations[place[name]], self.known.mase_scales[place[name]]
         ends = self.panel.ends[:, k]
         before = ends[ends < ends[-1]]
         until = int(before[-1]) if len(before) and before[-1] else int(ends[-1])
-        return _units(self.panel.of(k)[:until], self.known.season, self.horizon)
+        return _units(self.panel.of(k)[:until], self.known.season)
 
     def cut(self, series: Tensor, origins: Tensor, limits: Tensor) -> tuple[Window, Tensor]:
         """Windows, and what came.
@@ -180,6 +182,10 @@ class History:
         told = inside & (at < limits[:, None])
         values = self.values[rows].where(told, torch.nan)
         split = self.context
+        scales = self.scales[series]
+        new = scales.isnan()
+        if new.any():  # nothing that comes later may tell how far it goes
+            scales[new] = _scales(values[new, :split], self.horizon)
         window = Window(
             values[:, :split],
             self.past[rows[:, :split]].where(inside[:, :split, None], 0.0).nan_to_num(0.0),
@@ -187,26 +193,34 @@ class History:
             self.calendar[rows],
             self.static[series],
             self.numbers[series],
-            self.scales[series],
+            scales,
         )
         return window, values[:, split:]
 
     def origins(self, part: int, least: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All windows whose steps to come lie in a part: their series and origins, both (W,).
 
-        A series that has fewer steps in a part than are forecast has one window there.
+        A series that has fewer steps in a part than are forecast has one window there. What has been must hold a known
+        value.
 
         Args:
             part: 0 to learn from, 1 to choose on, 2 to test on.
             least: the first origin in the first part, for each series.
         """
         begin = self.ends[part - 1] if part else least if least is not None else torch.ones(len(self), dtype=torch.long)
-        end = self.ends[part]
+        begin, end = begin.clamp(min=1), self.ends[part]
         count = (end - begin - self.horizon + 1).clamp(min=0)
-        count = torch.where((count == 0) & (end > begin) & (begin > 0), 1, count)
+        count = torch.where((count == 0) & (end > begin), 1, count)
         series = torch.repeat_interleave(torch.arange(len(self)), count)
         first = count.cumsum(0) - count
-        return series, begin[series] + torch.arange(len(series)) - first[series]
+        return self.with_a_past(series, begin[series] + torch.arange(len(series)) - first[series])
+
+    def with_a_past(self, series: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
+        """Those windows of which at least one value that has been is known."""
+        known = torch.cat([torch.zeros(1, dtype=torch.long), self.values.isfinite().cumsum(0)])  # up to each row
+        rows = self.starts[series]
+        read = known[rows + origins] > known[rows + (origins - self.context).clamp(min=0)]
+        return series[read], origins[read]
 
     def unknown_future(self, k: int, origin: int, steps: int) -> tuple[int, str] | None:
         """The first step to come of which a column of the future is missing, and that column's name."""
@@ -246,17 +260,24 @@ def _mean_and_deviation(values: Array) -> list[float]:
     return [float(known.mean()), float(known.std()) or 1.0]
 
 
-def _units(values: Array, season: int, horizon: int) -> tuple[float, float, float]:
-    """Deviation, scale and MASE scale of a series."""
+def _units(values: Array, season: int) -> tuple[float, float]:
+    """Deviation and MASE scale of a series."""
     values = values.astype(np.float64)
     known = values[~np.isnan(values)]
-    if not len(known):
-        return 0.0, 1.0, float("nan")
-    lags = sorted({int(lag) for lag in np.linspace(1, min(horizon, max(1, len(values) - 1)), _LAGS)})
-    changes = [np.square(values[lag:] - values[:-lag]) for lag in lags]
-    seen = [np.nanmean(change) for change in changes if np.isfinite(change).any()]
-    scale = max(float(np.sqrt(np.mean(seen))) if seen else 0.0, _LEAST * float(np.abs(known).mean()))
-    return float(known.std()), scale or 1.0, mase_scale(values, season)
+    return float(known.std()) if len(known) else 0.0, mase_scale(values, season)
+
+
+def _scales(values: Tensor, horizon: int) -> Tensor:
+    """The root of the mean squared change over some lags up to the horizon, of each row; (B,), from (B, L).
+
+    It is at least a thousandth of the values' mean size; 1 where all are 0, or none is known.
+    """
+    values = values.double()
+    lags = sorted({int(lag) for lag in np.linspace(1, min(horizon, max(1, values.shape[1] - 1)), _LAGS)})
+    changes = [(values[:, lag:] - values[:, :-lag]).square().nanmean(1) for lag in lags]  # NaN where none is known
+    usual = torch.stack(changes, 1).nanmean(1).sqrt().nan_to_num(0.0)
+    scale = torch.maximum(usual, _LEAST * values.abs().nanmean(1).nan_to_num(0.0))
+    return scale.where(scale > 0, 1.0).float()
 
 
 def _static(panel: Panel, known: Known) -> Array:

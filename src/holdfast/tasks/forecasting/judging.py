@@ -51,12 +51,14 @@ class Forecasts:
 
 
 @torch.no_grad()
-def forecast_windows(model: Forecasting, history: History, series: Tensor, origins: Tensor) -> Forecasts:
-    """The forecasts of windows, each from what lies before its origin."""
+def forecast_windows(
+    model: Forecasting, history: History, series: Tensor, origins: Tensor, split: str = "given"
+) -> Forecasts:
+    """The forecasts of windows, each from what lies before its origin; what came is told to the end of a part."""
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    limits = history.ends[-1][series]
+    limits = end_of(history, split)[series]
     window, targets = history.cut(series, origins, limits)
     moved = type(window)(*(t.to(device) for t in window))
     raw = model.quantiles(moved, model.levels).double().numpy(force=True)
@@ -78,6 +80,11 @@ def liveliness(window: Window) -> Array:
     return np.fmax(moved, _LEAST_LIVELY * window.scale.double().numpy())
 
 
+def end_of(history: History, split: str) -> Tensor:
+    """The end of a part in each series, (S,)."""
+    return history.ends[PARTS.get(split, -1)]
+
+
 def windows_of(history: History, split: str) -> tuple[Tensor, Tensor]:
     """All windows of a part, by series and origin.
 
@@ -85,7 +92,7 @@ def windows_of(history: History, split: str) -> tuple[Tensor, Tensor]:
     """
     if split != "given":
         return history.origins(PARTS[split])
-    ends = history.ends[-1]
+    ends = end_of(history, split)
     least = torch.minimum(torch.full_like(ends, history.context), ends // 2).clamp(min=1)
     return history.origins(0, least)
 

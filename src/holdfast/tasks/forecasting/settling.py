@@ -27,11 +27,17 @@ _SHARE_OF_VALIDATION = 10  # a tenth
 def settled(panel: Panel, options: ForecastOptions) -> ForecastOptions:
     """The options with all that was left to the data, but for the model and its base.
 
+    Args:
+        panel: with a part to choose on.
+        options: as they were given.
+
     Raises:
-        DataError: the series are too short for what was asked for.
+        DataError: values are not what the likelihood is for.
     """
-    season = options.season or seasons_of(panel)
-    horizon = options.horizon or horizon_of(panel, options)
+    if options.likelihood == "negative-binomial":
+        _check_counts(panel)
+    season = options.season or seasons_of(panel, 1)
+    horizon = horizon_of(panel, options, 1)
     typical = int(np.median(panel.ends[0][panel.ends[0] > 0]))
     patch = options.patch or _patch(season, horizon)
     if options.model == "steps" or options.model == "autoregressive":
@@ -46,18 +52,23 @@ def settled(panel: Panel, options: ForecastOptions) -> ForecastOptions:
     return replace(options, season=seen, horizon=horizon, patch=patch, context=context)
 
 
-def horizon_of(panel: Panel, options: ForecastOptions) -> int:
-    """How many steps are forecast where nobody says it: two of the shortest season."""
-    season = options.season or panel.frequency.seasons or seasons_of(panel)
-    return options.horizon or (2 * min(season) if season else _HORIZON)
+def horizon_of(panel: Panel, options: ForecastOptions, part: int) -> int:
+    """How many steps are forecast: where nobody says it, two of the shortest season up to the end of a part."""
+    if options.horizon:
+        return options.horizon
+    season = options.season or seasons_of(panel, part)
+    return 2 * min(season) if season else _HORIZON
 
 
-def split(panel: Panel, options: ForecastOptions, horizon: int) -> Panel:
+def split(panel: Panel, options: ForecastOptions) -> Panel:
     """The panel with a part to choose on, taken from the end of what there is to learn from.
+
+    It is as long as what is forecast, by the seasons up to its end: they are the same before and after the split.
 
     Raises:
         DataError: no series is long enough.
     """
+    horizon = horizon_of(panel, options, 0)
     whole = panel.ends[0]
     steps = np.maximum(horizon, whole // _SHARE_OF_VALIDATION) if not options.valid_steps else options.valid_steps
     learned = np.where(whole - steps > horizon, whole - steps, 0)  # something must be left to learn from
@@ -80,15 +91,15 @@ def split(panel: Panel, options: ForecastOptions, horizon: int) -> Panel:
     return replace(panel, ends=ends, notes=tuple(notes))
 
 
-def seasons_of(panel: Panel) -> tuple[int, ...]:
-    """The seasons by the frequency, or where that tells none, those that the values show.
+def seasons_of(panel: Panel, part: int) -> tuple[int, ...]:
+    """The seasons by the frequency, or where that tells none, those that the values show up to the end of a part.
 
     A season is the smallest lag at which the autocorrelation, the mean over the series, peaks nearly as high as
     anywhere. A multiple of it is a longer season if the values are more alike there than at the multiples beside it.
     """
     if panel.frequency.seasons:
         return tuple(panel.frequency.seasons)
-    correlation = _autocorrelation(panel)
+    correlation = _autocorrelation(panel, panel.ends[part])
 
     def peaks(lags: range) -> list[int]:
         around = [(k, correlation[k - lags.step], correlation[k], correlation[k + lags.step]) for k in lags]
@@ -104,10 +115,21 @@ def seasons_of(panel: Panel) -> tuple[int, ...]:
     return (short, max(clear, key=lambda k: float(correlation[k]))) if clear else (short,)
 
 
-def _autocorrelation(panel: Panel) -> Array:
-    """Of the training parts without their trend; the mean over some series."""
-    lengths = panel.ends[0]
+def _check_counts(panel: Panel) -> None:
+    wrong = np.flatnonzero((panel.values < 0) | (panel.values % 1 > 0))
+    if len(wrong):
+        name = panel.names[int(np.searchsorted(panel.starts, wrong[0], "right")) - 1]
+        raise DataError(
+            f"the likelihood negative-binomial is for counts, whole numbers from 0 on; series {name!r} has "
+            f"{panel.values[wrong[0]]:g}"
+        )
+
+
+def _autocorrelation(panel: Panel, lengths: Array) -> Array:
+    """Of the series up to some lengths, without their trend; the mean over some of them."""
     usable = np.flatnonzero(lengths >= max(8, int(np.median(lengths)) // 2))
+    if not len(usable):
+        return np.zeros(1)
     chosen = usable[np.linspace(0, len(usable) - 1, min(len(usable), _SERIES_LOOKED_AT)).astype(int)]
     longest = int(min(lengths[chosen].min(), _VALUES_LOOKED_AT)) // 3
     total, count = np.zeros(longest + 1), 0

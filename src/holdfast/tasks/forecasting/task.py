@@ -24,7 +24,7 @@ from .history import History, Known
 from .judging import PARTS, chunks, forecast_windows, measured, some, windows_of
 from .measures import Measures
 from .options import ForecastOptions
-from .settling import horizon_of, settled, split
+from .settling import settled, split
 from .trial import choose
 
 Array = np.ndarray[Any, Any]
@@ -62,7 +62,7 @@ class Forecast(Task[ForecastOptions, Panel]):
         tables = [_tables(paths) for paths in (sources.data or (SUNSPOTS,), sources.valid, sources.test) if paths]
         panel = build_panel(tables, self.columns(options), options.frequency)
         if not sources.valid:
-            panel = split(panel, options, horizon_of(panel, options))
+            panel = split(panel, options)
         if not sources.data:
             panel = replace(
                 panel, notes=(f"{SUNSPOTS}: the yearly number of sunspots that statsmodels carries", *panel.notes)
@@ -129,7 +129,7 @@ class Forecast(Task[ForecastOptions, Panel]):
         measures = Measures(options.levels, [k / 100 for k in options.intervals])
         done = 0
         for chunk in chunks(windows):
-            one = forecast_windows(model, history, *chunk)
+            one = forecast_windows(model, history, *chunk, split)
             measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
             done += len(chunk[0])
             told(f"forecasting: {done:,} of {len(windows[0]):,} windows")
@@ -151,7 +151,8 @@ class Forecast(Task[ForecastOptions, Panel]):
         """Simple methods, with conformal intervals from the validation part."""
         judged = self.history(self.facts(training, options), data, options)
         windows = windows_of(judged, split)
-        return self.baselines_of(training, options).measure(judged, some(windows, EVALUATED) if brief else windows)
+        measured_on = some(windows, EVALUATED) if brief else windows
+        return self.baselines_of(training, options).measure(judged, measured_on, split)
 
     def baselines_of(self, training: Panel, options: ForecastOptions) -> Baselines:
         """The simple methods, with what they learned from the training part and the validation part."""
@@ -204,6 +205,8 @@ class Problem:
             raise DataError("there is no window to learn from: no series has two values to learn from")
         kind = AutoregressiveForecaster if options.model == "autoregressive" else PatchForecaster
         self.judged = some(windows_of(history, "valid"), kind.evaluated)
+        if not len(self.judged[0]):
+            raise DataError("there is no window to choose on: no series has a value to read before its validation part")
 
     def epoch(self, number: int) -> Sequence[Any]:
         """All windows once, in an order of this epoch."""
@@ -231,7 +234,7 @@ class Problem:
         model.calibration = None
         options, history = self.options, self.history
         levels, intervals = options.levels, [k / 100 for k in options.intervals]
-        found = [forecast_windows(model, history, *chunk) for chunk in chunks(self.judged)]
+        found = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(self.judged)]
         quantiles, truth, scale = (
             np.concatenate([getattr(one, n) for one in found]) for n in ("quantiles", "truth", "scale")
         )

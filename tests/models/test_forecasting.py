@@ -305,7 +305,7 @@ def test_a_series_that_has_just_begun_is_forecast_as_with_a_shorter_context(kind
     begin = 16 - length
     window.values[:, :begin] = torch.nan
     for beside in (window.past, window.future, window.calendar):
-        beside[:, :begin] = 1e3  # whatever stands there
+        beside[:, :begin] += 1.0  # whatever stands there
     cut = window._replace(
         **{n: getattr(window, n)[:, 16 - short.context :] for n in ("values", "past", "future", "calendar")}
     )

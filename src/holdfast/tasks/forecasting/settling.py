@@ -20,7 +20,8 @@ _LARGEST_PATCH = 128  # steps
 _SERIES_LOOKED_AT, _VALUES_LOOKED_AT = 200, 4096  # for seasons that no frequency tells
 _CLEAR = 0.3  # the autocorrelation at a season
 _NEARLY = 0.7  # as high as the highest
-_LONGER = 0.01  # by how much that at a longer season must be higher than at the multiple before
+_LONGER = 0.01  # by how much at least that at a longer season must be higher than at the multiple before
+_BY_CHANCE = 5.0  # times the deviation that it would have by chance
 _SHARE_OF_VALIDATION = 10  # a tenth
 
 
@@ -95,11 +96,12 @@ def seasons_of(panel: Panel, part: int) -> tuple[int, ...]:
     """The seasons by the frequency, or where that tells none, those that the values show up to the end of a part.
 
     A season is the smallest lag at which the autocorrelation, the mean over the series, peaks nearly as high as
-    anywhere. A multiple of it is a longer season if the values are more alike there than at the multiples beside it.
+    anywhere. A multiple of it is a longer season if the values are more alike there than at the multiples beside it, by
+    more than chance.
     """
     if panel.frequency.seasons:
         return tuple(panel.frequency.seasons)
-    correlation = _autocorrelation(panel, panel.ends[part])
+    correlation, count = _autocorrelation(panel, panel.ends[part])
 
     def peaks(lags: range) -> list[int]:
         around = [(k, correlation[k - lags.step], correlation[k], correlation[k + lags.step]) for k in lags]
@@ -109,10 +111,15 @@ def seasons_of(panel: Panel, part: int) -> tuple[int, ...]:
     if not found:
         return ()
     highest = max(correlation[k] for k in found)
-    short = next(k for k in found if correlation[k] > _NEARLY * highest)
+    near = next(k for k in found if correlation[k] > _NEARLY * highest)
+    # By a peak alone it is a step too long or too short now and then: at its multiples that adds up.
+    short = max((k for k in (near, near - 1, near + 1) if k > 1), key=lambda k: float(correlation[k::k].mean()))
     multiples = peaks(range(2 * short, len(correlation) - short, short))
-    clear = [k for k in multiples if correlation[k] > correlation[k - short] + _LONGER]
-    return (short, max(clear, key=lambda k: float(correlation[k]))) if clear else (short,)
+    by_chance = _BY_CHANCE * float(np.sqrt(max(0.0, 1 - highest**2) / count))
+    higher = max(_LONGER, by_chance)
+    clear = [k for k in multiples if correlation[k] > correlation[k - short] + higher]
+    best = max((correlation[k] for k in clear), default=0.0)
+    return (short, *[k for k in clear if correlation[k] > best - higher][:1])
 
 
 def _check_counts(panel: Panel) -> None:
@@ -125,14 +132,14 @@ def _check_counts(panel: Panel) -> None:
         )
 
 
-def _autocorrelation(panel: Panel, lengths: Array) -> Array:
-    """Of the series up to some lengths, without their trend; the mean over some of them."""
+def _autocorrelation(panel: Panel, lengths: Array) -> tuple[Array, int]:
+    """Of the series up to some lengths, without their trend; the mean over some of them, and of how many values."""
     usable = np.flatnonzero(lengths >= max(8, int(np.median(lengths)) // 2))
     if not len(usable):
-        return np.zeros(1)
+        return np.zeros(1), 0
     chosen = usable[np.linspace(0, len(usable) - 1, min(len(usable), _SERIES_LOOKED_AT)).astype(int)]
     longest = int(min(lengths[chosen].min(), _VALUES_LOOKED_AT)) // 3
-    total, count = np.zeros(longest + 1), 0
+    total, count, looked_at = np.zeros(longest + 1), 0, 0
     for k in chosen:
         values = panel.of(int(k))[: lengths[k]][-_VALUES_LOOKED_AT:].astype(np.float64)
         places = np.flatnonzero(~np.isnan(values))
@@ -147,8 +154,8 @@ def _autocorrelation(panel: Panel, lengths: Array) -> Array:
         spectrum = np.fft.rfft(values, size)
         found = np.fft.irfft(spectrum * spectrum.conj(), size)[: longest + 1]
         total += found / energy * len(values) / np.arange(len(values), len(values) - longest - 1, -1)
-        count += 1
-    return total / max(1, count)
+        count, looked_at = count + 1, looked_at + len(places)
+    return total / max(1, count), looked_at
 
 
 def _patch(season: tuple[int, ...], horizon: int) -> int:

@@ -110,10 +110,10 @@ class Measures:
         standardised = error[window, step] / unit
         self._take("mse", standardised**2)
         self._take("mae", standardised)
-        longest = max(truth.shape[1], self._by_step.shape[1])
-        more: Any = np.stack([np.bincount(step, weights, longest) for weights in (standardised, np.ones(len(step)))])
-        more[:, : self._by_step.shape[1]] += self._by_step
-        self._by_step = more
+        more = max(0, truth.shape[1] - self._by_step.shape[1])
+        self._by_step = np.pad(self._by_step, ((0, 0), (0, more)))
+        self._by_step[0] += np.bincount(step, standardised, self._by_step.shape[1])
+        self._by_step[1] += np.bincount(step, minlength=self._by_step.shape[1])
         if quantiles is None:
             return
         y = truth[window, step]

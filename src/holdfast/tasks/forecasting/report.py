@@ -74,19 +74,18 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
 
 def _words(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> str:
     """Whether the model is better than what is simple."""
-    won: list[Any] = []
-    lost: list[Any] = []  # the measure, what is said of it, and whose is the best
+    won: list[tuple[str, str]] = []  # the measure, and what is said of it
+    lost: list[tuple[str, str]] = []
     for name, called in _SAID.items():
         others = {who: m[name] for who, m in baselines.items() if np.isfinite(m.get(name, np.nan))}
         if name in model and others:
             who = min(others, key=lambda one: others[one])
             said = _against(called, model[name], others[who], who)
-            (won if model[name] < others[who] else lost).append((called, said, who))
-    simple = " and ".join(dict.fromkeys(who for _, _, who in lost))
+            (won if model[name] < others[who] else lost).append((called, said))
     if won and lost:
         text = (
             f"The model wins by one measure and loses by the other: it has {won[0][1]}, but {lost[0][1]}. Where "
-            f"{lost[0][0]} is what counts, the simple method, {simple}, is the better choice."
+            f"{lost[0][0]} is what counts, the simple method is the better choice."
         )
     elif won:
         text = (
@@ -95,7 +94,7 @@ def _words(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, floa
     elif lost:
         text = (
             f"The model does not pay: on the validation data it has {' and '.join(one[1] for one in lost)}. The simple "
-            f"method, {simple}, is the better choice."
+            f"method is the better choice."
         )
     else:
         text = "No simple method could be measured on the validation data."
@@ -111,9 +110,9 @@ def _against(called: str, model: float, best: float, who: str) -> str:
     """One measure of the model beside the best simple method's."""
     figures = f"({shown(model)} against {shown(best)})"
     if model == best:
-        return f"a {called} that equals that of {who}, the best of them {figures}"
+        return f"a {called} that equals that of the best simple method, {who} {figures}"
     how = "lower" if model < best else "higher"
-    return f"a {called} that is {abs(1 - model / best):.1%} {how} than that of {who}, the best of them {figures}"
+    return f"a {called} that is {abs(1 - model / best):.1%} {how} than that of the best simple method, {who} {figures}"
 
 
 # What was judged.
@@ -260,7 +259,7 @@ def _fans(model: Forecasting, history: History, judged: _Judged, intervals: Sequ
         pictures.append(figure(fan_chart(fan), f"{history.panel.names[k]}: {said}."))
     words = (
         "The last window of the validation data: what the model would have forecast from what it knew at 0, and what "
-        "came. An interval of 80 % should hold what comes in 80 of 100 cases."
+        "came. An interval of 80% should hold what comes in 80 of 100 cases."
     )
     return f"<p>{words}</p>\n" + _pair(pictures)
 
@@ -291,8 +290,8 @@ def _overlay(model: Forecasting, history: History, k: int) -> str:
         y_label=name,
     )
     caption = (
-        f"{name}: the median forecasts of {len(chosen)} windows of {horizon} steps, one after the other at the end of "
-        "the validation data. Each piece was forecast from what had come before it."
+        f"{name}: the median forecasts of the last windows of the validation data, {horizon} steps each, one after the "
+        "other. Each piece was forecast from what had come before it."
     )
     return figure(chart, caption)
 
@@ -347,7 +346,7 @@ def _residuals(judged: _Judged, intervals: Sequence[float]) -> str:
     middle, above = float(np.median(residuals)), float((residuals > 0).mean())
     caption = (
         "What came less the median forecast, in units of each series' scale (how far its values usually are from those "
-        f"up to a horizon before); {_SHOWN} % of all are shown. Their median is {middle:.3f}: what came lay above the "
+        f"up to a horizon before); {_SHOWN}% of all are shown. Their median is {middle:.3f}: what came lay above the "
         f"forecast in {above:.0%} of the cases."
     )
     words = (
@@ -406,6 +405,7 @@ def _inputs(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
         title="The gradient of the forecast with respect to the values before it",
         x_label="steps before the forecast",
         y_label="gradient",
+        log_y=True,
     )
     caption = (
         "How much the mean of the median forecast moves with each value that was read: the mean size of its gradient "
@@ -459,8 +459,8 @@ def _inside(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
         end = Numbers(found.numbers[:, -one.last :], found.base[:, -one.last :], found.scale)
         return model.mean_loss(end, last)
 
-    until = when(history, k, int(origins[0]) - 1)
-    text = f"{history.panel.names[k]}, {steps} {step}s up to the end of the horizon: the forecast is of {until}"
+    begin = when(history, k, int(origins[0]) - 1)
+    text = f"{history.panel.names[k]}, {steps} {step}s up to the end of the horizon; it forecasts the {begin}"
     if size > 1:
         text += f"\neach {step} is the {size} steps that the layers take at once"
     return inside.inside(_Reader(model, one), one.inputs[-steps:], loss, step, text)

@@ -37,6 +37,7 @@ HISTORY = 3  # horizons before a forecast that a fan shows
 _OVERLAID = 240  # steps of validation data that the overlay shows, and at least so many windows:
 _LEAST_OVERLAID = 3
 _DIFFERENTIATED = 256  # windows that a gradient is taken of
+_SEEN = 1e-3  # of the largest gradient: smaller ones are not drawn
 _BINS = 40  # of the residuals
 _SHOWN = 99  # per cent of the residuals that their distribution shows
 _COLUMNS = 6  # stretches of the horizon that coverage is told of
@@ -400,8 +401,9 @@ def _tried(settled: Mapping[str, Any]) -> Iterator[str]:
 def _inputs(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]) -> str:
     """How much the forecast moves with each input."""
     found = sensitivity(model, history, *windows)
+    seen = np.where(found.lags > _SEEN * found.lags.max(), found.lags, np.nan)
     chart = line_chart(
-        [Series("the values", list(range(1, len(found.lags) + 1)), found.lags.tolist(), 1)],
+        [Series("the values", list(range(1, len(seen) + 1)), seen.tolist(), 1)],
         title="The gradient of the forecast with respect to the values before it",
         x_label="steps before the forecast",
         y_label="gradient",
@@ -409,7 +411,8 @@ def _inputs(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
     )
     caption = (
         "How much the mean of the median forecast moves with each value that was read: the mean size of its gradient "
-        f"over {len(windows[0]):,} validation windows. Peaks lie where the model looks, such as one season before."
+        f"over {len(windows[0]):,} validation windows. Peaks lie where the model looks, such as one season before; what is under a thousandth of "
+        "the largest is not drawn."
     )
     words = (
         "How far the mean forecast would move, in standard deviations of its series, if each step of an input moved by "

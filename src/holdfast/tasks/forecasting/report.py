@@ -411,8 +411,8 @@ def _inputs(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
     )
     caption = (
         "How much the mean of the median forecast moves with each value that was read: the mean size of its gradient "
-        f"over {len(windows[0]):,} validation windows. Peaks lie where the model looks, such as one season before; what is under a thousandth of "
-        "the largest is not drawn."
+        f"over {len(windows[0]):,} validation windows. Peaks lie where the model looks, such as one season "
+        "before; what is under a thousandth of the largest is not drawn."
     )
     words = (
         "How far the mean forecast would move, in standard deviations of its series, if each step of an input moved by "

@@ -128,7 +128,7 @@ def test_without_data_it_learns_the_sunspots(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no such column": (["--target", "sale"], "there is no column 'sale'"),
+    "no such column": (["--target", "sale"], "'sale'"),
     "no such season": (["--season", "1"], "a season must have 2 steps at least; got 1"),
     "an interval of everything": (["--intervals", "100"], "intervals must be per cents from 1 to 99; got 100"),
     "past and future": (["--past", "y", "--future", "y"], "it is one of them"),

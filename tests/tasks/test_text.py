@@ -270,8 +270,8 @@ def test_only_the_first_tokens_are_measured_while_a_model_is_trained_and_a_note_
     assert Text().evaluate(model, {}, corpus, "valid", options, untold) != expected
     count = len(corpus.valid.ids)
     note = f"Measured on the first 50 of {count} validation tokens; holdfast evaluate reads all of them."
-    baselines, _ = Text().baselines(corpus, corpus, "valid", options, brief=True)
-    assert baselines["unigram"]["tokens"] == 49
+    compared = Text().baselines(corpus, corpus, "valid", options, brief=True)
+    assert compared.measures["unigram"]["tokens"] == 49
     assert note in Text().notes(corpus, "valid", options, brief=True)
     assert note not in Text().notes(corpus, "valid", options)
     assert note not in Text().notes(beginning, "valid", options, brief=True)

@@ -21,6 +21,7 @@ Array = np.ndarray[Any, Any]
 _LEAST_LIVELY = 0.1  # of a series' scale
 AT_ONCE = 1024  # windows that are forecast at a time
 COUNTS = ("windows", "mase_left_out", "standardised_left_out")
+CONSTANT = "there is nothing to forecast: no series with validation data changes in its training part"
 PARTS = {"train": 0, "valid": 1, "test": 2}
 
 
@@ -119,7 +120,7 @@ def measured(measures: Measures, needed: str = "crps") -> dict[str, float]:
     """
     found = measures.result()
     if needed not in found:
-        raise DataError("there is nothing to forecast: no series with validation data changes in its training part")
+        raise DataError(CONSTANT)
     counts = {name: int(found[name]) for name in COUNTS if found[name]}
     order: list[str] = [name for name in ("crps", "mase", "smape", "mse", "mae") if name in found]
     order += [name for name in found if name not in order and name not in COUNTS]

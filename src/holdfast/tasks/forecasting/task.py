@@ -21,7 +21,7 @@ from . import report as _report
 from .baselines import Baselines
 from .conformal import Calibration
 from .history import History, Known
-from .judging import PARTS, chunks, forecast_windows, measured, some, windows_of
+from .judging import CONSTANT, PARTS, chunks, forecast_windows, measured, some, windows_of
 from .measures import Measures
 from .options import ForecastOptions
 from .settling import settled, split
@@ -207,6 +207,8 @@ class Problem:
         self.judged = some(windows_of(history, "valid"), kind.evaluated)
         if not len(self.judged[0]):
             raise DataError("there is no window to choose on: no series has a value to read before its validation part")
+        if not (history.deviations[self.judged[0].numpy()] > 0).any():
+            raise DataError(CONSTANT)
 
     def epoch(self, number: int) -> Sequence[Any]:
         """All windows once, in an order of this epoch."""

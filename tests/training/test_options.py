@@ -17,6 +17,7 @@ class _Options(TrainingOptions):
     kind: Literal["apple", "pear"] = option("apple", "A kind.")
     fast: bool = option(False, "A switch.")
     sizes: tuple[int, ...] = option((1, 2), "Several.", least=1)
+    names: tuple[str, ...] = option((), "Several names.")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,13 @@ class _Options(TrainingOptions):
         ("sizes", "4, 5", (4, 5)),
         ("sizes", [6], (6,)),
         ("sizes", 6, (6,)),
+        ("sizes", "", ()),
+        ("names", "price", ("price",)),
+        ("names", " price , is holiday,", ("price", "is holiday")),
+        ("names", ["a, b", "c"], ("a, b", "c")),
+        ("names", ("a",), ("a",)),
+        ("names", "", ()),
+        ("names", 7, ("7",)),
         ("learning-rate", "0.1", 0.1),
     ],
 )
@@ -56,6 +64,9 @@ def test_a_value_is_read_by_its_type(name: str, given: Any, value: Any) -> None:
         ("kind", "peer", "kind must be one of apple, pear; got 'peer'; did you mean pear?"),
         ("fast", "maybe", "fast must be true or false; got 'maybe'"),
         ("sizes", "1 x", "sizes must be a whole number; got 'x'"),
+        ("sizes", [1, "a b"], "sizes must be a whole number; got 'a b'"),
+        ("names", [True], "names must be text; got True"),
+        ("names", {"a": 1}, "names must be text; got {'a': 1}"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(name: str, given: Any, message: str) -> None:

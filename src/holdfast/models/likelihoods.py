@@ -139,7 +139,7 @@ class StudentT(Likelihood):
 
     def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
         """The location, which is the median."""
-        return base + scale * _student(numbers)[0]
+        return base + scale * _student(numbers)[0].to(base)
 
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """By the inverse of the distribution function."""
@@ -178,7 +178,7 @@ class NegativeBinomial(Likelihood):
 
     def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
         """The mean: the median is a whole number, without a gradient."""
-        return _counts(numbers, base, scale)[0]
+        return _counts(numbers, base, scale)[0].to(base)
 
     def at(self, numbers: Tensor, base: Tensor, scale: Tensor, level: Tensor) -> Tensor:
         """By the inverse of the distribution function."""

@@ -327,7 +327,7 @@ def linear_case() -> tuple[History, PatchForecaster]:
     task, table = TASKS["forecast"], pd.DataFrame({"ds": range(80), "y": np.random.default_rng(1).normal(size=80)})
     given = {"horizon": 3, "context": 8, "season": (4,), "model": "patches", "base": "linear", "patch": 4, "hidden": 4}
     options = task.options(**given)  # type: ignore[arg-type]
-    panel = split(build_panel([table]), options, 3)  # type: ignore[arg-type]
+    panel = split(build_panel([table]), options)  # type: ignore[arg-type]
     facts = task.facts(panel, options)
     model = task.build(facts, options).eval()
     assert isinstance(model, PatchForecaster)

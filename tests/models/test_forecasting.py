@@ -153,6 +153,11 @@ def slow_patches(model: Any, window: Window, row: int) -> tuple[Array, Array]:
         asked.append(one)
     said, _ = slow.layers(asked, state)
     numbers = np.concatenate([slow.linear("out", s).reshape(size, -1) for s in said])[:horizon]
+    if numbers.shape[1] == len(LEVELS):  # quantiles: all but the median in units of how much the context moved
+        begun = values[list(slow.known).index(True) :] if any(slow.known) else [0.0]
+        moved, middle = max(0.1, float(np.std(begun)) / slow.scale), LEVELS.index(0.5)
+        for one in numbers:
+            one[:] = [said if k == middle else one[middle] + said * moved for k, said in enumerate(one.copy())]
     base = []
     for h in range(horizon):
         if model.weigh is not None:

@@ -120,7 +120,8 @@ class PatchStream(ForecastStream):
         state = self.states[0]
         if state is None:
             raise ValueError("not even a patch has been read")
-        read = Read(state, self.values[:, -model.context :], self.window.scale[:, None])
+        values, known = self.values[:, -model.context :], self.window.values[:, -model.context :].isfinite()
+        read = Read(state, values, known, self.window.scale[:, None])
         return model.said(model.numbers(read, self.ahead(future, calendar)), levels)
 
 

@@ -23,6 +23,7 @@ from .language import layer_class
 from .likelihoods import Likelihood, likelihood
 
 _SEEN_AS_NEW = 0.1  # the share of training windows whose series is not told, so that new ones can be forecast
+_STILL = 0.1  # scales: a series that moves less in its context is taken to move so much
 _POSITION = 0.1  # deviation of what first stands for a place in the horizon
 _PATHS = 100  # of a forecast that is drawn
 _ROWS = 1 << 15  # paths that are drawn at once
@@ -92,11 +93,13 @@ class Read(NamedTuple):
     Attributes:
         state: of the layers.
         values: the last L steps, filled forward, (B, L).
+        known: which of them were known, (B, L).
         scale: (B, 1).
     """
 
     state: State
     values: Tensor
+    known: Tensor
     scale: Tensor
 
 
@@ -314,7 +317,8 @@ class PatchForecaster(Forecasting):
     def begin(self, window: Window) -> Read:
         """Read what has been."""
         values, scale = filled(window.values), window.scale.unsqueeze(-1)
-        return Read(self.read(window, values, scale), values[:, -self.context :], scale)
+        state, known = self.read(window, values, scale), window.values.isfinite()
+        return Read(state, values[:, -self.context :], known[:, -self.context :], scale)
 
     # Saying what comes.
 
@@ -328,12 +332,13 @@ class PatchForecaster(Forecasting):
     def numbers(self, read: Read, window: Window) -> Numbers:
         """What comes after what was read."""
         output, _ = self.rnn(self.asked(window), read.state)
-        return self.answered(output, read.values, read.scale)
+        return self.answered(output, read.values, read.known, read.scale)
 
-    def answered(self, output: Tensor, values: Tensor, scale: Tensor) -> Numbers:
+    def answered(self, output: Tensor, values: Tensor, known: Tensor, scale: Tensor) -> Numbers:
         """What the layers' output for the patches to come, (N, B, hidden), says after the last L values."""
         said = self.drop(output).transpose(0, 1)  # (B, N, hidden)
         numbers = self.out(said).unflatten(-1, (self.patch, -1)).flatten(1, 2)[:, : self.horizon]
+        numbers = self.likelihood.stretched(numbers, movement(values, known, scale))
         return Numbers(numbers, self.guess(values, scale, said), scale)
 
     def guess(self, values: Tensor, scale: Tensor, said: Tensor) -> Tensor:
@@ -365,9 +370,12 @@ class PatchForecaster(Forecasting):
         if reset is not None:
             reset = torch.cat([reset, reset.new_zeros(self.count, reset.shape[1])])
         last = self.horizon - (self.count - 1) * self.patch
-        return Unrolled(
-            inputs, reset, lambda output: self.answered(output[-self.count :], values, scale), targets, last
-        )
+        known = window.values.isfinite()
+
+        def said(output: Tensor) -> Numbers:
+            return self.answered(output[-self.count :], values, known, scale)
+
+        return Unrolled(inputs, reset, said, targets, last)
 
     def middle(self, window: Window) -> Tensor:
         """The median, of counts the mean; (B, H)."""
@@ -568,6 +576,24 @@ def _starts(known: Tensor) -> Tensor | None:
         return None
     first = known.int().argmax(1)
     return (torch.arange(known.shape[1], device=known.device)[:, None] == first) & known.any(1)
+
+
+def movement(values: Tensor, known: Tensor, scale: Tensor) -> Tensor:
+    """How much each series moved since it began, in scales; (B, 1).
+
+    >>> movement(torch.tensor([[9.0, 1.0, 3.0]]), torch.tensor([[False, True, True]]), torch.tensor([[2.0]])).tolist()
+    [[0.5]]
+
+    Args:
+        values: filled forward, (B, L).
+        known: which were known, (B, L).
+        scale: (B, 1).
+    """
+    begun = known.cummax(1).values
+    count = begun.sum(1, keepdim=True).clamp(min=1)
+    mean = (values * begun).sum(1, keepdim=True) / count
+    variance = ((values - mean).square() * begun).sum(1, keepdim=True) / count
+    return (variance.sqrt() / scale).clamp(min=_STILL)
 
 
 def _cut_known(values: Tensor, size: int) -> Tensor:

@@ -43,6 +43,15 @@ class Likelihood(ABC):
     def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
         """The quantiles at some levels, (…, levels), rising with the levels."""
 
+    def stretched(self, numbers: Tensor, moved: Tensor) -> Tensor:
+        """The numbers where a series moves more or less than it usually does; by default they stay.
+
+        Args:
+            numbers: the network's, (B, H, size).
+            moved: how much each series moved of late, in scales, (B, 1).
+        """
+        return numbers
+
     @abstractmethod
     def middle(self, numbers: Tensor, base: Tensor, scale: Tensor) -> Tensor:
         """The median, or a value near it, that gradients flow through; (…)."""
@@ -81,6 +90,16 @@ class Quantiles(Likelihood):
         over = ((target - base) / scale).unsqueeze(-1) - numbers  # (…, Q)
         pinball = torch.maximum(levels * over, (levels - 1) * over).mean(-1)
         return pinball + 0.5 * over[..., self.median].abs()
+
+    def stretched(self, numbers: Tensor, moved: Tensor) -> Tensor:
+        """The median as it is; the others as far from it as they say, in units of how much the series moved.
+
+        So intervals learned in wild times are narrow in calm ones.
+        """
+        median = numbers[..., self.median : self.median + 1]
+        others = torch.ones_like(numbers[0, 0])
+        others[self.median] = 0.0
+        return median + numbers * moved.unsqueeze(-1) * others
 
     def quantiles(self, numbers: Tensor, base: Tensor, scale: Tensor, levels: Sequence[float]) -> Tensor:
         """The quantiles that were learned; between two of them along a line, beyond the last one the last one."""

@@ -334,6 +334,7 @@ def linear_case() -> tuple[History, PatchForecaster]:
     assert model.linear is not None
     with torch.no_grad():
         model.out.weight.zero_()
+        model.out.bias.zero_()
         model.linear.weight.normal_()
     return task.history(facts, panel, options), model  # type: ignore[attr-defined]
 

@@ -54,7 +54,7 @@ class ForecastOptions(TrainingOptions):
     intervals: tuple[int, ...] = option((50, 80, 90), "Central intervals in per cent, calibrated on validation data.")
     patch: int = option(0, "Steps that the layers read at once; 0: the shortest season.", least=0)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
-    hidden: int = option(128, "Units of a layer.", least=1)
+    hidden: int = option(256, "Units of a layer.", least=1)
     layers: int = option(1, "Recurrent layers.", least=1)
     dropout: float = option(0.3, "Before the output, and from layer to layer.", least=0.0, most=0.95)
     calendar: bool = option(True, "Tell the place in the day, week and year, as far as the data have seen it twice.")

@@ -145,7 +145,7 @@ def _command(task: Task[Any, Any]) -> Callable[..., None]:
     options = options_of(task.options)
 
     def run(**given: Any) -> None:
-        shared = {name: given.pop(name) for name in _SHARED}
+        shared = {name: given.pop(name, "") for name in _SHARED}
         lists = {name: shared[name] or [] for name in ("data", "valid", "test", "assigned")}
         flags = {name: value for name, value in given.items() if value is not None}
         _fit(task, _Shared(**{**shared, **lists}), flags)
@@ -153,6 +153,7 @@ def _command(task: Task[Any, Any]) -> Callable[..., None]:
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in _SHARED.items()
+        if name != "preset" or task.presets
     ]
     parameters += [
         inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, annotation=_annotation(o), default=None)

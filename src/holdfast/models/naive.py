@@ -333,7 +333,7 @@ def statistical(
     contexts = _checked(contexts)
     if unknown := [name for name in which if name not in _STATISTICAL]:
         raise ValueError(f"which must be among {', '.join(_STATISTICAL)}; got {', '.join(unknown)}")
-    models = require("statsforecast.models", "dev")
+    models = require("statsforecast.models", "statistics")
     begins = np.argmax(~np.isnan(contexts), axis=1)  # where each is first known
     filled = _filled_forward(contexts)
     forecasts = {name: seasonal_naive(contexts, horizon, season) for name in which}

@@ -53,7 +53,7 @@ def test_the_base_that_suits_the_series_is_chosen(kind: str, base: str, better: 
     if base:
         assert options.base == base
     else:
-        assert worst < 1.1 * best
+        assert worst < 1.2 * best
     assert options.model == "patches"
     assert crps[found["chosen"]] == best
     assert found["chosen"] == {"last": LAST, "mixture": MIXTURE, "linear": LINEAR}[options.base]
@@ -82,7 +82,7 @@ def test_all_that_is_not_chosen_stays_as_it_was_asked_for(given: dict[str, Any])
     options, _ = settled(panel, season=(12,), **given)
     asked = ForecastOptions(**{**TINY, "season": (12,), **given})
     changed = {name for name in vars(asked) if getattr(asked, name) != getattr(options, name)}
-    assert changed == {"model", "base", "context", "patch"}
+    assert changed == {"base", "context", "patch"}
 
 
 def test_a_trial_comes_out_alike_each_time() -> None:
@@ -97,8 +97,7 @@ def test_a_trial_comes_out_alike_each_time() -> None:
     [
         ({"season": (12,)}, [LAST, MIXTURE, LINEAR]),
         ({}, [LAST, LINEAR]),  # a walk has no season
-        ({"model": "patches", "season": (12,)}, [LAST, MIXTURE]),
-        ({"model": "steps", "season": (12,)}, ["steps on the last value", "steps on a mixture of seasons"]),
+        ({"model": "steps", "season": (12,)}, [name.replace("patches", "steps") for name in (LAST, MIXTURE, LINEAR)]),
     ],
 )
 def test_what_is_left_open_is_tried(given: dict[str, Any], names: list[str]) -> None:

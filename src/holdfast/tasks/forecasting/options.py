@@ -38,10 +38,10 @@ class ForecastOptions(TrainingOptions):
         least=0,
     )
 
-    model: Literal["auto", "patches", "steps", "autoregressive"] = option(
-        "auto",
+    model: Literal["patches", "steps", "autoregressive"] = option(
+        "patches",
         "patches: reads a season at a time and forecasts all steps at once; steps: the same step by step; "
-        "autoregressive: draws each step and reads it again; auto: what a short trial of each finds best.",
+        "autoregressive: draws each step and reads it again.",
     )
     base: Literal["auto", "last", "mixture", "linear"] = option(
         "auto",

@@ -41,7 +41,7 @@ def settled(panel: Panel, options: ForecastOptions) -> ForecastOptions:
     horizon = horizon_of(panel, options, 1)
     typical = int(np.median(panel.ends[0][panel.ends[0] > 0]))
     patch = options.patch or _patch(season, horizon)
-    if options.model == "steps" or options.model == "autoregressive":
+    if options.model != "patches":
         patch = 1
     context = options.context
     if not context:

@@ -55,12 +55,10 @@ def choose(
 def _candidates(options: ForecastOptions) -> dict[str, dict[str, Any]]:
     """What could be taken, by a name for people."""
     if options.model == "autoregressive":
-        return {"autoregressive": {"model": "autoregressive", "base": "mixture"}}
-    bases = [options.base] if options.base != "auto" else ["last", "mixture"] if options.season else ["last"]
-    if options.base == "auto" and options.model == "auto":
-        bases.append("linear")
-    model = "steps" if options.model == "steps" else "patches"
-    return {f"{model} on {_BASES[base]}": {"model": model, "base": base} for base in bases}
+        return {"autoregressive": {"base": "mixture"}}
+    every = ("last", "mixture", "linear") if options.season else ("last", "linear")
+    bases = every if options.base == "auto" else (options.base,)
+    return {f"{options.model} on {_BASES[base]}": {"base": base} for base in bases}
 
 
 _BASES = {"last": "the last value", "mixture": "a mixture of seasons", "linear": "a linear forecast"}

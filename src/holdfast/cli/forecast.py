@@ -35,7 +35,7 @@ def forecast(
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Forecast what comes after the last known value of each series.
+    """Forecast what comes after the last known values.
 
     Rows of DATA whose target is empty say what is known of the future, in the columns that were named so.
     """
@@ -57,7 +57,7 @@ def backtest(
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Forecast at times that are past, and say how good that was beside simple methods.
+    """Forecast the past, and say how good that was.
 
     Of the run's own data the model has learned from a part: there the measures flatter it. Rows that it has not seen
     show what it is worth.
@@ -83,7 +83,7 @@ def detect(
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Find points that the model would hardly have expected from those before them."""
+    """Find points that a forecaster would not have expected."""
     _check(out)
     forecaster = _forecaster(run, "detect")
     table = _refusing(lambda: forecaster.detect(data or None, level))

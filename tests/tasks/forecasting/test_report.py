@@ -188,6 +188,12 @@ def test_a_model_that_loses_is_said_to_and_the_simple_method_recommended(run: tu
     assert text.endswith("The simple method is the better choice.")
 
 
+def test_a_simple_method_without_an_error_is_said_to_be_one(run: tuple[Fitted, Panel]) -> None:
+    text = said(run, {"a": {"crps": 0.0, "mase": 0.0}})
+    assert text.startswith("The model does not pay")
+    assert "CRPS above 0, where the best simple method, a, makes no error (" in text
+
+
 def test_a_model_that_wins_once_and_loses_once_is_said_to(run: tuple[Fitted, Panel]) -> None:
     crps, mase = run[0].saved["valid"]["crps"], run[0].saved["valid"]["mase"]
     text = said(run, {"a": {"crps": 2 * crps, "mase": 0.5 * mase}})

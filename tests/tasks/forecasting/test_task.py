@@ -365,7 +365,7 @@ def test_the_options_name_every_likelihood_base_and_cell() -> None:
         ({"season": (1,)}, "a season must have 2 steps at least; got 1"),
         ({"past": ("a", "b"), "future": ("b",)}, "b is named both as past and as future: it is one of them"),
         ({"horizon": -1}, "horizon must be at least 0; got -1"),
-        ({"model": "patch"}, "model must be one of auto, patches, steps, autoregressive; got 'patch'"),
+        ({"model": "patch"}, "model must be one of patches, steps, autoregressive; got 'patch'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:

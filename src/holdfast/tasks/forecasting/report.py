@@ -112,6 +112,8 @@ def _against(called: str, model: float, best: float, who: str) -> str:
     figures = f"({shown(model)} against {shown(best)})"
     if model == best:
         return f"a {called} that equals that of the best simple method, {who} {figures}"
+    if best == 0:
+        return f"a {called} above 0, where the best simple method, {who}, makes no error {figures}"
     how = "lower" if model < best else "higher"
     return f"a {called} that is {abs(1 - model / best):.1%} {how} than that of the best simple method, {who} {figures}"
 

@@ -32,20 +32,19 @@ class Baselines:
         self.options = options
         self.ridge: Ridge | None = None
         self.residuals: dict[str, Array] = {}
+        self.notes: list[str] = []
 
     def fit(self, history: History, windows: tuple[Tensor, Tensor]) -> Baselines:
         """Learn the ridge from training windows, its penalty chosen on validation windows."""
         options = self.options
         lags = min(options.context, _LAGS)
-        training = [(x, y) for x, y, *_ in _cut(history, windows, history.ends[0])]
-        valid = history.origins(1)
+        chosen = some(history.origins(1), _AT_ONCE)
         ridge = Ridge(lags, options.horizon)
         try:
-            ridge.fit(training)
-            chosen = some(valid, _AT_ONCE)
+            ridge.fit((x, y) for x, y, *_ in _cut(history, windows, history.ends[0]))
             self.ridge = ridge.choose((x, y) for x, y, *_ in _cut(history, chosen, history.ends[1]))
-        except ValueError:  # not a single window that is whole
-            self.ridge = None
+        except ValueError as error:  # not a single window that is whole
+            self.notes.append(f"The baseline ridge on lags is left out: {error}.")
         return self
 
     def calibrate(self, history: History, windows: tuple[Tensor, Tensor]) -> None:
@@ -76,7 +75,7 @@ class Baselines:
         options = self.options
         intervals = [k / 100 for k in options.intervals]
         found: dict[str, Measures] = {}
-        notes = []
+        notes = [*self.notes]
         count = len(windows[0])
         anew: list[str] = []
         if find_spec("statsforecast") is not None:

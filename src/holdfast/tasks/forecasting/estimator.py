@@ -27,6 +27,7 @@ from .judging import Forecasts, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
 from .report import HISTORY, Fan, fan_picture, when
+from .settling import horizon_of
 from .task import Forecast, ForecastRun
 
 Array = np.ndarray[Any, Any]
@@ -312,8 +313,7 @@ class Forecaster:
         """
         if n_windows < 1:
             raise ValueError(f"n_windows must be at least 1; got {n_windows}")
-        table = _table(df)
-        whole = self._panel_of(table)
+        whole = self._panel_of(df)
         horizon = self._horizon_of(whole)
         step = step_size or horizon
         frames = []
@@ -329,7 +329,7 @@ class Forecaster:
                 )
             if forecaster is None or refit:
                 forecaster = Forecaster(**{**self.get_params(), "horizon": horizon})
-                forecaster.fit(_until(whole, back, table))
+                forecaster.fit(_until(whole, back))
             run = forecaster.run
             history = forecaster._history(whole)
             series, origins = torch.arange(len(whole)), torch.from_numpy((whole.known - back).astype(np.int64))
@@ -405,8 +405,6 @@ class Forecaster:
         return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
 
     def _horizon_of(self, panel: Panel) -> int:
-        from .settling import horizon_of
-
         return horizon_of(panel, make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS}), part=0)
 
     def _known_panel(self) -> Panel:
@@ -513,10 +511,9 @@ def _table(df: Any) -> Any:
     return files(paths_of(df)) if _is_path(df) else df
 
 
-def _until(panel: Panel, back: int, table: Any) -> Any:
+def _until(panel: Panel, back: int) -> Any:
     """The rows of a table but for the last steps of each series, as a long table."""
     pandas = require("pandas", "forecast")
-    columns: dict[str, Any] = {}
     keep = np.concatenate([np.arange(int(n)) < m - back for n, m in zip(panel.lengths, panel.known)])
     series = np.repeat(np.arange(len(panel)), panel.lengths)
     steps = np.concatenate([np.arange(int(n)) for n in panel.lengths])

@@ -23,7 +23,7 @@ from ..fitting import paths_of
 from ..task import Result, Sources
 from .conformal import Calibration
 from .history import History, Known
-from .judging import Forecasts, chunks, forecast_windows, liveliness, measured
+from .judging import Forecasts, calibration_of, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
 from .report import HISTORY, Fan, fan_picture, when
@@ -54,20 +54,15 @@ class Forecaster:
     makes it, and `holdfast.load` gives it back.
 
     Args:
-        preset: options for a kind of data.
         options: those of `ForecastOptions`, by name: `horizon=48`, `series="shop"`, `minutes=5`.
     """
 
-    preset: str
-
-    def __init__(self, preset: str = "", **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         for name in options:
             if name not in _OPTIONS:
                 raise TypeError(f"there is no option {name!r}{nearest(name, list(_OPTIONS))}")
-        self.preset = preset
         for name, default in _OPTIONS.items():
             setattr(self, name, options.get(name, default))
-        self._given = set(options)
         self._fitted: ForecastRun | None = None
         self._panel: Panel | None = None
         self._streams: dict[str, ForecastStream] = {}
@@ -83,7 +78,7 @@ class Forecaster:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """All parameters by name."""
-        return {"preset": self.preset, **{name: getattr(self, name) for name in _OPTIONS}}
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     def set_params(self, **params: Any) -> Self:
         """Set some parameters; they hold from the next `fit` on.
@@ -92,10 +87,9 @@ class Forecaster:
             ValueError: there is no such parameter.
         """
         for name, value in params.items():
-            if name not in _OPTIONS and name != "preset":
+            if name not in _OPTIONS:
                 raise ValueError(f"there is no parameter {name!r}{nearest(name, list(_OPTIONS))}")
             setattr(self, name, value)
-            self._given.add(name)
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -112,7 +106,7 @@ class Forecaster:
         return self._fitted is not None
 
     def __repr__(self) -> str:
-        changed = {n: v for n, v in self.get_params().items() if v != {"preset": "", **_OPTIONS}[n]}
+        changed = {name: value for name, value in self.get_params().items() if value != _OPTIONS[name]}
         return f"Forecaster({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     # Learning.
@@ -152,10 +146,7 @@ class Forecaster:
             if not all(map(_is_path, tables.values())):
                 self._panel_of(*tables.values())  # refused before it is kept
             sources = Sources(**{name: _kept(table, folder / DATA, _SEVERAL[name]) for name, table in tables.items()})
-            given = {name: getattr(self, name) for name in _OPTIONS}
-            if self.preset:
-                given = {name: given[name] for name in given if name in self._given}
-            _fit(Forecast(), sources, folder, given, watcher, self.preset)
+            _fit(Forecast(), sources, folder, self.get_params(), watcher)
         finally:
             if not (folder / "config.toml").is_file():
                 shutil.rmtree(folder / DATA, ignore_errors=True)
@@ -401,11 +392,11 @@ class Forecaster:
 
     def _panel_of(self, *tables: Any) -> Panel:
         """Tables before anything was learned."""
-        options = make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS})
+        options = make(ForecastOptions, self.get_params())
         return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
 
     def _horizon_of(self, panel: Panel) -> int:
-        return horizon_of(panel, make(ForecastOptions, {name: getattr(self, name) for name in _OPTIONS}), part=0)
+        return horizon_of(panel, make(ForecastOptions, self.get_params()), part=0)
 
     def _known_panel(self) -> Panel:
         """All rows that the run has read, and those that came later."""
@@ -445,9 +436,10 @@ class Forecaster:
         raw = memory.quantiles(rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None], model.levels)
         seen = memory.window.values[:, -self.run.options.context :]
         scale = liveliness(memory.window._replace(values=seen))
-        calibration = None if model.calibration is None else Calibration.from_dict(model.calibration)
         no_truth = np.full(raw.shape[:2], np.nan)
-        return Forecasts(raw.double().numpy(), no_truth, scale, model.levels, calibration).quantiles[:, :steps]
+        return Forecasts(raw.double().numpy(), no_truth, scale, model.levels, calibration_of(model)).quantiles[
+            :, :steps
+        ]
 
     def _frame(self, panel: Panel, series: Array, origins: Array, quantiles: Array, truth: Array | None = None) -> Any:
         """Forecasts as a table."""

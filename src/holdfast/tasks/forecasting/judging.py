@@ -64,12 +64,15 @@ def forecast_windows(
     moved = type(window)(*(t.to(device) for t in window))
     raw = model.quantiles(moved, model.levels).double().numpy(force=True)
     model.train(training)
-    calibration = None if model.calibration is None else Calibration.from_dict(model.calibration)
-    scale = liveliness(window)
-    found = Forecasts(raw, targets.double().numpy(), scale, model.levels, calibration)
+    found = Forecasts(raw, targets.double().numpy(), liveliness(window), model.levels, calibration_of(model))
     which = series.numpy()
     found.deviations, found.mase_scales = history.deviations[which], history.mase_scales[which]
     return found
+
+
+def calibration_of(model: Forecasting) -> Calibration | None:
+    """What calibrates a model's quantiles, once it was measured."""
+    return None if model.calibration is None else Calibration.from_dict(model.calibration)
 
 
 def liveliness(window: Window) -> Array:

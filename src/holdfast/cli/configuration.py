@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from holdfast.naming import nearest
 from holdfast.tasks import Sources
-from holdfast.training import OptionError, nearest
+from holdfast.training import OptionError
 from holdfast.training.options import field_name
 
 PARTS = ("data", "valid", "test")

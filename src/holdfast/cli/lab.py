@@ -20,7 +20,8 @@ from holdfast.lab.digits import DIGITS
 from holdfast.lab.folder import ContestError
 from holdfast.lab.pictures import HEADINGS, cells, contest_page, needed_by_lag, success_by_lag
 from holdfast.lab.problem import Start
-from holdfast.training import Interrupted, nearest, write_atomically
+from holdfast.naming import nearest
+from holdfast.training import Interrupted, write_atomically
 
 from .digits import hold_digits
 from .errors import Refused, Screen, Stopped

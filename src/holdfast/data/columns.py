@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from holdfast.extras import require
+from holdfast.naming import nearest
 
-from .sources import DataError, nearest
+from .sources import DataError
 from .tables import Table
 
 Array = np.ndarray[Any, Any]

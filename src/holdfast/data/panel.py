@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from holdfast.extras import require
+from holdfast.naming import nearest
 
 from .columns import Columns, Rows, find_layout, read_rows, static_values
 from .frequency import Frequency
-from .sources import DataError, nearest
+from .sources import DataError
 from .tables import Table, read_table
 
 Array = np.ndarray[Any, Any]

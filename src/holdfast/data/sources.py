@@ -163,16 +163,6 @@ def blocks(path: str, size: int = _PIECE) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like one that is not known; empty if none is.
-
-    >>> nearest("tmie", ["time", "y"])
-    '; did you mean time?'
-    """
-    near = difflib.get_close_matches(name, [*known], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 Told = Callable[[str], object]  # is told what is being done, in a few words, while it takes long
 _SELDOM = 1 << 24  # bytes or characters between two times that somebody is told of them
 

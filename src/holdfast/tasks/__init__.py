@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from holdfast.training import Run, RunError, nearest
+from holdfast.naming import nearest
+from holdfast.training import Run, RunError
 
 from . import forecasting, text
 from .fitting import Fitted, fit, resume

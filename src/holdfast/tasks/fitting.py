@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from holdfast.data import Told, untold
 from holdfast.microscope.subject import Subject
+from holdfast.naming import nearest
 from holdfast.training import (
     MODEL,
     DamagedFile,
@@ -31,7 +32,6 @@ from holdfast.training import (
     Watcher,
     devices,
     make,
-    nearest,
     options_of,
     write_atomically,
 )

@@ -5,7 +5,7 @@ from holdfast.extras import MissingExtra, require
 from .devices import Devices, devices, is_first
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
-from .options import Option, OptionError, TrainingOptions, assignments, make, nearest, option, options_of, redeclared
+from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
 from .run import DATA, MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
@@ -35,7 +35,6 @@ __all__ = [
     "is_first",
     "load_tensors",
     "make",
-    "nearest",
     "option",
     "options_of",
     "redeclared",

@@ -7,12 +7,13 @@ strings. A task's options inherit from `TrainingOptions`, which the loop reads.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
+
+from holdfast.naming import nearest
 
 T = TypeVar("T")
 
@@ -89,16 +90,6 @@ def options_of(cls: type) -> list[Option]:
         bounds = meta["least"], meta["most"]
         found.append(Option(field.name, hint, field.default, meta["help"], choices, *bounds, each))
     return found
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint at the known name that is most like one that is not known; empty if none is.
-
-    >>> nearest("hiden", ["hidden", "layers"])
-    '; did you mean hidden?'
-    """
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def field_name(name: str) -> str:

@@ -16,7 +16,8 @@ import torch
 from holdfast.data import DataError, Panel, build_panel, files
 from holdfast.extras import require
 from holdfast.models.forecast_stream import ForecastStream, Row, stream
-from holdfast.training import DATA, Run, RunError, Watcher, make, nearest, options_of
+from holdfast.naming import nearest
+from holdfast.training import DATA, Run, RunError, Watcher, make, options_of
 
 from ..fitting import fit as _fit
 from ..fitting import paths_of

@@ -397,6 +397,28 @@ def test_only_takes_series_by_name_or_number() -> None:
         panel.only([7])
 
 
+def test_the_last_steps_of_a_panel_are_in_their_places() -> None:
+    table = pd.DataFrame(
+        {"id": [*"aaaabb"], "ds": [1, 2, 3, 4, 2, 3], "y": [1.0, 2, 3, NAN, 5, 6], "f": np.arange(6.0)}
+    )
+    panel = build_panel([table], Columns(future=["f"]))
+    last = panel.last(2)
+    assert (last.of(0)[:2].tolist(), last.of(1).tolist()) == ([2, 3], [5, 6])
+    assert (last.times(0).tolist(), last.times(1).tolist()) == ([2, 3, 4], [2, 3])  # with what is known of the future
+    assert (last.known.tolist(), last.cut.tolist(), last.future[:, 0].tolist()) == ([2, 2], [1, 0], [1, 2, 3, 4, 5])
+    shorter = last.last(np.array([0, 1]))
+    assert (shorter.known.tolist(), shorter.cut.tolist(), shorter.times(0).tolist()) == ([0, 1], [3, 1], [4])
+    assert panel.last(9).digest == panel.digest
+
+
+def test_a_gap_before_new_rows_is_judged_by_all_that_was_before() -> None:
+    panel = build_panel([pd.DataFrame({"ds": np.arange(400), "y": np.arange(400.0)})])
+    new = build_panel([pd.DataFrame({"ds": [3000], "y": [1.0]})], frequency=panel.frequency)
+    assert panel.joined(new).last(5).known.tolist() == panel.last(5).joined(new).last(5).known.tolist() == [5]
+    with pytest.raises(DataError, match="6 rows would take 2,606 steps"):
+        build_panel([pd.DataFrame({"ds": np.arange(395, 400), "y": 1.0})]).joined(new)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_rows_that_come_later_join_as_if_they_had_been_a_further_part(seed: int) -> None:
     draw = np.random.default_rng(100 + seed)

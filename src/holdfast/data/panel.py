@@ -55,6 +55,7 @@ class Panel:
         notes: what a reader must know: rows that were left out, and why.
         phases: where in a step each series lies; that of the frequency if none are given; (S,).
         columns: the table's columns that it was read from.
+        cut: how many steps of each series were before its first and have been cut off by `last`; (S,).
     """
 
     names: tuple[str, ...]
@@ -71,10 +72,13 @@ class Panel:
     notes: Sequence[str] = ()
     phases: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     columns: Columns = field(default_factory=Columns)
+    cut: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         if len(self.phases) == 0:
             object.__setattr__(self, "phases", np.full(len(self.names), self.frequency.phase, np.int64))
+        if len(self.cut) == 0:
+            object.__setattr__(self, "cut", np.zeros(len(self.names), np.int64))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,21 +149,36 @@ class Panel:
                 raise DataError(f"there is no series {each!r}{hint}")
             chosen.append(k)
         picked = np.array(chosen, np.int64)
-        lengths = self.lengths[picked]
-        starts = _starts(lengths)
-        rows = np.arange(starts[-1]) + np.repeat(self.starts[picked] - starts[:-1], lengths)
         return replace(
-            self,
+            self._rows(self.starts[picked], self.lengths[picked]),
             names=tuple(self.names[k] for k in chosen),
-            starts=starts,
             first=self.first[picked],
             phases=self.phases[picked],
-            values=self.values[rows],
-            past=self.past[rows],
-            future=self.future[rows],
             static={name: cells[picked] for name, cells in self.static.items()},
             ends=self.ends[:, picked],
+            cut=self.cut[picked],
         )
+
+    def last(self, steps: int | Array) -> Panel:
+        """The panel with the last known steps of each series only, and what it says of the future.
+
+        Args:
+            steps: how many; of all series, or of each, (S,).
+        """
+        dropped = np.maximum(self.known - steps, 0)
+        return replace(
+            self._rows(self.starts[:-1] + dropped, self.lengths - dropped),
+            first=self.first + dropped,
+            ends=np.maximum(self.ends - dropped, 0),
+            cut=self.cut + dropped,
+        )
+
+    def _rows(self, begins: Array, lengths: Array) -> Panel:
+        """The panel with other series, each of which has so many rows from one on; the rest stays to be told."""
+        starts = _starts(lengths)
+        rows = np.arange(starts[-1]) + np.repeat(begins - starts[:-1], lengths)
+        arrays = {name: getattr(self, name)[rows] for name in ("values", "past", "future")}
+        return replace(self, starts=starts, **arrays)
 
     def joined(self, other: Panel) -> Panel:
         """The panel with the rows of another after its own, as new values come in.
@@ -199,6 +218,7 @@ class Panel:
             first=begins,
             phases=phases,
             static=_joined_static(self, other, theirs, count),
+            cut=spread(self.cut, mine, 0),
             notes=(*self.notes, *other.notes),
         )
         places_mine, places_theirs = _places(self, mine, result), _places(other, theirs, result)
@@ -215,7 +235,7 @@ class Panel:
             0,
         )
         ends = np.maximum.accumulate(np.concatenate([spread(self.ends, mine, 0), further]))
-        _check_gaps_of_joined(result.names, lasts - begins, spread(self.lengths, mine, 0), other, theirs)
+        _check_gaps_of_joined(result, spread(self.lengths, mine, 0), other, theirs)
         return replace(
             result,
             values=filled(self.values, other.values),
@@ -633,16 +653,16 @@ def _check_order(panel: Panel, other: Panel, theirs: Array) -> None:
         )
 
 
-def _check_gaps_of_joined(names: Sequence[str], lengths: Array, before: Array, other: Panel, theirs: Array) -> None:
-    rows = before.copy()
+def _check_gaps_of_joined(result: Panel, before: Array, other: Panel, theirs: Array) -> None:
+    rows, lengths = before + result.cut, result.lengths + result.cut
     rows[theirs] += other.lengths
     sparse = np.flatnonzero((lengths > _SPARSE * rows) & (lengths > _SHORT))
     if len(sparse):
         k = int(sparse[0])
         begin = _time(other.times(int(np.flatnonzero(theirs == k)[0]))[0], other.frequency.dated)
         raise DataError(
-            f"series {names[k]!r}: the new rows begin at {begin}, and {rows[k]:,} rows would take {lengths[k]:,} "
-            "steps: is the time mistyped?"
+            f"series {result.names[k]!r}: the new rows begin at {begin}, and {rows[k]:,} rows would take "
+            f"{lengths[k]:,} steps: is the time mistyped?"
         )
 
 

@@ -214,11 +214,43 @@ def test_an_update_does_not_look_at_what_was_before(quick: Forecaster) -> None:
     one, other = (holdfast.load(quick.run.folder) for _ in range(2))
     for each in (one, other):
         each.update(rows.iloc[:1])
-    other._panel.values[:-10] = np.nan
+    context = quick.run.options.context
+    assert (other._recent.lengths <= context + 1).all()
+    other._panel.values[:] = np.nan
+    for k, start in enumerate(other._recent.starts[:-1]):
+        other._recent.values[start : other._recent.starts[k + 1] - 1] = np.nan
     for each in (one, other):
         each.update(rows.iloc[1:])
     of_one, of_other = (each.predict().query("shop == 's0'")["forecast"] for each in (one, other))
     np.testing.assert_array_equal(of_one, of_other)
+
+
+def test_many_updates_keep_a_short_memory_and_a_whole_history(quick: Forecaster) -> None:
+    """Of three series, one goes on for long, one a little, and one that is new."""
+    stream = holdfast.load(quick.run.folder)
+    new = pd.concat([_table((150, 0, 2), 3, "2024-04-14"), _table((80,), 4).replace("s0", "new")])
+    new["step"] = new.groupby("shop").cumcount()
+    longest = 0
+    for step, some in new.groupby("step"):
+        stream.update(some.drop(columns="step"))
+        longest = max(longest, int(stream._recent.lengths.max()))
+        if step in (0, 9, 40):
+            there = np.isfinite(stream._known_panel().values).sum()
+            assert there == len(_table()) + (new["step"] <= step).sum()
+    assert longest <= 4 * 2 * (quick.run.options.context + 5)  # of the series together
+    whole = pd.concat([_table(), new.drop(columns="step")], ignore_index=True)
+    found = stream._known_panel()
+    assert found.names == ("s0", "s1", "s2", "new")
+    for k, name in enumerate(found.names):
+        values = found.of(k)
+        np.testing.assert_allclose(
+            values[np.isfinite(values)], whole[whole["shop"] == name]["sales"].astype(np.float32)
+        )
+    tables = [stream.backtest(n_windows=1)[0], quick.backtest(whole, n_windows=1)[0]]
+    pd.testing.assert_frame_equal(*tables, check_exact=False, rtol=1e-5)
+    ends = {name: times.max() + pd.Timedelta(days=1) for name, times in whole.groupby("shop")["day"]}
+    assert stream.predict().groupby("shop")["day"].min().to_dict() == ends
+    assert stream.picture().count("new") > 0
 
 
 def test_an_update_with_rows_of_the_past_is_refused(quick: Forecaster) -> None:

@@ -66,6 +66,7 @@ class Forecaster:
             setattr(self, name, options.get(name, default))
         self._fitted: ForecastRun | None = None
         self._panel: Panel | None = None
+        self._recent: Panel | None = None  # the last context of each series, and what has come since
         self._streams: dict[str, ForecastStream] = {}
 
     @classmethod
@@ -152,6 +153,7 @@ class Forecaster:
             if not (folder / "config.toml").is_file():
                 shutil.rmtree(folder / DATA, ignore_errors=True)
         self._fitted, self._panel, self._streams = ForecastRun(Forecast(), Run.open(folder)), None, {}
+        self._recent = None
         return self
 
     @property
@@ -198,8 +200,9 @@ class Forecaster:
         Raises:
             DataError: a column that must be known of the future is missing; the message names the series and the time.
         """
-        panel = self._known_panel() if df is None else self._read(df)
-        found = self._ahead(panel, range(len(panel)), self._steps(h), df is None and bool(self._streams))
+        streamed = self._recent if df is None else None
+        panel = streamed or (self._known_panel() if df is None else self._read(df))
+        found = self._ahead(panel, range(len(panel)), self._steps(h), streamed is not None)
         return self._frame(panel, np.arange(len(panel)), panel.known, found)
 
     def picture(self, h: int | None = None, df: Any = None, most: int = _PICTURED) -> str:
@@ -211,7 +214,7 @@ class Forecaster:
         """
         panel = self._known_panel() if df is None else self._read(df)
         some, steps, options = range(min(len(panel), most)), self._steps(h), self.run.options
-        quantiles = self._ahead(panel, some, steps, df is None and bool(self._streams))
+        quantiles = self._ahead(panel, some, steps, df is None and self._recent is not None)
         history = self._history(panel)
         fans = []
         for k in some:
@@ -233,13 +236,15 @@ class Forecaster:
         Raises:
             DataError: a row lies before the end of its series, or is not as it must be.
         """
-        panel = self._known_panel()
-        new = self._read(df, panel.frequency)
-        joined = panel.joined(new)
-        if not self._streams:
-            history = self._history(panel)
-            self._streams = {name: self._begun(history, k) for k, name in enumerate(panel.names)}
-        known = {name: int(n) for name, n in zip(panel.names, panel.known)}
+        recent, context = self._recent, self.run.options.context
+        if recent is None:
+            whole = self._known_panel()
+            recent = whole.last(context)
+            history = self._history(recent)
+            self._streams = {name: self._begun(history, k) for k, name in enumerate(recent.names)}
+        new = self._read(df, recent.frequency)
+        joined = recent.joined(new)
+        known = {name: int(n) for name, n in zip(recent.names, recent.known)}
         fresh = self._history(joined.only(list(new.names)))  # of the series that have moved only
         for k, name in enumerate(new.names):
             if name not in known:
@@ -247,7 +252,10 @@ class Forecaster:
                 continue
             for at in range(known[name], int(fresh.panel.known[k])):
                 self._streams[name].advance(_row(fresh, k, at))
-        self._panel = replace(joined, ends=joined.ends[-1:])
+        self._recent = replace(joined, ends=joined.ends[-1:])
+        if len(joined.values) > 2 * (context + self.run.options.horizon) * len(joined):  # so that it stays short
+            self._known_panel()
+            self._recent = self._recent.last(context)
         return self
 
     # Looking back.
@@ -308,17 +316,17 @@ class Forecaster:
         whole = self._panel_of(df)
         horizon = self._horizon_of(whole)
         step = step_size or horizon
+        most = horizon + step * (n_windows - 1)
+        short = np.flatnonzero(whole.known <= most)
+        if len(short):
+            k = int(short[0])
+            raise DataError(
+                f"series {whole.names[k]!r} has {whole.known[k]} steps, but {n_windows} windows of {horizon} "
+                f"steps, {step} apart, need more than {most}"
+            )
         frames = []
         forecaster: Forecaster | None = None
-        for number in range(n_windows):
-            back = horizon + step * (n_windows - 1 - number)
-            short = np.flatnonzero(whole.known <= back)
-            if len(short):
-                k = int(short[0])
-                raise DataError(
-                    f"series {whole.names[k]!r} has {whole.known[k]} steps, but {n_windows} windows of {horizon} "
-                    f"steps, {step} apart, need more than {back}"
-                )
+        for back in range(most, horizon - 1, -step):
             if forecaster is None or refit:
                 forecaster = Forecaster(**{**self.get_params(), "horizon": horizon})
                 forecaster.fit(_until(whole, back))
@@ -404,6 +412,8 @@ class Forecaster:
         if self._panel is None:
             panel = self.run.data()
             self._panel = replace(panel, ends=panel.ends[-1:])
+        if self._recent is not None:
+            self._panel = _with_recent(self._panel, self._recent)
         return self._panel
 
     def _history(self, panel: Panel) -> History:
@@ -430,10 +440,11 @@ class Forecaster:
 
     def _streamed(self, panel: Panel, k: int, steps: int) -> Array:
         """The calibrated forecast of a series from its memory, (1, steps, Q)."""
-        rows = History(panel.only([k]), self._known(), 1, self.run.options.horizon)
-        _refuse_unknown_future(rows, 0, int(panel.known[k]), steps)
+        rows = History(panel.only([k]).last(1), self._known(), 1, self.run.options.horizon)
+        origin = int(rows.panel.known[0])
+        _refuse_unknown_future(rows, 0, origin, steps)
         memory, model = self._streams[panel.names[k]], self.run.model
-        ahead = slice(int(panel.known[k]), None)
+        ahead = slice(origin, None)
         raw = memory.quantiles(rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None], model.levels)
         seen = memory.window.values[:, -self.run.options.context :]
         scale = liveliness(memory.window._replace(values=seen))
@@ -516,6 +527,17 @@ def _until(panel: Panel, back: int) -> Any:
         columns |= {name: cells[keep, i] for i, name in enumerate(names)}
     columns |= {name: cells[series[keep]] for name, cells in panel.static.items()}
     return pandas.DataFrame(columns)
+
+
+def _with_recent(panel: Panel, recent: Panel) -> Panel:
+    """A panel with the rows that have come since, which stand at the end of another."""
+    had = dict(zip(panel.names, panel.known))
+    came = recent.cut + recent.known - [had.get(name, 0) for name in recent.names]
+    moved = np.flatnonzero(came)
+    if not len(moved):
+        return panel
+    joined = panel.joined(recent.only(moved.tolist()).last(came[moved]))
+    return replace(joined, ends=joined.ends[-1:])
 
 
 def _places(panel: Panel, series: Array, steps: Array) -> dict[str, Any]:

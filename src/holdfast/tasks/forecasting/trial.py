@@ -16,7 +16,7 @@ from .options import ForecastOptions
 if TYPE_CHECKING:
     from .task import Forecast
 
-_SHARE = 0.15  # of the minutes or steps, which all trials take together
+_SHARE = 0.3  # of the minutes or steps, which all trials take together: what learns fast is not always best
 _LEAST_STEPS = 20
 _EVALUATIONS = 2
 

@@ -19,6 +19,7 @@ from .measures import Measures
 Array = np.ndarray[Any, Any]
 
 _LEAST_LIVELY = 0.1  # of a series' scale
+_LATE, _LATE_LEAST = 4, 500  # one in so many validation windows calibrates, and at least so many of them
 AT_ONCE = 1024  # windows that are forecast at a time
 COUNTS = ("windows", "mase_left_out", "standardised_left_out")
 CONSTANT = "there is nothing to forecast: no series with validation data changes in its training part"
@@ -108,6 +109,20 @@ def some(windows: tuple[Tensor, Tensor], most: int) -> tuple[Tensor, Tensor]:
         return windows
     which = torch.linspace(0, count - 1, most).round().long()
     return windows[0][which], windows[1][which]
+
+
+def latest(history: History, windows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The last quarter of validation windows, and some hundred at least: those that intervals are calibrated on.
+
+    What will be forecast lies as far from what was learned as the end of the validation part, or farther. Its first
+    windows follow right after what was learned, and are easier: on them intervals come out too narrow.
+    """
+    series, origins = windows
+    begins, ends = (history.ends[k][series] for k in (0, 1))
+    places = (origins - begins) / (ends - history.horizon - begins).clamp(min=1)  # from 0 to 1 in the validation part
+    count = max(_LATE_LEAST, -(-len(series) // _LATE))
+    which = places.argsort(descending=True, stable=True)[:count]
+    return series[which], origins[which]
 
 
 def chunks(windows: tuple[Tensor, Tensor], size: int = AT_ONCE) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ from . import report as _report
 from .baselines import Baselines
 from .conformal import Calibration
 from .history import History, Known
-from .judging import CONSTANT, PARTS, chunks, forecast_windows, measured, some, windows_of
+from .judging import CONSTANT, PARTS, chunks, forecast_windows, latest, measured, some, windows_of
 from .measures import Measures
 from .options import ForecastOptions
 from .settling import settled, split
@@ -158,7 +158,7 @@ class Forecast(Task[ForecastOptions, Panel]):
         """The simple methods, with what they learned from the training part and the validation part."""
         learned = self.history(self.facts(training, options), training, options)
         simple = Baselines(options).fit(learned, some(windows_of(learned, "train"), TRAINED_ON))
-        simple.calibrate(learned, some(windows_of(learned, "valid"), EVALUATED))
+        simple.calibrate(learned, latest(learned, some(windows_of(learned, "valid"), EVALUATED)))
         return simple
 
     def notes(self, data: Panel, split: str, options: ForecastOptions, brief: bool = False) -> list[str]:
@@ -236,16 +236,16 @@ class Problem:
         model.calibration = None
         options, history = self.options, self.history
         levels, intervals = options.levels, [k / 100 for k in options.intervals]
-        found = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(self.judged)]
+        late = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(latest(history, self.judged))]
         quantiles, truth, scale = (
-            np.concatenate([getattr(one, n) for one in found]) for n in ("quantiles", "truth", "scale")
+            np.concatenate([getattr(one, n) for one in late]) for n in ("quantiles", "truth", "scale")
         )
         calibration = Calibration.fit(quantiles, truth, scale, levels, intervals)
         model.calibration = calibration.to_dict()
         measures = Measures(levels, intervals)
-        for one in found:
-            better = calibration.apply(one.quantiles, one.scale)
-            measures.add(one.truth, one.median, better, mase_scale=one.mase_scales, deviation=one.deviations)
+        for chunk in chunks(self.judged):
+            one = forecast_windows(model, history, *chunk, "valid")
+            measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
         return measured(measures)
 
 

@@ -1,16 +1,10 @@
 """A text, encoded once and kept on the disk: what to learn from, what to validate on, what to test on.
 
-The tokens are written to a folder as raw little-endian arrays and mapped, so that a text may be larger than the memory.
-What a folder of them was made from stands beside them in `corpus.json`, with the digest of each array: what does not
-agree is made anew.
+The tokens are kept as `kept.py` says, so that a text may be larger than the memory.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .encodings import Encoding, Ids, build_encoding, encoding_from, first_end_of_a_word
+from .kept import fingerprint, kept, sha256
 from .sources import DataError, Told, counted, digests_so_far, files, text_of_files, untold
 
 _FORMAT = 2  # goes up when the same text would be written otherwise
-_FACTS = "corpus.json"
 _SPAN = np.dtype("<u4")  # of a token's length in characters: a word may have more than 65,535
 
 
@@ -135,12 +129,13 @@ def build_corpus(
         return {"encoding": encoding.to_dict(), "arrays": arrays}
 
     key = {
+        "format": _FORMAT,
         "digests": digests,
         "level": level,
         "vocabulary_size": vocabulary_size,
         "share": None if valid else share,
     }
-    place, facts = _kept(folder, key, write)
+    place, facts = kept(folder, key, write)
     encoding = encoding_from(facts["encoding"])
 
     def part(name: str) -> Tokens:
@@ -167,8 +162,9 @@ def encode_files(paths: Sequence[str], encoding: Encoding, folder: Path, told: T
     def write(place: Path) -> dict[str, Any]:
         return {"arrays": _write(place, "text", _Text(named), encoding, told)}
 
-    key = {"digests": digests_so_far([named], told), "encoding": _fingerprint(encoding.to_dict())}
-    place, facts = _kept(folder, key, write)
+    about = fingerprint(encoding.to_dict())
+    key = {"format": _FORMAT, "digests": digests_so_far([named], told), "encoding": about}
+    place, facts = kept(folder, key, write)
     return _mapped(place, "text", facts["arrays"], encoding, named)
 
 
@@ -225,7 +221,7 @@ def _write(folder: Path, name: str, text: Iterable[str], encoding: Encoding, tol
         characters += len(piece)
     if not (folder / f"{name}.bin").stat().st_size:
         raise DataError(f"there are no tokens for {name}: its text is nothing but spaces")
-    digests = {array: {"sha256": _sha256(folder / f"{array}.bin")} for array in arrays}
+    digests = {array: {"sha256": sha256(folder / f"{array}.bin")} for array in arrays}
     return {**digests, name: {**digests[name], "characters": characters}}
 
 
@@ -237,45 +233,3 @@ def _mapped(place: Path, name: str, arrays: Mapping[str, Any], encoding: Encodin
 
 def _spans(name: str) -> str:
     return f"{name}-spans"
-
-
-def _kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
-    """The place in a folder for what a key describes, and the facts that stand there; written if they are not there.
-
-    Several processes may write at once: the same key has the same contents, each file is put in place in one go, and
-    the facts come last.
-    """
-    key = {"format": _FORMAT, **key}
-    place = folder / _fingerprint(key)[:16]
-    facts = _facts(place, key)
-    if facts is not None:
-        return place, facts
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as beside:
-        building = Path(beside)
-        facts = {"key": key, **write(building)}
-        (building / _FACTS).write_text(json.dumps({**facts, "sha256": _fingerprint(facts)}), encoding="ascii")
-        for name in [*(f"{array}.bin" for array in facts["arrays"]), _FACTS]:
-            os.replace(building / name, place / name)
-    return place, facts
-
-
-def _facts(place: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The facts that stand in a place, if they are about this key and all arrays are as they were written."""
-    try:
-        facts = json.loads((place / _FACTS).read_bytes())
-        if facts.pop("sha256") != _fingerprint(facts) or facts["key"] != key:
-            return None
-        agree = all(about["sha256"] == _sha256(place / f"{name}.bin") for name, about in facts["arrays"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn, or somebody else's: not to be trusted
-        return None
-    return facts if agree else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fingerprint(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from holdfast.training import TrainingOptions
-from holdfast.training.optimisers import averaged, learning_rate, optimiser
+from holdfast.training.optimisers import Pace, averaged, learning_rate, optimiser
 
 
 def _rates(total: int, **options: object) -> list[float]:
@@ -31,7 +31,7 @@ def test_a_plateau_lowers_the_rate_to_its_floor() -> None:
 def test_only_what_has_rows_and_columns_decays() -> None:
     layer = nn.Linear(3, 2)
     before = [p.detach().clone() for p in layer.parameters()]
-    made = optimiser(layer.parameters(), TrainingOptions(learning_rate=0.1, weight_decay=0.5))
+    made = optimiser([Pace(layer.parameters())], TrainingOptions(learning_rate=0.1, weight_decay=0.5))
     for p in layer.parameters():
         p.grad = torch.zeros_like(p)
     made.step()

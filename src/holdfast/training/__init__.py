@@ -6,10 +6,12 @@ from .devices import Devices, devices, is_first
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
-from .run import DATA, MODEL, Run, RunError
+from .optimisers import Pace
+from .run import CONFIG, DATA, MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
 __all__ = [
+    "CONFIG",
     "DATA",
     "MODEL",
     "DamagedFile",
@@ -22,6 +24,7 @@ __all__ = [
     "Nowhere",
     "Option",
     "OptionError",
+    "Pace",
     "Position",
     "Problem",
     "Quiet",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .devices import Devices
-from .optimisers import PLATEAU, averaged, learning_rate, optimiser
+from .optimisers import PLATEAU, Pace, Paced, averaged, learning_rate, optimiser
 from .options import OptionError, TrainingOptions
 from .tensors import DamagedFile
 
@@ -206,10 +206,11 @@ class Training:
         self.problem, self.model, self.options, self.place = problem, model, options, place
         self.keeper, self.watcher = keeper, watcher
         self.position = Position(total=options.steps)
-        self.optimiser = optimiser(model.parameters(), options)
+        self.optimiser = optimiser(model.paces() if isinstance(model, Paced) else [Pace(model.parameters())], options)
         self.average = averaged(model, options)
         self.learned = [p for p in model.parameters() if p.requires_grad]
         self.carry: Sequence[Tensor] = ()
+        self.epoch_length = 0
         self.stop = False
         self.timed_from: tuple[int, float] | None = None  # the step after which steps were timed, and when it ended
 
@@ -266,6 +267,7 @@ class Training:
         now = self.position
         while True:
             epoch = self.problem.epoch(now.epoch)
+            self.epoch_length = len(epoch)
             while now.batch < len(epoch):
                 if now.batch == 0:
                     self.carry = self.problem.carry()
@@ -295,7 +297,8 @@ class Training:
         rate = learning_rate(options, now.step, now.total or None, now.factor)
         if math.isfinite(mean) and math.isfinite(norm):
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                begun = not group["begins"] or (now.total and now.step > group["begins"] * now.total)
+                group["lr"] = rate * group["rate"] if begun else 0.0
             self.optimiser.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)
@@ -333,6 +336,8 @@ class Training:
         self.model.train()
         count = max(1, min(self.options.evaluations, int(EVALUATED_SHARE * limit / evaluation)))
         steps = now.step + max(0, int((RESERVE * limit - now.seconds - count * evaluation) / each))
+        if self.options.epochs:
+            steps = max(now.step, min(steps, self.options.epochs * self.epoch_length // self.options.accumulate))
         now.total, now.evaluations = int(self.place.told(steps)), int(self.place.told(count))
         return True
 

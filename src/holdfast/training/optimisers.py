@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +19,45 @@ _SOON = 10  # the average of the n-th step is over n + 10 of them, or the share 
 PLATEAU = 0.5  # what the learning rate is multiplied by after an evaluation without progress
 
 
-def optimiser(parameters: Iterable[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+@dataclass(frozen=True)
+class Pace:
+    """How fast some weights learn.
+
+    Attributes:
+        parameters: the weights.
+        rate: their share of the learning rate.
+        begins: the share of the steps after which they begin to learn.
+    """
+
+    parameters: Iterable[nn.Parameter]
+    rate: float = 1.0
+    begins: float = 0.0
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A model not all of whose weights learn alike, such as one that was trained before for something else."""
+
+    def paces(self) -> Sequence[Pace]:
+        """All weights, each once."""
+
+
+def optimiser(paces: Sequence[Pace], options: TrainingOptions) -> torch.optim.Optimizer:
     """AdamW or SGD, with weight decay on what has rows and columns.
 
-    >>> kind = optimiser(nn.Linear(2, 3).parameters(), TrainingOptions(optimiser="sgd"))
+    >>> kind = optimiser([Pace(nn.Linear(2, 3).parameters())], TrainingOptions(optimiser="sgd"))
     >>> type(kind).__name__, [len(g["params"]) for g in kind.param_groups]
     ('SGD', [1, 1])
     """
-    learned = [p for p in parameters if p.requires_grad]
-    groups = [
-        {"params": [p for p in learned if p.dim() > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in learned if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = []
+    for pace in paces:
+        learned = [p for p in pace.parameters if p.requires_grad]
+        for decay, some in (
+            (options.weight_decay, [p for p in learned if p.dim() > 1]),
+            (0.0, [p for p in learned if p.dim() <= 1]),
+        ):
+            if some:
+                groups.append({"params": some, "weight_decay": decay, "rate": pace.rate, "begins": pace.begins})
     if options.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
     return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)

@@ -11,6 +11,7 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, Literal, TypeVar
 
 from holdfast.naming import nearest
@@ -68,15 +69,15 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """Its name on the command line; one that Python reserves ends in an underscore as a field."""
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
 
 def options_of(cls: type) -> list[Option]:
     """The options that a dataclass declares, in order.
 
     >>> [o.flag for o in options_of(TrainingOptions)][:3]
-    ['--steps', '--minutes', '--seed']
+    ['--steps', '--minutes', '--epochs']
     """
     hints = typing.get_type_hints(cls)
     found = []
@@ -98,7 +99,8 @@ def field_name(name: str) -> str:
     >>> field_name("learning-rate")
     'learning_rate'
     """
-    return name.strip().replace("-", "_")
+    found = name.strip().replace("-", "_")
+    return f"{found}_" if iskeyword(found) else found
 
 
 def make(cls: type[T], given: Mapping[str, Any]) -> T:
@@ -205,6 +207,7 @@ class TrainingOptions:
     minutes: float = option(
         10.0, "Minutes of training, where no steps are given: after a short warm-up their number is fixed.", least=0.0
     )
+    epochs: int = option(0, "Passes over the data at most, where no steps are given; 0: any number.", least=0)
     seed: int = option(0, "Of the weights, the masks and the order of the data.", least=0, most=2**32 - 1)
     batch_size: int = option(64, "Sequences of a batch, for each process.", least=1)
     accumulate: int = option(1, "Batches whose gradients make one step.", least=1)

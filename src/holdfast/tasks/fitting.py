@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.data import Told, untold
+from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope.subject import Subject
 from holdfast.naming import nearest
 from holdfast.training import (
@@ -153,21 +154,23 @@ def fit(
     """
     options = make(task.options, {**_preset(task, preset), **given})
     watcher = watcher or Quiet()
-    config: dict[str, Any] = {
-        "task": task.name,
-        "data": {name: [_from_anywhere(p, out) for p in paths] for name, paths in asdict(sources).items() if paths},
-    }
     with devices(options) as place, _own_randomness(place):
         if place.first:
             _check(out)
         Run.check_packages(options)
+        sources = task.prepare(sources, options, out, watcher)
         data = task.read(sources, options, watcher.busy)
         options, settled = task.settle(data, options, place, watcher.busy)
+        config: dict[str, Any] = {
+            "task": task.name,
+            "data": {name: [_from_anywhere(p, out) for p in paths] for name, paths in asdict(sources).items() if paths},
+        }
         config["options"] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(options).items()}
         config["data"]["digest"] = task.describe(data)["digest"]
         if settled:
             config["settled"] = settled
         training = _training(task, options, data, place, watcher)
+        task.start(training.model, data)
         training.problem.epoch(0)  # an error of the data or of the options leaves no folder
         run = Run.create(out, config) if place.first else Run(out)
         return _train(task, run, training, data)
@@ -313,6 +316,11 @@ def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--out", "RUN"])
 
 
+def cache(name: str) -> Path:
+    """Where a task keeps what it makes of files, for later runs with the same ones."""
+    return cache_folder().parent / name
+
+
 def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """One path or several, as strings.
 
@@ -360,7 +368,7 @@ def _sources(run: Run, config: Mapping[str, Any]) -> Sources:
         return str(run.folder / path.removeprefix(_INSIDE)) if path.startswith(_INSIDE) else path
 
     known = config.get("data", {})
-    return Sources(**{name: tuple(map(found, known.get(name, ()))) for name in ("data", "valid", "test")})
+    return Sources(**{name: tuple(map(found, known.get(name, ()))) for name in ("data", "valid", "test", "start")})
 
 
 def _data(task: Task[Any, Any], run: Run, config: Mapping[str, Any], options: Any, told: Told) -> Any:

@@ -11,12 +11,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import nn
 
 from holdfast.data import Told
-from holdfast.training import Devices, Problem, TrainingOptions
+from holdfast.training import Devices, Problem, TrainingOptions, Watcher
 
 if TYPE_CHECKING:
     from .fitting import Fitted
@@ -33,11 +34,13 @@ class Sources:
         data: what is trained on.
         valid: what choices are made on; empty: a part of the data.
         test: what is read once, by `evaluate`; empty: none.
+        start: a run whose model the training begins with; empty: it begins with nothing learned.
     """
 
     data: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Task(ABC, Generic[O, D]):
     def read(self, sources: Sources, options: O, told: Told) -> D:
         """The data, ready for training; somebody is told while that takes long."""
 
+    def prepare(self, sources: Sources, options: O, out: Path, watcher: Watcher) -> Sources:
+        """What must be there before the data are read; `out` is the run's folder to be."""
+        return sources
+
     def settle(self, data: D, options: O, place: Devices, told: Told) -> tuple[O, dict[str, Any]]:
         """What the data say to options that were left to them, and what there is to tell of how that was found.
 
@@ -157,6 +164,9 @@ class Task(ABC, Generic[O, D]):
     @abstractmethod
     def build(self, facts: Mapping[str, Any], options: O) -> nn.Module:
         """A fresh model."""
+
+    def start(self, model: nn.Module, data: D) -> None:
+        """Put into a fresh model what the training begins with, if it begins with something that was learned."""
 
     @abstractmethod
     def problem(self, data: D, options: O, place: Devices) -> Problem:

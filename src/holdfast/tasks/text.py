@@ -27,7 +27,6 @@ from holdfast.data import (
     evaluation_windows,
     untold,
 )
-from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope import Horizon, memory_horizon
 from holdfast.microscope.page import section
 from holdfast.microscope.subject import Subject
@@ -43,7 +42,7 @@ from holdfast.models import (
 from holdfast.training import Devices, Loss, OptionError, Run, RunError, TrainingOptions, Watcher, option, redeclared
 
 from . import inside
-from .fitting import Fitted, paths_of
+from .fitting import Fitted, cache, paths_of
 from .fitting import fit as _fit
 from .task import Compared, Preset, Sources, Task
 
@@ -324,7 +323,7 @@ class Text(Task[TextOptions, Corpus]):
             sources.test,
             level=options.level,
             vocabulary_size=options.vocabulary or None,
-            folder=_cache(),
+            folder=cache("text"),
             told=told,
         )
 
@@ -399,7 +398,7 @@ class Text(Task[TextOptions, Corpus]):
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> _Given:
         """Another text, with the model's encoding."""
-        return _Given(encode_files(paths, encoding_from(facts["encoding"]), _cache(), told))
+        return _Given(encode_files(paths, encoding_from(facts["encoding"]), cache("text"), told))
 
     def baselines(self, training: Corpus, data: Any, split: str, options: TextOptions, brief: bool = False) -> Compared:
         """A unigram and an n-gram model of the same training text."""
@@ -473,10 +472,6 @@ def _piece(encoding: Any, token: int) -> str:
     if not text or "\ufffd" in text:
         return str(encoding.text_of(token))
     return f"{text} " if encoding.level == "word" and not text.endswith("\n") else text
-
-
-def _cache() -> Path:
-    return cache_folder().parent / "text"
 
 
 def _lanes(count: int) -> int:

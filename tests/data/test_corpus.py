@@ -64,7 +64,7 @@ def test_a_text_is_split_at_exactly_this_character(level: str, share: float, tex
     assert corpus.test is None
 
 
-@pytest.mark.parametrize("level", ["bpe", "word"])
+@pytest.mark.parametrize("level", ["bpe", "word", "prose"])
 def test_words_stay_whole_where_a_text_is_split(level: str, tmp_path: Path) -> None:
     for length in range(40, 60):
         text = written(tmp_path / "text.txt", "ab cde  fghi\n" * 9 + "x" * length)
@@ -77,6 +77,15 @@ def test_words_stay_whole_where_a_text_is_split(level: str, tmp_path: Path) -> N
         assert train.split() == content[:cut].split()
         if level == "bpe":
             assert decoded(corpus) == (content[:cut], content[cut:])
+
+
+@pytest.mark.parametrize("length", range(40, 60))
+def test_a_line_break_of_html_stays_whole_where_a_text_is_split(length: int, tmp_path: Path) -> None:
+    text = written(tmp_path / "text.txt", "It's so<br /><BR />" * 3 + " " + "x" * length)
+    corpus = build_corpus([text], level="prose", folder=tmp_path / "cache", share=0.5)
+    tokens = [*corpus.train.ids.tolist(), *corpus.valid.ids.tolist()]
+    assert [corpus.encoding.text_of(k) for k in tokens[:15]] == ["it", "'s", "so", "<eos>", "<eos>"] * 3
+    assert len(tokens) == 16
 
 
 def test_a_text_without_spaces_is_split_all_the_same(tmp_path: Path) -> None:
@@ -343,7 +352,7 @@ def test_the_characters_of_the_first_tokens_are_those_of_their_text(level: str, 
         part = tokens.first(len(tokens.encoding.encode(text)))
         assert part.characters == min(len(text), len(content))
         assert part.ids.tolist() == tokens.ids[: len(part.ids)].tolist()
-        assert part.first(1).characters == tokens.first(1).characters == (2 if level in ("bpe", "word") else 1)
+        assert part.first(1).characters == tokens.first(1).characters == (2 if level in ("bpe", "word", "prose") else 1)
 
 
 def test_spans_that_were_changed_are_made_anew(tmp_path: Path) -> None:
@@ -390,7 +399,7 @@ def test_a_text_too_short_to_split_is_an_error(tmp_path: Path) -> None:
 def test_arguments_that_do_not_fit_each_other_are_errors(text: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="train must name at least one file"):
         build_corpus([], level="char", folder=tmp_path)
-    with pytest.raises(DataError, match="level must be one of char, byte, bpe, word, got 'letter'"):
+    with pytest.raises(DataError, match="level must be one of char, byte, bpe, word, prose, got 'letter'"):
         build_corpus([text], level="letter", folder=tmp_path)
 
 

@@ -270,6 +270,80 @@ def test_words_are_counted_as_a_dictionary_counts_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I can't — it's GREAT!", "i ca n't — it 's great !"),
+        ("i ca n't — it 's great !", "i ca n't — it 's great !"),
+        ("They’d said we’ll, YOU'RE; I’m, I've", "they 'd said we 'll , you 're ; i 'm , i 've"),
+        ("Don’t shouldn't've CANNOT cannot", "do n't should n't 've can not can not"),
+        ("n't n’t nn't don'ts o'clock 'tis 'sad", "n't n't n n't don ' ts o ' clock ' tis ' sad"),
+        ("cannots cannotn't scannot", "cannots can not n't scannot"),
+        ("the dogs' 'bone' ’ ''", "the dogs ' ' bone ' ' ''"),
+        ("$3.5 or 1,000,000. v1.5 .5 35mm 3.5x 1.", "$ 3.5 or 1,000,000 . v1 . 5 . 5 35mm 3.5 x 1 ."),
+        ("straight-faced snake_case ___", "straight - faced snake_case ___"),
+        ("No!!!!! well... -- ?! ;-)) .... ““", "no !!! well ... -- ? ! ; - )) ... ““"),
+        ("one<br /><br />two<BR>three<br/>four\nfive", "one\n\ntwo\nthree\nfour\nfive"),
+        ("< br / > <br  /> <b>", "< br / > < br / > < b >"),
+        ("a<<br /> b", "a << br / > b"),
+        ("<UNK> x<unk>y <eos>", "<unk> x <unk> y\n"),
+        ("ΟΔΟΣ ÉTÉ İstanbul ǅ 日本語。", "οδος été istanbul ǆ 日本語 。"),
+        ("  \t spaces\u3000\n\n here\r\n ", "spaces\n\nhere\n"),
+    ],
+)
+def test_prose_is_words_and_marks(text: str, expected: str) -> None:
+    encoding = build_encoding("prose", [text])
+    assert encoding.decode(encoding.encode(text)) == expected
+    assert encoding.encode(expected).tolist() == encoding.encode(text).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_prose_comes_back_as_the_same_tokens(seed: int) -> None:
+    every = " ".join(chr(point) for point in range(0x20000) if chr(point).isprintable())
+    text = random_text(seed, 20_000) + SAMPLE if seed else every
+    draw = random.Random(seed)
+    marks = ["n't", "’S", "'", "'ll", "can", "not", "n", "t", "3", ".", ",", "<br", " />", "<", ">", " ", "Σ", "İ", "_"]
+    text += "".join(draw.choices(marks, k=50_000))
+    encoding = build_encoding("prose", [text])
+    ids = encoding.encode(text)
+    assert encoding.encode(encoding.decode(ids)).tolist() == ids.tolist()
+
+
+def test_words_and_marks_of_prose_are_ranked_by_how_frequent_they_are() -> None:
+    encoding = build_encoding("prose", ["B, a b\nA, c? b<br /><u", "nk> !!!!"])
+    assert [encoding.text_of(k) for k in range(encoding.size)] == ["<unk>", "<eos>", "b", ",", "a", "!!!", "?", "c"]
+    assert build_encoding("prose", ["B, a b\nA, c? b"], 4).to_dict() == {"level": "prose", "words": ["b", ","]}
+
+
+def test_a_token_of_prose_spans_the_spaces_before_it_and_itself_known_or_not() -> None:
+    encoding = build_encoding("prose", ["to be"])
+    text = " To  don’t\u3000\n!!!!!<br /> <br>be "
+    #       to, do, n't, newline, marks, line breaks, be
+    assert encoding.spans(text).tolist() == [3, 4, 3, 2, 5, 6, 5, 2]
+    assert encoding.encode(text).tolist() == [3, 0, 0, 1, 0, 1, 1, 2]
+    assert encoding.spans("").tolist() == encoding.spans(" \t ").tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_line_break_of_html_is_never_cut(seed: int) -> None:
+    draw = random.Random(seed)
+    text = "".join(draw.choices(["<br />", "<br", " ", " />", "<BR />", "word", "\n", "can't "], k=3000))
+    encoding = build_encoding("prose", cut(text, seed))
+    assert encoding.to_dict() == build_encoding("prose", [text]).to_dict()
+    for size in (1, 7, 500):
+        pieces = [*module.whole_words(cut(text, seed), size)]
+        assert np.concatenate([*map(encoding.encode, pieces)]).tolist() == encoding.encode(text).tolist()
+        assert np.concatenate([*map(encoding.spans, pieces)]).tolist() == encoding.spans(text).tolist()
+        assert len(pieces) > 20
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"), [(1, 3), (3, 3), (4, 16), (8, 16), (9, 16), (16, 16), (17, 19), (19, 19), (20, 0), (99, 0)]
+)
+def test_the_first_end_of_a_word_is_not_inside_a_line_break(least: int, expected: int) -> None:
+    assert module.first_end_of_a_word(["one  <b", "r /><br/>", " it\n  it"], least) == expected
+
+
+@pytest.mark.parametrize(
     ("level", "text", "expected"),
     [
         ("char", "a�\n", 3),
@@ -277,6 +351,7 @@ def test_words_are_counted_as_a_dictionary_counts_them() -> None:
         ("bpe", "né😀 né", 6),
         ("word", "to  be\n", 3 + 3 + 1),
         ("word", "to see\n", 3 + 6 + 1),
+        ("prose", "To  bE\nsee", 3 + 3 + 1 + 6),
     ],
 )
 def test_characters_are_counted(level: str, text: str, expected: int) -> None:
@@ -329,6 +404,9 @@ def test_tokens_are_kept_in_the_smallest_type(size: int, expected: type) -> None
         ("byte", "é", "\\xc3"),
         ("word", "\n", "<eos>"),
         ("word", "unheard", "<unk>"),
+        ("prose", "<BR />", "<eos>"),
+        ("prose", "unheard", "<unk>"),
+        ("prose", "The", "the"),
         ("bpe", " the", "␣the"),
     ],
 )
@@ -363,12 +441,13 @@ def test_a_token_outside_the_vocabulary_is_an_error(token: int, ask: Callable[[E
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("letter", ["a"]), "level must be one of char, byte, bpe, word, got 'letter'"),
+        (("letter", ["a"]), "level must be one of char, byte, bpe, word, prose, got 'letter'"),
         (("char", ["", ""]), "an encoding cannot be made of no text: not one character"),
         (("byte", []), "an encoding cannot be made of no text: not one character"),
-        (("char", ["a"], 9), "vocabulary_size is for bpe and word, but level is char: leave it out"),
+        (("char", ["a"], 9), "vocabulary_size is for bpe, word and prose, but level is char: leave it out"),
         (("bpe", ["a"], 255), "vocabulary_size must be a whole number from 256 on for bpe, got 255"),
         (("word", ["a"], 2), "vocabulary_size must be a whole number from 3 on for word, got 2"),
+        (("prose", ["a"], 2), "vocabulary_size must be a whole number from 3 on for prose, got 2"),
         (("word", ["a"], 9.5), "vocabulary_size must be a whole number from 3 on for word, got 9.5"),
     ],
 )
@@ -381,9 +460,10 @@ def test_an_encoding_that_cannot_be_is_an_error(arguments: tuple[str, list[str],
 @pytest.mark.parametrize(
     ("description", "text"),
     [
-        ({"level": "letter"}, "an encoding's level must be one of char, byte, bpe, word, got 'letter'"),
-        ({}, "an encoding's level must be one of char, byte, bpe, word, got None"),
+        ({"level": "letter"}, "an encoding's level must be one of char, byte, bpe, word, prose, got 'letter'"),
+        ({}, "an encoding's level must be one of char, byte, bpe, word, prose, got None"),
         ({"level": "word"}, "the description of a word encoding lacks 'words'"),
+        ({"level": "prose"}, "the description of a prose encoding lacks 'words'"),
         ({"level": "char", "characters": "aba"}, "characters must differ from each other, but 'a' is there 2 times"),
         ({"level": "word", "words": ["a", "a"]}, "words must differ from each other, but 'a' is there 2 times"),
     ],

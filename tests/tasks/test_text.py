@@ -99,7 +99,7 @@ def test_a_line_s_score_is_that_of_the_line_alone(run: TextRun) -> None:
     assert [nats for nats, _ in found] == pytest.approx([nats for nats, _ in found[:4]] * 10, rel=1e-5)
 
 
-@pytest.mark.parametrize("level", ["char", "byte", "bpe", "word"])
+@pytest.mark.parametrize("level", LEVELS)
 def test_every_token_of_a_line_is_scored_and_a_newline_before_it_is_not(level: str, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"if so:\r\n\n    go on\n\n\n    and on\n\n" * 60)
@@ -115,7 +115,7 @@ def test_every_token_of_a_line_is_scored_and_a_newline_before_it_is_not(level: s
             expected = made.model.loss(made.model(ids[:-1]).features, ids[1:]).sum().item()
         assert count == len(own) > 0
         assert nats == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert len(encode("if so:\r\n")) > len(encode("if so:\n")) or level == "word"
+    assert len(encode("if so:\r\n")) > len(encode("if so:\n")) or level in ("word", "prose")
 
 
 def test_a_loaded_run_is_the_one_that_was_trained(run: TextRun) -> None:
@@ -134,7 +134,7 @@ def test_how_a_token_is_chosen_may_be_said_by_keywords(run: TextRun) -> None:
         run.generate("the", temprature=0.5)
 
 
-@pytest.mark.parametrize("level", ["byte", "bpe", "word"])
+@pytest.mark.parametrize("level", ["byte", "bpe", "word", "prose"])
 @pytest.mark.parametrize("cell", ["gru", "slstm"])
 def test_every_level_and_cell_goes_the_whole_way(level: str, cell: str, book: Path, tmp_path: Path) -> None:
     options = {**TINY, "vocabulary": 300 if level == "bpe" else 0, "layers": 2, "tied": True}

@@ -16,7 +16,7 @@ from .encodings import Encoding, Ids, build_encoding, encoding_from, first_end_o
 from .kept import fingerprint, kept, sha256
 from .sources import DataError, Told, counted, digests_so_far, files, text_of_files, untold
 
-_FORMAT = 2  # goes up when the same text would be written otherwise
+_FORMAT = 3  # goes up when the same text would be written otherwise
 _SPAN = np.dtype("<u4")  # of a token's length in characters: a word may have more than 65,535
 
 
@@ -90,8 +90,8 @@ def build_corpus(
     """Encode files, or take what an earlier call has made of the same contents with the same options.
 
     Without files for validation the first `share` of the characters are learned from and the rest is validated on: text
-    of n characters is cut at int(share * n), at the levels of words and byte pairs at the end of the word there. The
-    encoding is made of what is learned from alone.
+    of n characters is cut at int(share * n), at the levels of words, prose and byte pairs at the end of the word there.
+    The encoding is made of what is learned from alone.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as cache:
@@ -101,8 +101,8 @@ def build_corpus(
 
     Args:
         train, valid, test: paths, folders, globs or URLs; see `files`.
-        level: "char", "byte", "bpe" or "word".
-        vocabulary_size: of "bpe" and "word"; see `build_encoding`.
+        level: "char", "byte", "bpe", "word" or "prose".
+        vocabulary_size: of "bpe", "word" and "prose"; see `build_encoding`.
         folder: where the tokens are kept; it may hold those of other texts.
         share: how much of the text is learned from where there are no files for validation.
         told: who is told what is being done.
@@ -196,8 +196,10 @@ def _split(text: _Text, share: float, level: str, told: Told) -> tuple[_Text, _T
     """What to learn from, and what to validate on."""
     total = sum(map(len, counted(text, "counting", "characters", told)))
     cut = int(share * total)
-    if cut and level in ("word", "bpe"):
-        cut = cut - 1 + (first_end_of_a_word(_Text(text.paths, cut - 1)) or 1)
+    if cut and level not in ("char", "byte"):
+        before = max(0, cut - 3)  # as far back as one must see to know a `<br />`
+        end = first_end_of_a_word(_Text(text.paths, before), cut - before)
+        cut = before + end if end else cut
     if not 0 < cut < total:
         raise DataError(
             f"the text in {text.paths[0]} has {total} characters, too few to learn from {share:.0%} of them and "

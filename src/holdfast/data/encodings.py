@@ -1,4 +1,4 @@
-"""How text becomes numbers: characters, bytes, byte pairs or words, behind one interface."""
+"""How text becomes numbers: characters, bytes, byte pairs, words or prose, behind one interface."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any, ClassVar
 
@@ -33,6 +34,21 @@ _REMEMBERED, _SHORT = 1 << 17, 32
 # A word with the spaces before it. It begins at a space or newline that follows something else, where byte pairs never
 # reach across (see `whole_words`), so that it can be encoded for itself.
 _WORD = re.compile(r"\s*\S+(?:[^\S \n]\s*\S+)*|\s+")
+# A token of prose, the first of these that fits. Every one, alone between spaces, is found as itself again.
+_PROSE = re.compile(
+    r"""
+      \n | <br[ ]?/?>                # the ends of lines, those of HTML too
+    | <unk> | <eos>
+    | can(?=not(?:n['’]t)?\b)       # can not
+    | n['’]t\b | \w+?(?=n['’]t\b)   # do n't
+    | ['’](?:s|re|ll|ve|m|d)\b      # it 's
+    | \d+(?:[.,]\d+)+              # 3.5 and 1,000
+    | \w+
+    | ([^\w\s])\1*                 # any other mark, as often as it is repeated
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_LONG_RUN = re.compile(r"([^\w\s])\1{3,}")
 _VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 _IS_SPACE = np.array([chr(point).isspace() for point in range(0x3002)])  # by code point; no space lies above these
 
@@ -41,7 +57,7 @@ class Encoding(ABC):
     """Text as whole numbers, and back.
 
     Attributes:
-        level: "char", "byte", "bpe" or "word".
+        level: "char", "byte", "bpe", "word" or "prose".
         size: V, the number of different tokens.
         unknown: the token for what the vocabulary does not have; None where everything can be written.
         spans_vary: whether a token takes more characters in one place than in another, as an unknown word does.
@@ -255,9 +271,14 @@ class WordEncoding(Encoding):
         _all_different("words", self._words)
         self._lengths = np.array([1 if word == _END_OF_LINE else len(word) + 1 for word in self._words])
 
+    @staticmethod
+    def words_in(text: str) -> Iterable[str]:
+        """The words of a text as the vocabulary has them, and `<eos>` for every end of a line."""
+        return text.replace("\n", f" {_END_OF_LINE} ").split()
+
     def encode(self, text: str) -> Ids:
         """The tokens of a text, (N,), int64."""
-        return np.fromiter(map(self._ids.get, _words(text), repeat(self.unknown)), dtype=np.int64)
+        return np.fromiter(map(self._ids.get, self.words_in(text), repeat(self.unknown)), dtype=np.int64)
 
     def spans(self, text: str) -> Ids:
         """How many characters of a text each of its tokens takes, with the spaces before it, (N,)."""
@@ -282,6 +303,39 @@ class WordEncoding(Encoding):
         return {"level": self.level, "words": self._words[2:]}
 
 
+class ProseEncoding(WordEncoding):
+    """One token a word or a mark, in lower case, and `<eos>` for every newline and `<br />`; 0 is `<unk>`.
+
+    English contractions come apart as treebanks write them, so that plain text and text whose tokens are separated
+    already are the same. Words end at a hyphen, which is a mark; numbers like 3.5 and 1,000 are one token; so is a mark
+    that is repeated, of which at most three are kept. The apostrophe ’ counts as '. Marks are not otherwise translated:
+    the quotes `` and " are different tokens.
+
+    >>> encoding = build_encoding("prose", ["I can't, it's GREAT!!!!"])
+    >>> encoding.decode(encoding.encode("It's GREAT!!!!<br />I can’t"))
+    "it 's great !!!\\ni ca n't"
+    >>> encoding.encode("it 's great !").tolist() == encoding.encode("It's GREAT!").tolist()
+    True
+
+    Args:
+        words: the words and marks that are known, in the order of their numbers, which begin at 2.
+    """
+
+    level = "prose"
+
+    @staticmethod
+    def words_in(text: str) -> Iterable[str]:
+        """The words and marks of a text as the vocabulary has them, and `<eos>` for every end of a line."""
+        found = [match[0] for match in _PROSE.finditer(text)]
+        written = {token: _written(token) for token in set(found)}  # each once: there are far fewer of them
+        return map(written.__getitem__, found)
+
+    def spans(self, text: str) -> Ids:
+        """How many characters of a text each of its tokens takes, with the spaces before it, (N,)."""
+        ends = np.array([match.end() for match in _PROSE.finditer(text)], dtype=np.int64)
+        return np.diff(ends, prepend=0)
+
+
 def build_encoding(level: str, pieces: Iterable[str], vocabulary_size: int | None = None) -> Encoding:
     """The encoding of a text that comes in pieces, of which one is held at a time.
 
@@ -291,10 +345,10 @@ def build_encoding(level: str, pieces: Iterable[str], vocabulary_size: int | Non
     8
 
     Args:
-        level: "char", "byte", "bpe" or "word".
+        level: "char", "byte", "bpe", "word" or "prose".
         pieces: the text.
-        vocabulary_size: the most tokens that there may be: for "bpe" by default 4096, for "word" as many as there are,
-            otherwise the least frequent ones become unknown. Characters and bytes have as many as they have.
+        vocabulary_size: the most tokens that there may be: for "bpe" by default 4096, for "word" and "prose" as many as
+            there are, otherwise the least frequent ones become unknown. Characters and bytes have as many as they have.
 
     Raises:
         DataError: there is no such level, no text, or no such vocabulary.
@@ -303,7 +357,7 @@ def build_encoding(level: str, pieces: Iterable[str], vocabulary_size: int | Non
         raise DataError(f"level must be one of {', '.join(_BUILDERS)}, got {level!r}")
     build, least = _BUILDERS[level]
     if vocabulary_size is not None and least is None:
-        raise DataError(f"vocabulary_size is for bpe and word, but level is {level}: leave it out")
+        raise DataError(f"vocabulary_size is for bpe, word and prose, but level is {level}: leave it out")
     if vocabulary_size is not None and (not isinstance(vocabulary_size, int) or vocabulary_size < (least or 0)):
         raise DataError(f"vocabulary_size must be a whole number from {least} on for {level}, got {vocabulary_size!r}")
     return build(_not_empty(pieces), vocabulary_size)
@@ -323,6 +377,7 @@ def encoding_from(description: Mapping[str, Any]) -> Encoding:
         "byte": lambda: ByteEncoding(),
         "bpe": lambda: PairEncoding(description["merges"]),
         "word": lambda: WordEncoding(description["words"]),
+        "prose": lambda: ProseEncoding(description["words"]),
     }
     level = description.get("level")
     if level not in readers:
@@ -336,8 +391,8 @@ def encoding_from(description: Mapping[str, Any]) -> Encoding:
 def whole_words(pieces: Iterable[str], size: int) -> Iterator[str]:
     """The same text in pieces that begin where a word has ended, with the space or newline that ends it.
 
-    Words and byte pairs never reach across such a place, so each piece can be encoded for itself. Where there is no
-    space for a million characters, the text is cut all the same.
+    Words, `<br />` and byte pairs never reach across such a place, so each piece can be encoded for itself. Where there
+    is no space for a million characters, the text is cut all the same.
 
     >>> [*whole_words(["to be or n", "ot to", " be"], 10)]
     ['to be or', ' not', ' to', ' be']
@@ -360,23 +415,35 @@ def whole_words(pieces: Iterable[str], size: int) -> Iterator[str]:
         yield rest
 
 
-def first_end_of_a_word(pieces: Iterable[str]) -> int:
+def first_end_of_a_word(pieces: Iterable[str], least: int = 1) -> int:
     """How many characters stand before the first space or newline that ends a word; 0 if there is none for long.
 
-    >>> first_end_of_a_word(["  to", " be"])
+    >>> first_end_of_a_word(["  to", " be or"])
     4
+    >>> first_end_of_a_word(["  to", " be or"], least=5)
+    7
+
+    Args:
+        pieces: the text.
+        least: so many characters stand before it at least, 1 or more.
     """
-    found = re.search(r"\S(?=[ \n])", "".join(_at_most(pieces, _LONGEST)))
-    return found.end() if found else 0
+    text = "".join(_at_most(pieces, _LONGEST))
+    spaces = re.compile(r"[ \n]").finditer(text, least)
+    return next((space.start() for space in spaces if _ends_a_word(text, space.start())), 0)
 
 
 def _last_end_of_a_word(text: str) -> int:
     """Where the last word ends that a space or a newline follows; 0 if there is none."""
     at = len(text)
     while (at := max(text.rfind(" ", 0, at), text.rfind("\n", 0, at))) > 0:
-        if not text[at - 1].isspace():
+        if _ends_a_word(text, at):
             return at
     return 0
+
+
+def _ends_a_word(text: str, at: int) -> bool:
+    """Whether the space or newline at a place ends a word, and does not stand in a `<br />`."""
+    return not text[at - 1].isspace() and text[max(0, at - 3) : at].lower() != "<br"
 
 
 def _of_characters(pieces: Iterator[str], _: int | None) -> Encoding:
@@ -400,14 +467,14 @@ def _of_pairs(pieces: Iterator[str], vocabulary_size: int | None) -> Encoding:
     return PairEncoding(json.loads(tokenizer.to_str())["model"]["merges"])
 
 
-def _of_words(pieces: Iterator[str], vocabulary_size: int | None) -> Encoding:
+def _of_words(kind: type[WordEncoding], pieces: Iterator[str], vocabulary_size: int | None) -> Encoding:
     counts: Counter[str] = Counter()
     for piece in whole_words(pieces, _TOGETHER):
-        counts.update(_words(piece))
+        counts.update(kind.words_in(piece))
     for own in (_UNKNOWN_WORD, _END_OF_LINE):
         counts.pop(own, None)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return WordEncoding(ranked if vocabulary_size is None else ranked[: vocabulary_size - 2])
+    return kind(ranked if vocabulary_size is None else ranked[: vocabulary_size - 2])
 
 
 # How each level is built, and the smallest vocabulary that one may ask for.
@@ -415,7 +482,8 @@ _BUILDERS: dict[str, tuple[Callable[[Iterator[str], int | None], Encoding], int 
     "char": (_of_characters, None),
     "byte": (_of_bytes, None),
     "bpe": (_of_pairs, 256),
-    "word": (_of_words, 3),
+    "word": (partial(_of_words, WordEncoding), 3),
+    "prose": (partial(_of_words, ProseEncoding), 3),
 }
 LEVELS = tuple(_BUILDERS)
 
@@ -461,8 +529,13 @@ def _utf8(text: str) -> bytes:
         raise DataError(f"text must be Unicode, but character {error.start} is half a surrogate pair") from None
 
 
-def _words(text: str) -> list[str]:
-    return text.replace("\n", f" {_END_OF_LINE} ").split()
+def _written(token: str) -> str:
+    """A token of prose as the vocabulary has it."""
+    if token == "\n" or token[:3].lower() == "<br":
+        return _END_OF_LINE
+    # The lower case of İ is two characters, of which the second would be a mark.
+    word = token.replace("İ", "i").replace("’", "'").lower()
+    return _LONG_RUN.sub(r"\1\1\1", word)
 
 
 def _shown(text: str) -> str:

@@ -53,7 +53,7 @@ BLOCK = 1 << 20  # tokens that are looked at together
 SAMPLE_LENGTH, SAMPLE_LINES = 500, 4000  # characters of a sample, lines scored at once
 SUBJECT_STEPS, HORIZON_STEPS = 1000, 300  # tokens that are looked at, and back from one of them
 GUESSES = 3  # of the next token
-TOKEN = {"char": "character", "byte": "byte", "bpe": "piece", "word": "word"}  # by level
+TOKEN = {"char": "character", "byte": "byte", "bpe": "piece", "word": "word", "prose": "word"}  # by level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,8 @@ class TextOptions(TrainingOptions):
     weight_decay: float = redeclared("weight_decay", 0.05)
     average: float = redeclared("average", 0.002)
 
-    level: Literal["char", "byte", "bpe", "word"] = option("char", "What a token is.")
-    vocabulary: int = option(0, "Tokens of a bpe or word vocabulary; 0: 4096 for bpe, every word for word.", least=0)
+    level: Literal["char", "byte", "bpe", "word", "prose"] = option("char", "What a token is.")
+    vocabulary: int = option(0, "Tokens of a bpe, word or prose vocabulary; 0: 4096 for bpe, else every word.", least=0)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     embedding: int = option(64, "Numbers that stand for a token.", least=1)
     hidden: int = option(512, "Units of a layer.", least=1)
@@ -471,7 +471,7 @@ def _piece(encoding: Any, token: int) -> str:
     text: str = encoding.decode([token])
     if not text or "\ufffd" in text:
         return str(encoding.text_of(token))
-    return f"{text} " if encoding.level == "word" and not text.endswith("\n") else text
+    return f"{text} " if TOKEN[encoding.level] == "word" and not text.endswith("\n") else text
 
 
 def _lanes(count: int) -> int:

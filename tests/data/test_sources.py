@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import os
 import random
@@ -13,7 +14,16 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines
-from holdfast.data.sources import digests_so_far, text_of_files
+from holdfast.data.sources import (
+    below,
+    digests_so_far,
+    is_folder,
+    seekable,
+    suffix,
+    text_of_files,
+    text_within,
+    unpacked,
+)
 
 TEXT = "Zoë said: “naïve 日本語 𝄞 😀”\r\n\n\ttwo\u2028lines\r"
 
@@ -233,3 +243,61 @@ def test_a_file_that_fails_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     with pytest.raises(DataError, match="text cannot be read: Is a directory"):
         next(chunks(str(tmp_path / "text")))
+
+
+def test_a_packed_file_is_unpacked_whatever_the_size_of_a_block(tmp_path: Path) -> None:
+    data = TEXT.encode() * 100
+    path = written(tmp_path / "a.txt.GZ", gzip.compress(data[:777]) + gzip.compress(data[777:]) + bytes(100))
+    for size in (1, 1000, 1 << 20):
+        found = [*unpacked(path, size)]
+        assert b"".join(found) == data
+        assert max(map(len, found)) <= size
+    assert "".join(text_within(path)) == TEXT * 100
+    assert b"".join(unpacked(written(tmp_path / "b.txt", data))) == data
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"plain text"])
+def test_a_file_that_cannot_be_unpacked_is_told(spoiled: bytes, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.gz", spoiled or gzip.compress(TEXT.encode())[:-9])
+    with pytest.raises(DataError) as error:
+        [*unpacked(path)]
+    assert str(error.value).startswith(f"{path} cannot be unpacked: ")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_file_is_read_in_any_order(name: str, tmp_path: Path) -> None:
+    data = TEXT.encode()
+    path = written(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
+    with seekable(path) as file:
+        file.seek(-5, os.SEEK_END)
+        assert file.read() == data[-5:]
+        file.seek(0)
+        assert file.read(3) == data[:3]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a.csv", ".csv"),
+        ("A.CSV.GZ", ".csv"),
+        ("folder.d/name", ""),
+        ("zip://a/b.tsv::https://example.org/all.zip", ".tsv"),
+        ("name.gz", ""),
+    ],
+)
+def test_the_kind_of_a_file_is_told_by_its_name(path: str, kind: str) -> None:
+    assert suffix(path) == kind
+
+
+def test_what_is_in_a_folder_is_named_from_there_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = ["a.txt", "b.txt", "c.md", "deep/d.txt", "deep/er/e.txt"]
+    assert below(str(folder)) == [(name, f"{folder}/{name}") for name in inside]
+    monkeypatch.chdir(folder.parent)
+    assert below("texts/deep/") == [("d.txt", "texts/deep/d.txt"), ("er/e.txt", "texts/deep/er/e.txt")]
+
+
+def test_a_folder_is_told_from_a_file(folder: Path) -> None:
+    assert is_folder(str(folder))
+    assert is_folder(f"{folder}/")
+    assert not is_folder(f"{folder}/a.txt")
+    assert not is_folder(f"{folder}/nothing")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from holdfast.extras import require
-from holdfast.naming import nearest
 
+from .delimited import listed, no_column
+from .numbers import MISSING, TRUTH
 from .sources import DataError
 from .tables import Table
 
@@ -20,8 +21,6 @@ Array = np.ndarray[Any, Any]
 
 _TIMES = ("ds", "date", "time", "timestamp", "datetime", "month")
 _SERIES = ("unique_id", "series", "id")
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none")
-_TRUTH = {"true": 1.0, "false": 0.0}
 _DATE = r"\s*\d{1,4}[-/.]\d{1,2}\b|\s*\d{4}-?Q[1-4]\b"  # how a cell begins that is taken for a date unasked
 _QUARTER = r"\s*\d{4}-?Q[1-4]\s*"
 _OFFSET = r"\d:\d{2}(?:[:.,\d]*)\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
@@ -148,7 +147,7 @@ def find_layout(table: Table, columns: Columns) -> Layout:
         if not columns.named and _is_across(frame):
             note = "each row was taken for a series, of steps 1, 2, …"
             return Layout(columns, tuple(frame.columns[1:]), True, (note,))
-        raise DataError(f"{file}: no column looks like times; name it, of {_listed(frame.columns)}")
+        raise DataError(f"{file}: no column looks like times; name it, of {listed(frame.columns)}")
     asked, columns = columns, replace(columns, time=time)
     by_case = {name.lower(): name for name in reversed(frame.columns) if name not in columns.named}
     usual = next((by_case[name] for name in _SERIES if name in by_case), "")
@@ -156,9 +155,9 @@ def find_layout(table: Table, columns: Columns) -> Layout:
     rest = [name for name in frame.columns if name not in columns.named]
     targets = [columns.target] if columns.target else ["y"] if "y" in rest else [*filter(_holds_numbers(frame), rest)]
     if not targets:
-        raise DataError(f"{file}: no column of numbers is left to forecast; it has {_listed(frame.columns)}")
+        raise DataError(f"{file}: no column of numbers is left to forecast; it has {listed(frame.columns)}")
     if len(targets) > 1 and columns.series:
-        raise DataError(f"{file}: name the target, which is one of {_listed(targets)}")
+        raise DataError(f"{file}: name the target, which is one of {listed(targets)}")
     columns = replace(columns, target=targets[0] if len(targets) == 1 else "")
     unused = [name for name in rest if name not in targets]
     return Layout(columns, tuple(targets), False, _assumptions(asked, columns, targets, unused))
@@ -177,9 +176,7 @@ def check_columns(table: Table, columns: Columns) -> None:
     have = [*table.frame.columns]
     for name in columns.named:
         if name not in have:
-            raise DataError(
-                f"{table.names[0]} has no column {name!r}{nearest(name, have)}; its columns are {_listed(have)}"
-            )
+            raise no_column(table.names[0], name, have)
 
 
 def read_rows(table: Table, layout: Layout) -> Rows:
@@ -260,16 +257,11 @@ def _assumptions(asked: Columns, found: Columns, targets: Sequence[str], unused:
         if getattr(found, role) and not getattr(asked, role)
     ]
     if len(targets) > 1:
-        taken.append(f"each of {_listed(targets)} for a series")
+        taken.append(f"each of {listed(targets)} for a series")
     notes = [f"taken: {', '.join(taken)}"] if taken else []
     if unused:
-        notes.append(f"not used: {'the column' if len(unused) == 1 else 'the columns'} {_listed(unused)}")
+        notes.append(f"not used: {'the column' if len(unused) == 1 else 'the columns'} {listed(unused)}")
     return tuple(notes)
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def _time_column(frame: Any, taken: Sequence[str]) -> str:
@@ -336,8 +328,8 @@ def _converted(column: Any) -> tuple[Array, Array]:
     wrong = np.isnan(numbers) & ~column.isna().to_numpy(bool)
     if wrong.any():
         left = column[wrong].astype(str).str.strip().str.lower()
-        numbers[wrong] = left.map(_TRUTH).to_numpy(np.float64, na_value=np.nan)
-        wrong[wrong] = ~left.isin([*_MISSING, *_TRUTH]).to_numpy(bool)
+        numbers[wrong] = left.map(TRUTH).to_numpy(np.float64, na_value=np.nan)
+        wrong[wrong] = ~left.isin([*MISSING, *TRUTH]).to_numpy(bool)
     return numbers, wrong
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import gzip
 import hashlib
 import io
 import os
 import posixpath
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, BinaryIO, cast
 
 from holdfast.extras import MissingExtra, require
 
 BUILTIN = "builtin:python-docs"
+_PACKED = ".gz"
 _PIECE = 1 << 18  # bytes read at a time: small enough for the processor's cache, large enough that a call costs nothing
 _MARKS = {  # how a file begins that is text, but not UTF-8; the longer mark first, because it begins with the shorter
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -124,19 +128,29 @@ def lines(paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
     """
     empty = True
     for path in paths:
-        number, begun = 1, [""]
-        for piece in chunks(path):
+        for number, line in numbered(chunks(path)):
+            yield path, number, line
             empty = False
-            head, *others = piece.split("\n")
-            begun.append(head)
-            for other in others:
-                yield path, number, "".join(begun)
-                number, begun = number + 1, [other]
-        last = "".join(begun)
-        if last:
-            yield path, number, last
     if empty:
         raise _empty(paths)
+
+
+def numbered(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a text that comes in pieces: their numbers from 1 on, and their text without the newline.
+
+    >>> [*numbered(["to be\\nor n", "ot to be"])]
+    [(1, 'to be'), (2, 'or not to be')]
+    """
+    number, begun = 1, [""]
+    for piece in pieces:
+        head, *others = piece.split("\n")
+        begun.append(head)
+        for other in others:
+            yield number, "".join(begun)
+            number, begun = number + 1, [other]
+    last = "".join(begun)
+    if last:
+        yield number, last
 
 
 def blocks(path: str, size: int = _PIECE) -> Iterator[bytes]:
@@ -148,19 +162,119 @@ def blocks(path: str, size: int = _PIECE) -> Iterator[bytes]:
     Raises:
         DataError: the file cannot be read.
     """
+    with opened(path) as file:
+        while block := file.read(size):
+            yield block
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """An open file, to be read while the context lasts.
+
+    >>> with opened("builtin:python-docs") as file:
+    ...     file.read(12)
+    b'The "assert"'
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         if path == BUILTIN:
-            file: BinaryIO = io.BytesIO(builtin_text().encode())
+            yield io.BytesIO(builtin_text().encode())
         else:
             system, own = _system(path)  # kept until the end: an archive is closed with its file system
-            file = system.open(own, "rb")
-        with file:
-            while block := file.read(size):
-                yield block
+            with system.open(own, "rb") as file:
+                yield file
     except FileNotFoundError:
         raise _missing(path) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
+
+
+def suffix(path: str) -> str:
+    """What a file's name says of its kind, in small letters; a packed one is of the kind that it holds.
+
+    >>> suffix("Reviews.CSV.gz"), suffix("https://example.org/reviews.tsv")
+    ('.csv', '.tsv')
+    """
+    return os.path.splitext(_file_name(path).removesuffix(_PACKED))[1]
+
+
+def unpacked(path: str, size: int = _PIECE) -> Iterator[bytes]:
+    """The bytes of a file in blocks: of a file that ends in `.gz` those that it holds.
+
+    >>> next(unpacked("builtin:python-docs", 12))
+    b'The "assert"'
+
+    Raises:
+        DataError: the file cannot be read, or cannot be unpacked.
+    """
+    if not _file_name(path).endswith(_PACKED):
+        yield from blocks(path, size)
+        return
+    with opened(path) as file:
+        try:
+            with gzip.GzipFile(fileobj=file) as contents:
+                while block := contents.read(size):
+                    yield block
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(f"{path} cannot be unpacked: {error}") from None
+
+
+@contextmanager
+def seekable(path: str) -> Iterator[BinaryIO]:
+    """An open file that can be read in any order; one that ends in `.gz` is unpacked into memory.
+
+    >>> with seekable("builtin:python-docs") as file:
+    ...     file.seek(4), file.read(8)
+    (4, b'"assert"')
+
+    Raises:
+        DataError: the file cannot be read, or cannot be unpacked.
+    """
+    if _file_name(path).endswith(_PACKED):
+        yield io.BytesIO(b"".join(unpacked(path)))
+    else:
+        with opened(path) as file:
+            yield file
+
+
+def text_within(path: str) -> Iterator[str]:
+    """The text of a file in pieces, unpacked where its name ends in `.gz`.
+
+    >>> next(text_within("builtin:python-docs"))[:12]
+    'The "assert"'
+
+    Raises:
+        DataError: the file cannot be read or unpacked, or is not UTF-8 text.
+    """
+    return decoded(path, unpacked(path))
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path or URL is that of a folder.
+
+    >>> is_folder("builtin:python-docs"), is_folder(".")
+    (False, True)
+
+    Raises:
+        DataError: there is no such file system.
+    """
+    if path.startswith("builtin:"):
+        return False
+    system, own = _system(path)
+    return bool(system.isdir(own))
+
+
+def below(folder: str) -> list[tuple[str, str]]:
+    """The files in a folder and below that are not hidden, sorted: what each is called there, and as `files` names it.
+
+    >>> below("no such folder")
+    []
+    """
+    system, own = _system(folder)
+    found = sorted(name for name in system.find(own) if not _hidden(name, own))
+    return [(posixpath.relpath("/" + name, "/" + own), _as_given(folder, system, name)) for name in found]
 
 
 Told = Callable[[str], object]  # is told what is being done, in a few words, while it takes long
@@ -235,10 +349,11 @@ def _matched(pattern: str) -> list[str]:
     if system.isfile(path):  # first of all, because a name may hold brackets
         return [pattern]
     if system.isdir(path):
-        found = [name for name in system.find(path) if not _hidden(name, path)]
-        if not found:
+        inside = [name for _, name in below(pattern)]
+        if not inside:
             raise DataError(f"the folder {pattern} has no files in it")
-    elif require("fsspec.core", "train").has_magic(path):
+        return sorted(inside)
+    if require("fsspec.core", "train").has_magic(path):
         fixed = path[: min(path.index(mark) for mark in "*?[" if mark in path)]
         matches = system.glob(path, detail=True)
         found = [
@@ -248,9 +363,13 @@ def _matched(pattern: str) -> list[str]:
         ]
         if not found:
             raise DataError(f"no file matches {pattern}")
-    else:
-        raise _missing(pattern)
-    return sorted(_as_given(pattern, system, name) for name in found)
+        return sorted(_as_given(pattern, system, name) for name in found)
+    raise _missing(pattern)
+
+
+def _file_name(path: str) -> str:
+    """A path in small letters; of a file within an archive, its path there."""
+    return path.partition("::")[0].lower()
 
 
 def _system(path: str) -> tuple[Any, str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import os
 import warnings
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,10 +14,8 @@ import numpy as np
 
 from holdfast.extras import require
 
-from .sources import DataError, blocks, decoded, files
-
-_SEPARATORS = ",;\t|"
-_SAMPLE = 20  # lines from which the separator is told
+from .delimited import SAMPLE, column_names, csv_reader, refuse_doubles, told_separator, whole_lines
+from .sources import DataError, files, suffix, text_within, unpacked
 
 
 @dataclass(frozen=True)
@@ -80,14 +75,14 @@ def read_table(source: Any) -> Table:
 
 
 def _read_file(path: str) -> Table:
-    if path.lower().endswith((".parquet", ".pq")):
+    if suffix(path) in (".parquet", ".pq"):
         return _read_parquet(path)
     return _read_text(path)
 
 
 def _read_parquet(path: str) -> Table:
     try:
-        frame = require("pandas", "forecast").read_parquet(io.BytesIO(b"".join(blocks(path))))
+        frame = require("pandas", "forecast").read_parquet(io.BytesIO(b"".join(unpacked(path))))
     except (OSError, ValueError) as error:  # Arrow's errors are of these kinds
         raise DataError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
     return _from_frame(frame, path)
@@ -107,22 +102,20 @@ def _from_frame(source: Any, name: str = "the data frame") -> Table:
         frame = frame.rename_axis([each or "time" for each in frame.index.names]).reset_index()
     frame = frame.reset_index(drop=True)
     frame.columns = [str(each) for each in frame.columns]
-    _refuse_doubles(name, [*frame.columns])
+    refuse_doubles(name, [*frame.columns])
     if len(frame) == 0:
         raise DataError(f"{name} has no rows")
     return Table(frame, (name,), (0,), np.arange(1, len(frame) + 1))
 
 
 def _read_text(path: str) -> Table:
-    text = "".join(decoded(path, [_unpacked(path)]))
+    text = "".join(text_within(path))
     if not text.strip():
         raise DataError(f"{path} is empty")
-    separator = _separator(text)
-    header = next(csv.reader(_lines(text), delimiter=separator))
-    header = [name.strip() for name in header]
-    _refuse_header(path, header)
+    separator = told_separator([*islice(_lines(text), SAMPLE)])
+    header = column_names(path, next(csv_reader(_lines(text), separator)))
     names = [name or f"column {k + 1}" for k, name in enumerate(header)]
-    _refuse_doubles(path, names)
+    refuse_doubles(path, names)
     frame = _cells(path, text, separator, names)
     if len(frame) == 0:
         raise DataError(f"{path} has a header, but no rows")
@@ -133,50 +126,9 @@ def _read_text(path: str) -> Table:
     return Table(frame, (path,), (0,), _line_numbers(text, separator, len(frame)), "line", notes)
 
 
-def _unpacked(path: str) -> bytes:
-    content = b"".join(blocks(path))
-    if not path.lower().endswith(".gz"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked: {error}") from None
-
-
-def _lines(text: str) -> Any:
+def _lines(text: str) -> Iterator[str]:
     """The lines that are not blank, for the csv module."""
-    return (line for line in io.StringIO(text, newline="") if line.strip())
-
-
-def _separator(text: str) -> str:
-    """What stands between cells: what cuts the first lines into as many pieces each, and into most."""
-    sample = [*islice(_lines(text), _SAMPLE)]
-
-    def pieces(separator: str) -> int:
-        counts = {len(row) for row in csv.reader(sample, delimiter=separator)}
-        return counts.pop() if len(counts) == 1 else 0
-
-    most = max(_SEPARATORS, key=pieces)
-    # Where no character does, a line is too long or too short: the reader will say which.
-    return most if pieces(most) > 1 else max(_SEPARATORS, key=sample[0].count)
-
-
-def _refuse_header(path: str, header: Sequence[str]) -> None:
-    def number(cell: str) -> bool:
-        try:
-            float(cell)
-        except ValueError:
-            return False
-        return True
-
-    if all(number(cell) for cell in header):
-        raise DataError(f"{path} must begin with a line that names the columns, but it begins with {header[0]}, …")
-
-
-def _refuse_doubles(path: str, names: Sequence[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise DataError(f"{path} has more than one column named {doubles[0]!r}")
+    return (line for line in whole_lines([text]) if line.strip())
 
 
 def _cells(path: str, text: str, separator: str, names: Sequence[str]) -> Any:
@@ -201,7 +153,7 @@ def _cells(path: str, text: str, separator: str, names: Sequence[str]) -> Any:
 
 def _no_table(path: str, text: str, separator: str, width: int) -> DataError:
     """What is wrong with a text that is no table: its first line that is too long."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv_reader(whole_lines([text]), separator)
     for row in reader:
         if len(row) > width:
             return DataError(f"{path}, line {reader.line_num} has {len(row)} cells, but the header has {width}")
@@ -220,7 +172,7 @@ def _line_numbers(text: str, separator: str, rows: int) -> np.ndarray[Any, Any]:
     if simple == rows + 1:
         return np.arange(2, rows + 2)
     # Blank lines, or newlines within quotation marks
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv_reader(whole_lines([text]), separator)
     return np.array([reader.line_num for row in reader if "".join(row).strip() or len(row) > 1][1 : rows + 1])
 
 

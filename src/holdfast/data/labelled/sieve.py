@@ -1,0 +1,71 @@
+"""What becomes of examples that cannot be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..sources import DataError
+from .example import Example
+
+_PARTICULAR = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d[\d.,]*""")  # what is quoted, and numbers
+
+
+class Sieve:
+    """Lets good examples through; the first fault is an error, or with `skip` all are counted by their kind.
+
+    Faults are of one kind if they differ only in numbers and in what they quote.
+
+    >>> sieve = Sieve(skip=True)
+    >>> good = Example("a.csv, line 2", "a fine film", "pos")
+    >>> [*sieve.through([good, Example("a.csv, line 3", None, "neg", "the text is empty")])] == [good]
+    True
+    >>> sieve.notes
+    ['1 row left out: the text is empty (the first is a.csv, line 3)']
+
+    Args:
+        skip: whether examples that cannot be used are left out.
+    """
+
+    def __init__(self, skip: bool) -> None:
+        self._skip = skip
+        self._kinds: dict[str, _Kind] = {}
+
+    def through(self, found: Iterable[Example]) -> Iterator[Example]:
+        """The examples that can be used.
+
+        Raises:
+            DataError: one cannot, and is not to be left out.
+        """
+        for one in found:
+            if not one.fault:
+                yield one
+            elif self._skip:
+                self._count(one)
+            else:
+                raise DataError(f"{one.where}: {one.fault}; --skip-bad leaves such rows out")
+
+    @property
+    def notes(self) -> list[str]:
+        """How many examples were left out until now, a line for each kind of fault."""
+        return [
+            f"{kind.count:,} {'row' if kind.count == 1 else 'rows'} left out: {kind.said} (the first is {kind.where})"
+            for kind in self._kinds.values()
+        ]
+
+    def _count(self, one: Example) -> None:
+        common = _PARTICULAR.sub("…", one.fault)
+        kind = self._kinds.setdefault(common, _Kind(one.where, one.fault))
+        kind.count += 1
+        if kind.said != one.fault:
+            kind.said = common
+
+
+@dataclass
+class _Kind:
+    """A kind of fault: where it was first, and what is true of all of that kind."""
+
+    where: str
+    said: str
+    count: int = 0

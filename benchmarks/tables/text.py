@@ -17,7 +17,7 @@ from holdfast.cli.progress import Bar
 from holdfast.data import BUILTIN, Corpus, build_corpus
 from holdfast.models import LanguageModel, detach
 from holdfast.tasks.text import Text, TextOptions
-from holdfast.training import Devices, Keeper, Nowhere, Run, Training
+from holdfast.training import Devices, Keeper, Nowhere, Pace, Run, Training
 from holdfast.training.optimisers import optimiser
 
 STEPS, BATCH, HIDDEN = 128, 64, 512
@@ -56,7 +56,7 @@ class _Bare:
     def __init__(self, training: Training, options: TextOptions) -> None:
         assert isinstance(training.model, LanguageModel)
         self.model = training.model.train()
-        self.optimiser = optimiser(self.model.parameters(), options)
+        self.optimiser = optimiser([Pace(self.model.parameters())], options)
         self.inputs, self.targets = training.problem.epoch(0)[0]
         self.state: Any = None
         self.clip = options.clip

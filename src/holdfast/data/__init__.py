@@ -4,9 +4,11 @@ from .columns import Columns
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
 from .frequency import Frequency
+from .kept import fingerprint
 from .labelled import Example, Reading, Sieve, examples
 from .panel import Panel, build_panel
-from .sources import BUILTIN, DataError, Told, builtin_text, chunks, files, lines, untold
+from .sequences import Labelled, Manner, Sequences, build_labelled, tokens_of
+from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold
 from .tables import Table, read_table
 from .windows import Windows, evaluation_windows
 
@@ -19,8 +21,11 @@ __all__ = [
     "Encoding",
     "Example",
     "Frequency",
+    "Labelled",
+    "Manner",
     "Panel",
     "Reading",
+    "Sequences",
     "Sieve",
     "Table",
     "Tokens",
@@ -28,15 +33,19 @@ __all__ = [
     "Windows",
     "build_corpus",
     "build_encoding",
+    "build_labelled",
     "build_panel",
     "builtin_text",
     "chunks",
+    "digests_so_far",
     "encode_files",
     "encoding_from",
     "evaluation_windows",
     "examples",
     "files",
+    "fingerprint",
     "lines",
     "read_table",
+    "tokens_of",
     "untold",
 ]

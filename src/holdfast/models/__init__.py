@@ -1,5 +1,6 @@
 """Models on the layers, and the simple ones to compare them with."""
 
+from .classification import SequenceModel
 from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Unrolled, Window
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
@@ -18,6 +19,7 @@ __all__ = [
     "PatchForecaster",
     "Ridge",
     "Sampling",
+    "SequenceModel",
     "Unrolled",
     "Window",
     "choose",

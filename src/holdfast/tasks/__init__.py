@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.naming import nearest
 from holdfast.training import Run, RunError
 
-from . import forecasting, text
+from . import classification, forecasting, text
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task, shown
 
@@ -19,6 +19,7 @@ __all__ = [
     "Result",
     "Sources",
     "Task",
+    "classification",
     "fit",
     "forecasting",
     "load",
@@ -29,7 +30,10 @@ __all__ = [
     "text",
 ]
 
-TASKS: dict[str, Task[Any, Any]] = {"text": text.Text(), "forecast": forecasting.Forecast()}
+TASKS: dict[str, Task[Any, Any]] = {
+    task.name: task
+    for task in (text.Text(), forecasting.Forecast(), classification.Classify(), classification.Regress())
+}
 
 
 def task_of(run: Run) -> Task:  # type: ignore[type-arg]

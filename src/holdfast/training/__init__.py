@@ -5,8 +5,8 @@ from holdfast.extras import MissingExtra, require
 from .devices import Devices, devices, is_first
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
-from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
 from .optimisers import Pace
+from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
 from .run import CONFIG, DATA, MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 

@@ -206,7 +206,8 @@ class Training:
         self.problem, self.model, self.options, self.place = problem, model, options, place
         self.keeper, self.watcher = keeper, watcher
         self.position = Position(total=options.steps)
-        self.optimiser = optimiser(model.paces() if isinstance(model, Paced) else [Pace(model.parameters())], options)
+        paces = problem.paces(model) if isinstance(problem, Paced) else [Pace(model.parameters())]
+        self.optimiser = optimiser(paces, options)
         self.average = averaged(model, options)
         self.learned = [p for p in model.parameters() if p.requires_grad]
         self.carry: Sequence[Tensor] = ()

@@ -36,10 +36,10 @@ class Pace:
 
 @runtime_checkable
 class Paced(Protocol):
-    """A model not all of whose weights learn alike, such as one that was trained before for something else."""
+    """A problem not all of whose weights learn alike, because some were trained before for something else."""
 
-    def paces(self) -> Sequence[Pace]:
-        """All weights, each once."""
+    def paces(self, model: nn.Module) -> Sequence[Pace]:
+        """All weights of a model, each once."""
 
 
 def optimiser(paces: Sequence[Pace], options: TrainingOptions) -> torch.optim.Optimizer:

@@ -1,0 +1,167 @@
+"""The model that reads a whole sequence and says one thing of it: a class, or a number.
+
+Sequences are time first and ragged: tokens (T, B), whole numbers, or series (T, B, C), NaN where a value is missing.
+What lies past a length is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from holdfast.layers import Recurrent, checks
+
+from .language import LanguageModel, layer_class
+from .pooling import Pooling
+
+_FIRST = 0.1  # deviation of the first draw of an embedding
+_UNKNOWN = 0  # the token that stands for words that are not known
+
+
+class SequenceModel(nn.Module):
+    """An embedding or scaled channels, recurrent layers, pooling over the steps, and a linear map.
+
+    >>> model = SequenceModel(outputs=3, vocabulary=11, embedding=8, hidden=16)
+    >>> tokens, lengths = torch.randint(11, (6, 2)), torch.tensor([6, 4])
+    >>> model(tokens, lengths).shape
+    torch.Size([2, 3])
+
+    Args:
+        outputs: K, how many numbers are said of a sequence.
+        vocabulary: V, the number of tokens; 0: sequences are series.
+        channels: C, the number of channels of a series.
+        gaps: whether values of series may be missing; the model is then told which are.
+        cell: which layers, a name in `CELLS`.
+        embedding: E, how many numbers stand for a token.
+        hidden: H, units of a layer and direction.
+        layers: how many are stacked.
+        bidirectional: whether they read from the end too.
+        below: widths of layers of one direction below them, which are those of a language model; see `take_over`.
+        below_cell: their cell.
+        pooling: names in `POOLS`.
+        dropout: between the layers, and before the linear map.
+        input_dropout: on what goes into the first layer.
+        word_dropout: the share of tokens that are made unknown in training.
+        weight_drop: on the recurrent weights.
+
+    Attributes:
+        temperature: what the outputs are divided by before they become probabilities; set after training.
+    """
+
+    temperature: Tensor
+    means: Tensor
+    deviations: Tensor
+
+    def __init__(
+        self,
+        *,
+        outputs: int,
+        vocabulary: int = 0,
+        channels: int = 0,
+        gaps: bool = False,
+        cell: str = "lstm",
+        embedding: int = 128,
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = True,
+        below: Sequence[int] = (),
+        below_cell: str = "lstm",
+        pooling: Sequence[str] = ("mean", "max"),
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, size in (("outputs", outputs), ("hidden", hidden), ("layers", layers)):
+            checks.whole(name, size)
+        if bool(vocabulary) == bool(channels):
+            raise ValueError(f"give vocabulary or channels; got {vocabulary} and {channels}")
+        make = layer_class(cell)
+        self.vocabulary, self.gaps, self.bidirectional = vocabulary, gaps, bidirectional
+        self.dropout, self.input_dropout, self.word_dropout = dropout, input_dropout, word_dropout
+        self.embedding: nn.Embedding | None = None
+        if vocabulary:
+            self.embedding = nn.Embedding(vocabulary, embedding)
+            nn.init.normal_(self.embedding.weight, std=_FIRST)
+            width = embedding
+        else:
+            width = channels * (1 + gaps)
+        self.register_buffer("means", torch.zeros(channels))
+        self.register_buffer("deviations", torch.ones(channels))
+        self.register_buffer("temperature", torch.ones(()))
+        widths = [width, *below]
+        self.below = nn.ModuleList(layer_class(below_cell)(a, b, weight_drop=weight_drop) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(
+            make(width, hidden, bidirectional=bidirectional, weight_drop=weight_drop)
+            for width in [widths[-1], *[hidden * (1 + bidirectional)] * (layers - 1)]
+        )
+        self.pooling = Pooling(pooling, hidden * (1 + bidirectional), bidirectional)
+        self.output = nn.Linear(self.pooling.width, outputs)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """What is said of each sequence, (B, K).
+
+        Args:
+            x: tokens (T, B), or series (T, B, C).
+            lengths: at least 1, (B,).
+        """
+        pooled = self.pooling(self.read(x, lengths), lengths)  # (B, P)
+        return cast(Tensor, self.output(F.dropout(pooled, self.dropout, self.training)))
+
+    def after_each_step(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """What would be said if the sequence ended with a step, (T, B, K), in one go; past a length the last of it.
+
+        Raises:
+            ValueError: the layers read from the end too.
+        """
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional model says nothing before it has read the end: train with bidirectional=False"
+            )
+        said = self.output(self.pooling.running(self.read(x, lengths)))  # (T, B, K)
+        steps = torch.minimum(torch.arange(len(said), device=x.device)[:, None], lengths - 1)
+        return said.gather(0, steps[..., None].expand_as(said))
+
+    def read(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """What the last layer says of each step, (T, B, H · directions), 0 past a length."""
+        h = self._inputs(x)
+        h = F.dropout(h, self.input_dropout, self.training)
+        stack = [*cast(list[Recurrent], [*self.below, *self.layers])]
+        for k, layer in enumerate(stack):
+            h, _ = layer(h, lengths=lengths)
+            if k + 1 < len(stack):
+                h = F.dropout(h, self.dropout, self.training)
+        return h
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """What the first layer reads, (T, B, …)."""
+        if self.embedding is not None:
+            if self.training and self.word_dropout:
+                x = x.masked_fill(torch.rand(x.shape, device=x.device) < self.word_dropout, _UNKNOWN)
+            return cast(Tensor, self.embedding(x))
+        scaled = (x - self.means) / self.deviations
+        if not self.gaps:
+            return scaled
+        return torch.cat([scaled.nan_to_num(0.0), x.isnan().to(x.dtype)], -1)
+
+    def probabilities(self, said: Tensor) -> Tensor:
+        """Those of the classes, (…, K)."""
+        return (said / self.temperature).softmax(-1)
+
+    @torch.no_grad()
+    def take_over(self, language: LanguageModel) -> None:
+        """The embedding and the layers of a language model, in place of those below.
+
+        Raises:
+            ValueError: they are of other sizes.
+        """
+        assert self.embedding is not None
+        theirs = [language.embedding, *language.layers]
+        for mine, its in zip([self.embedding, *self.below], theirs, strict=True):
+            mine.load_state_dict(its.state_dict())

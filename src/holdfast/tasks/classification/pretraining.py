@@ -1,0 +1,122 @@
+"""The language model that a classifier of texts can begin with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from holdfast.data import digests_so_far, files, fingerprint
+from holdfast.models import LanguageModel
+from holdfast.training import CONFIG, DATA, MODEL, OptionError, Run, RunError, Watcher
+
+from ..fitting import cache, fit, resume
+from ..task import Sources
+from ..text import Text, TextRun
+from .options import SequenceOptions
+
+_FOLDER = f"{DATA}/language"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language model that is there.
+
+    Attributes:
+        folder: its run.
+        arguments: what its layers are: `cell`, `embedding`, `widths`.
+        facts: what belongs to it: the encoding.
+    """
+
+    folder: Path
+    arguments: dict[str, Any]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, folder: str | Path) -> Language:
+        """That of a run.
+
+        Raises:
+            RunError: it is a run of another task, or has no model.
+        """
+        run = Run.open(Path(folder))
+        task = run.config()["task"]
+        if task != Text.name:
+            raise RunError(f"{folder} is a run of the task {task}; a model begins with a run of the task {Text.name}")
+        found = TextRun(Text(), run)
+        made = found.model.arguments
+        if made["layer_norm"]:
+            raise RunError(f"{folder} has layer norm inside its cells, with which a model cannot begin")
+        widths = [layer.hidden_size for layer in found.model.layers]
+        return cls(Path(folder), {"cell": made["cell"], "embedding": made["embedding"], "widths": widths}, found.facts)
+
+    def model(self) -> LanguageModel:
+        """The model."""
+        return TextRun(Text(), Run.open(self.folder)).model
+
+
+def learned(sources: Sources, options: SequenceOptions, out: Path, watcher: Watcher) -> Sources:
+    """The sources with the language model to start from, of which a copy is put into the run's folder.
+
+    One that is learned from texts is kept in the cache folder, and goes on there where it was stopped: other runs
+    with the same texts begin with the same one.
+    """
+    if options.from_:
+        folder = Path(options.from_).expanduser()
+        Language.of(folder)
+    elif options.pretrain:
+        folder = _from_texts(options, watcher)
+    else:
+        return sources
+    copy = out / _FOLDER
+    copy.mkdir(parents=True)
+    for name in (CONFIG, MODEL):
+        shutil.copy(folder / name, copy / name)
+    return replace(sources, start=(str(copy),))
+
+
+def _from_texts(options: SequenceOptions, watcher: Watcher) -> Path:
+    """The run of a language model of unlabelled texts."""
+    if options.level not in ("prose", "word", "bpe"):
+        raise OptionError(f"pretrain is for the levels prose, word and bpe; got level={options.level}")
+    given = {
+        "level": options.level,
+        "vocabulary": options.vocabulary,
+        "cell": options.cell,
+        "minutes": options.pretrain_minutes,
+        "seed": options.seed,
+        "device": options.device,
+        **_MODEL,
+    }
+    digest = digests_so_far([files(options.pretrain)], watcher.busy)[0]
+    folder = cache("language") / fingerprint({"digest": digest, **given})[:16]
+    if (folder / CONFIG).is_file():
+        run = Run.open(folder)
+        if not _is_finished(run):
+            watcher.busy("going on with the language model")
+            resume(Text(), folder, watcher)
+    else:
+        watcher.busy("learning the language model")
+        fit(Text(), Sources(options.pretrain), folder, given, watcher)
+    return folder
+
+
+def _is_finished(run: Run) -> bool:
+    """Whether all steps of a run were made."""
+    found = run.latest()
+    position = found[1]["position"] if found else {}
+    return bool(position.get("total")) and position["step"] >= position["total"]
+
+
+_MODEL = {
+    "embedding": 256,
+    "hidden": 512,
+    "layers": 1,
+    "adaptive": True,
+    "dropout": 0.2,
+    "weight_drop": 0.2,
+    "weight_decay": 0.01,
+    "window": 100,
+}

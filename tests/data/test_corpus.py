@@ -24,9 +24,9 @@ from holdfast.data import (
     build_encoding,
     builtin_text,
     encode_files,
+    kept,
 )
 from holdfast.data import corpus as module
-from holdfast.data.kept import fingerprint
 
 ROOT = Path(__file__).parents[2]
 TEXT = "".join(f"{k} times {k} is {k * k}, söß\n" for k in range(1500))
@@ -233,7 +233,7 @@ def _facts_of_another_text(place: Path) -> None:
     facts = json.loads(path.read_text())
     facts["key"]["digests"] = ["0" * 64] * 3
     del facts["sha256"]
-    path.write_text(json.dumps({**facts, "sha256": fingerprint(facts)}))
+    path.write_text(json.dumps({**facts, "sha256": kept.fingerprint(facts)}))
 
 
 def _facts_that_were_changed(place: Path) -> None:

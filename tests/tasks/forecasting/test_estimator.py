@@ -281,6 +281,32 @@ def test_a_backtest_measures_the_model_beside_simple_methods(quick: Forecaster) 
     assert {"repeat last", "seasonal naive, 7", "ridge on lags"} <= measures.keys()
 
 
+@pytest.mark.parametrize(("name", "least"), [("n_windows", 0), ("step_size", 0)])
+def test_a_backtest_of_fewer_than_no_windows_or_steps_is_refused(quick: Forecaster, name: str, least: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least {least}; got -1"):
+        quick.backtest(**{name: -1})
+
+
+@pytest.mark.parametrize(("name", "least"), [("n_windows", 1), ("step_size", 0)])
+def test_a_cross_validation_of_fewer_is_refused(name: str, least: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least {least}; got -1"):
+        _made().cross_validation(_table((90,)), **{name: -1})
+
+
+def test_a_series_that_is_too_short_is_not_looked_back_at(quick: Forecaster) -> None:
+    frame, _ = quick.backtest(_table((90, 4, 97)), n_windows=2)
+    assert frame.groupby("shop").size().to_dict() == {"s0": 10, "s2": 10}
+    with pytest.raises(DataError, match="no series is long enough to look back"):
+        quick.backtest(_table((4,)))
+
+
+def test_a_score_is_of_the_series_that_go_on_for_a_horizon(quick: Forecaster) -> None:
+    both = pd.concat([_table((10,), 1, "2024-03-31"), _table((0, 2), 1, "2024-04-14")])
+    assert quick.score(both) == quick.score(_table((10,), 1, "2024-03-31")) < 0
+    with pytest.raises(DataError, match="no series goes on for 5 steps"):
+        quick.score(_table((4,), 1, "2024-03-31"))
+
+
 def test_points_that_do_not_belong_are_found() -> None:
     made = _made(**KINDS["patches on a mixture"], steps=120).fit(_table((300,)))
     strange = _table((300,), seed=5)

@@ -273,7 +273,12 @@ class Forecaster:
         Returns:
             A data frame like that of `predict` with the columns `cutoff`, the last time that was known, and the truth;
             and the measures of the model and of the baselines.
+
+        Raises:
+            DataError: no series is long enough.
+            ValueError: a number is out of its bounds.
         """
+        _check_at_least(0, n_windows=n_windows, step_size=step_size)
         panel = self._known_panel() if df is None else self._read(df)
         history = self._history(panel)
         series, origins = _rolling(history, n_windows, step_size or self.run.options.horizon)
@@ -310,9 +315,10 @@ class Forecaster:
 
         Raises:
             DataError: a series is too short.
+            ValueError: a number is out of its bounds.
         """
-        if n_windows < 1:
-            raise ValueError(f"n_windows must be at least 1; got {n_windows}")
+        _check_at_least(1, n_windows=n_windows)
+        _check_at_least(0, step_size=step_size)
         whole = self._panel_of(df)
         horizon = self._horizon_of(whole)
         step = step_size or horizon
@@ -371,12 +377,19 @@ class Forecaster:
     def score(self, df: Any, y: None = None) -> float:
         """Minus the MASE of forecasting rows that come after those that were learned from: the higher the better.
 
-        The windows follow each other by a horizon; each is forecast from all rows before it.
+        The windows follow each other by a horizon; each is forecast from all rows before it. Series that go on for less
+        are not judged.
+
+        Raises:
+            DataError: no series goes on for a horizon.
         """
         panel = self._known_panel().joined(self._read(df, self._known_panel().frequency))
         history = self._history(panel)
         begin = torch.from_numpy(panel.ends[-2].astype(np.int64))
-        series, origins = _rolling(history, 0, self.run.options.horizon, begin=begin)
+        horizon = self.run.options.horizon
+        series, origins = _rolling(history, 0, horizon, begin=begin)
+        if not len(series):
+            raise DataError(f"no series goes on for {horizon} steps, which is what a forecast is compared with")
         measures = Measures()
         for some in chunks((series, origins)):
             one = forecast_windows(self.run.model, history, *some)
@@ -567,6 +580,12 @@ def _row(history: History, k: int, at: int) -> Row:
     return Row(value, past.nan_to_num(0.0), future.nan_to_num(0.0), calendar)
 
 
+def _check_at_least(least: int, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}; got {number}")
+
+
 def _rolling(
     history: History, n_windows: int, step: int, horizon: int = 0, begin: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -575,7 +594,7 @@ def _rolling(
     series, origins = [], []
     for k, end in enumerate(history.ends[-1].tolist()):
         least = int(begin[k]) if begin is not None else max(1, min(history.context, end // 2))
-        found = torch.arange(end - horizon, least - 1, -step)
+        found = torch.arange(max(end - horizon, least - 1), least - 1, -step)  # none where too little follows
         found = found[:n_windows] if n_windows else found
         origins.append(found.flip(0))
         series.append(torch.full_like(found, k))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +99,29 @@ def test_a_saved_forecaster_is_the_same_wherever_it_stands(quick: Forecaster, tm
 def test_a_folder_that_is_in_use_is_not_saved_to(quick: Forecaster) -> None:
     with pytest.raises(RunError, match="holds a run already"):
         quick.save(quick.run.folder)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_outlives_the_forecaster(copied: Callable[[Forecaster], Forecaster]) -> None:
+    made = _made(**KINDS["patches on a mixture"]).fit(_table((90,)))
+    made.update(_table((2,), 1, "2024-03-31"))
+    folder, expected, windows = made.run.folder, made.predict(), made.backtest(n_windows=2)[0]
+    other = copied(made)
+    del made
+    gc.collect()
+    assert not folder.exists()
+    pd.testing.assert_frame_equal(other.predict(), expected)
+    pd.testing.assert_frame_equal(other.backtest(n_windows=2)[0], windows)
+    folder = other.run.folder
+    del other
+    gc.collect()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("table", [None, []])
+def test_nothing_is_learned_from_no_table(table: Any) -> None:
+    with pytest.raises(DataError, match="a table must be paths or a data frame, got"):
+        Forecaster(**TINY).fit(table)
 
 
 def test_a_table_in_memory_is_kept_in_the_run_s_folder(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Forecaster:
         self._panel: Panel | None = None
         self._recent: Panel | None = None  # the last context of each series, and what has come since
         self._streams: dict[str, ForecastStream] = {}
+        self._passing = False  # whether the run's folder is gone with the forecaster
 
     @classmethod
     def of(cls, fitted: ForecastRun) -> Self:
@@ -111,6 +112,33 @@ class Forecaster:
         changed = {name: value for name, value in self.get_params().items() if value != _OPTIONS[name]}
         return f"Forecaster({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
+    # Copies and pickles.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self._passing:  # a copy must outlive it, and a pickle the process
+            folder = self.run.folder
+            within = [path for path in folder.rglob("*") if path.is_file()]
+            state |= {"_fitted": None, "_packed": {str(p.relative_to(folder)): p.read_bytes() for p in within}}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        packed = state.pop("_packed", {})
+        self.__dict__.update(state)
+        if not packed:
+            return
+        folder = self._passing_folder()
+        for name, content in packed.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        self._fitted = ForecastRun(Forecast(), Run.open(folder))
+
+    def _passing_folder(self) -> Path:
+        """A folder for a run that is gone with the forecaster."""
+        passing = tempfile.mkdtemp(prefix="holdfast-forecaster-")
+        weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)
+        return Path(passing) / "run"
+
     # Learning.
 
     def fit(
@@ -137,11 +165,9 @@ class Forecaster:
             DataError: something in the table is not as it must be; the message names the row.
             OptionError: a parameter is not as it must be.
         """
-        if out is None:
-            passing = tempfile.mkdtemp(prefix="holdfast-forecaster-")
-            weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)  # gone with the forecaster
-            out = Path(passing) / "run"
-        folder = Path(out).expanduser()
+        if df is None or (_is_path(df) and not paths_of(df)):
+            raise DataError(f"a table must be paths or a data frame, got {df!r}")
+        folder = self._passing_folder() if out is None else Path(out).expanduser()
         Run.check_free(folder)
         tables = {name: table for name, table in (("data", df), ("valid", valid), ("test", test)) if table is not None}
         try:
@@ -153,7 +179,7 @@ class Forecaster:
             if not (folder / "config.toml").is_file():
                 shutil.rmtree(folder / DATA, ignore_errors=True)
         self._fitted, self._panel, self._streams = ForecastRun(Forecast(), Run.open(folder)), None, {}
-        self._recent = None
+        self._recent, self._passing = None, out is None
         return self
 
     @property
@@ -176,7 +202,7 @@ class Forecaster:
         folder = Path(out).expanduser()
         Run.check_free(folder)
         shutil.copytree(self.run.folder, folder, dirs_exist_ok=True)
-        self._fitted = ForecastRun(Forecast(), Run.open(folder))
+        self._fitted, self._passing = ForecastRun(Forecast(), Run.open(folder)), False
         return folder
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Result:

@@ -236,6 +236,16 @@ def _read_in_one_go(fitted: Forecaster, name: str, values: np.ndarray[Any, Any],
     return found
 
 
+def test_a_new_series_that_comes_row_by_row_is_forecast_as_in_one_go(fitted: Forecaster) -> None:
+    stream = holdfast.load(fitted.run.folder)
+    rows = _table((fitted.run.options.context,), 6).assign(shop="new")
+    rows["sales"] += 30
+    for k in range(len(rows)):
+        stream.update(rows.iloc[[k]])
+    found = stream.predict().query("shop == 'new'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, fitted.predict(df=rows), check_exact=False, rtol=1e-4)
+
+
 def test_an_update_does_not_look_at_what_was_before(quick: Forecaster) -> None:
     rows = pd.DataFrame({"shop": "s0", "day": pd.date_range("2024-03-31", periods=2), "sales": [0.4, 0.9]})
     one, other = (holdfast.load(quick.run.folder) for _ in range(2))

@@ -253,7 +253,8 @@ class Forecaster:
     def update(self, df: Any) -> Self:
         """Take in rows that have come, without reading what was before again.
 
-        The state of each series moves on by its new steps; the weights stay. New series begin with their rows.
+        The state of each series moves on by its new steps; the weights stay. New series begin with their rows, and are
+        read anew until they have a context.
         Forecasts are then as if each series had been read in one go, from a context before the first update on.
 
         Args:
@@ -273,7 +274,8 @@ class Forecaster:
         known = {name: int(n) for name, n in zip(recent.names, recent.known)}
         fresh = self._history(joined.only(list(new.names)))  # of the series that have moved only
         for k, name in enumerate(new.names):
-            if name not in known:
+            # A new series is read anew while it is short: how far it goes cannot be told from its first rows.
+            if name not in known or (not fresh.numbers[k] and int(fresh.panel.known[k]) <= context):
                 self._streams[name] = self._begun(fresh, k)
                 continue
             for at in range(known[name], int(fresh.panel.known[k])):

@@ -356,6 +356,15 @@ def test_points_that_do_not_belong_are_found() -> None:
     assert made.detect(strange, level=90.0)["anomaly"].sum() > len(flagged)
 
 
+def test_a_level_that_too_few_points_could_tell_is_refused() -> None:
+    made = _made(**KINDS["patches on a mixture"]).fit(_table((90,)))
+    strange = _table((90,), seed=5)
+    strange.loc[80, "sales"] += 1000.0
+    with pytest.raises(ValueError, match=r"at most 96\.\d; got 99: there were 2\d validation points, .* 1 in 2\d"):
+        made.detect(strange)
+    assert strange["day"][80] in made.detect(strange, level=96.0).query("anomaly")["day"].tolist()
+
+
 def test_columns_of_the_future_must_be_known() -> None:
     table = _table((90,))
     table["promotion"] = (np.arange(90) % 10 == 0).astype(float)

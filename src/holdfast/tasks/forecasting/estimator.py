@@ -377,8 +377,9 @@ class Forecaster:
     def detect(self, df: Any = None, level: float = _DETECTED) -> Any:
         """Points that the model would hardly have expected, one step before.
 
-        Each point is compared with the forecast from all before it. Its p-value is the share of validation points that
-        lay at least as far outside their intervals; it is flagged where that is below 1 - level.
+        Each point is compared with the forecast from all before it; the first ones of each series, a context or half of
+        a shorter one, are read only. A point's p-value is the share of validation points that lay at least as far
+        outside their intervals; it is flagged where that is at most 1 - level.
 
         Args:
             df: a table; by default the run's own.
@@ -387,6 +388,10 @@ class Forecaster:
         Returns:
             A data frame of series, time, value, forecast, the widest interval, `score` (how far outside the interval,
             in its half widths; negative inside), `p_value` and `anomaly`.
+
+        Raises:
+            DataError: no series has two known values.
+            ValueError: the level is out of bounds, or so high that too few validation points could tell.
         """
         if not 0 < level < 100:
             raise ValueError(f"level must be a per cent between 0 and 100; got {level}")
@@ -394,10 +399,18 @@ class Forecaster:
         history = self._history(panel)
         series, origins = _rolling(history, 0, 1, 1)
         calibration = Calibration.from_dict(self.run.model.calibration or {})
+        count = int(calibration.counts[calibration.groups[0]])
+        share = (100 - level) / 100 + 1e-9  # a p-value that equals it counts
+        if share * (count + 1) < 1:
+            most = int(1000 * count / (count + 1)) / 10
+            raise ValueError(
+                f"level must be at most {most:g}; got {level:g}: there were {count} validation points, "
+                f"and nothing can be rarer than 1 in {count + 1}; with more of them (valid_steps) it can be higher"
+            )
         frames = []
         for some in chunks((series, origins)):
             one = forecast_windows(self.run.model, history, *some)
-            frames.append(self._judged(panel, some[0].numpy(), some[1].numpy(), one, calibration, 1 - level / 100))
+            frames.append(self._judged(panel, some[0].numpy(), some[1].numpy(), one, calibration, share))
         if not frames:
             raise DataError("no series has two known values: there is nothing to compare")
         return require("pandas", "forecast").concat(frames, ignore_index=True)

@@ -27,7 +27,7 @@ from .history import History, Known
 from .judging import Forecasts, calibration_of, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
-from .report import HISTORY, Fan, fan_picture, when
+from .report import HISTORY, Fan, fan_picture, time_of, when
 from .settling import horizon_of
 from .task import Forecast, ForecastRun
 
@@ -647,9 +647,8 @@ def _refuse_unknown_future(history: History, k: int, origin: int, steps: int) ->
     if missing is None:
         return
     step, column = missing
-    panel = history.panel
-    time = _times(panel, np.array([k]), np.array([step]))[0]
+    name, time = history.panel.names[k], time_of(history, k, step)
     raise DataError(
-        f"series {panel.names[k]!r} has no {column!r} at {time}: it must be known of the {steps} steps to come; "
+        f"series {name!r} has no {column!r} at {time}: it must be known of the {steps} steps to come; "
         "give rows with it whose target is empty"
     )

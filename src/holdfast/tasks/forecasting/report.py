@@ -301,12 +301,19 @@ def _overlay(model: Forecasting, history: History, k: int) -> str:
 
 def when(history: History, k: int, step: int) -> str:
     """What an axis counts whose 0 is a step of a series."""
+    frequency, time = history.panel.frequency, time_of(history, k, step)
+    said = f"steps ({frequency.alias}) from" if frequency.dated else f"steps of {frequency.alias}, from"
+    return f"{said} {time} on"
+
+
+def time_of(history: History, k: int, step: int) -> str:
+    """The time of a step, for people."""
     frequency, panel = history.panel.frequency, history.panel
     time = frequency.times(panel.first[k] + np.array([step]), panel.phases[k])[0]
-    if not isinstance(time, np.datetime64):
-        return f"steps of {frequency.alias}, from {time} on"
+    if not frequency.dated:
+        return str(time)
     shown = str(np.datetime_as_string(time, unit="m")).removesuffix("T00:00").replace("T", " ")
-    return f"steps ({frequency.alias}) from {shown}{' UTC' if frequency.zone else ''} on"
+    return f"{shown}{' UTC' if frequency.zone else ''}"
 
 
 # Errors.

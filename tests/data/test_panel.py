@@ -375,6 +375,10 @@ def test_columns_that_are_not_there_are_told_with_the_nearest() -> None:
     )
     assert message(long_table(z=1.0).rename(columns={"y": "x"})).endswith("name the target, which is one of 'x', 'z'")
     assert message(long_table(y="text")).startswith("the data frame, row 1, series 'a': y is 'text'")
+    assert message(pd.DataFrame({"ds": [1, 2], "name": ["a", "b"], "x": ["1,5", "2,5"]})).endswith(
+        "no column of numbers is left to forecast; it has 'ds', 'name', 'x': x is '1,5', but the decimals of a number "
+        "must follow a point"
+    )
     with pytest.raises(DataError, match="the column 'y' must have one role, got 2"):
         Columns(target="y", past=["y"])
     with pytest.raises(DataError, match="past must be a list of columns, got 'y'"):

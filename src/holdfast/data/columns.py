@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ _DATE = r"\s*\d{1,4}[-/.]\d{1,2}\b|\s*\d{4}-?Q[1-4]\b"  # how a cell begins that
 _QUARTER = r"\s*\d{4}-?Q[1-4]\s*"
 _OFFSET = r"\d:\d{2}(?:[:.,\d]*)\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+_POINT = "the decimals of a number must follow a point"
 _SAMPLE = 1000  # cells from which a column's kind is told
 
 
@@ -155,7 +156,9 @@ def find_layout(table: Table, columns: Columns) -> Layout:
     rest = [name for name in frame.columns if name not in columns.named]
     targets = [columns.target] if columns.target else ["y"] if "y" in rest else [*filter(_holds_numbers(frame), rest)]
     if not targets:
-        raise DataError(f"{file}: no column of numbers is left to forecast; it has {listed(frame.columns)}")
+        commas = (f": {name} is {cell!r}, but {_POINT}" for name, cell in _first_cells(frame, rest) if _has_comma(cell))
+        hint = next(commas, "")
+        raise DataError(f"{file}: no column of numbers is left to forecast; it has {listed(frame.columns)}{hint}")
     if len(targets) > 1 and columns.series:
         raise DataError(f"{file}: name the target, which is one of {listed(targets)}")
     columns = replace(columns, target=targets[0] if len(targets) == 1 else "")
@@ -309,6 +312,19 @@ def _holds_numbers(frame: Any) -> Callable[[str], bool]:
     return holds
 
 
+def _first_cells(frame: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Of each column that has one its first cell that holds something."""
+    for name in names:
+        known = frame[name][~_missing(frame[name])]
+        if len(known):
+            yield name, known.iloc[0]
+
+
+def _has_comma(cell: Any) -> bool:
+    """Whether a cell is a number but for its comma."""
+    return re.fullmatch(r"\s*[-+]?\d+,\d+\s*", str(cell)) is not None
+
+
 def _missing(column: Any) -> Array:
     """Which cells hold nothing."""
     empty = column.isna().to_numpy(bool)
@@ -350,8 +366,8 @@ def _numbers(table: Table, name: str, said: Callable[[int], str]) -> Array:
         cell = column.iloc[row]
         if np.isinf(found[row]):
             why = "is not finite" if np.isinf(numbers[row]) else "is too large for a number of 32 bits"
-        elif re.fullmatch(r"\s*[-+]?\d+,\d+\s*", str(cell)):
-            why = "is not a number: the decimals of a number must follow a point"
+        elif _has_comma(cell):
+            why = f"is not a number: {_POINT}"
         else:
             why = "is not a number"
         shown = repr(cell) if isinstance(cell, str) else str(cell)

@@ -47,6 +47,7 @@ class SequenceModel(nn.Module):
         dropout: between the layers, and before the linear map.
         input_dropout: on what goes into the first layer.
         word_dropout: the share of tokens that are made unknown in training.
+        noise: what is added to series in training, in units of each channel's deviation.
         weight_drop: on the recurrent weights.
 
     Attributes:
@@ -75,6 +76,7 @@ class SequenceModel(nn.Module):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         word_dropout: float = 0.0,
+        noise: float = 0.0,
         weight_drop: float = 0.0,
     ) -> None:
         super().__init__()
@@ -85,6 +87,7 @@ class SequenceModel(nn.Module):
         make = layer_class(cell)
         self.vocabulary, self.gaps, self.bidirectional = vocabulary, gaps, bidirectional
         self.dropout, self.input_dropout, self.word_dropout = dropout, input_dropout, word_dropout
+        self.noise = noise
         self.embedding: nn.Embedding | None = None
         if vocabulary:
             self.embedding = nn.Embedding(vocabulary, embedding)
@@ -146,6 +149,8 @@ class SequenceModel(nn.Module):
                 x = x.masked_fill(torch.rand(x.shape, device=x.device) < self.word_dropout, _UNKNOWN)
             return cast(Tensor, self.embedding(x))
         scaled = (x - self.means) / self.deviations
+        if self.training and self.noise:
+            scaled = scaled + self.noise * torch.randn_like(scaled)
         if not self.gaps:
             return scaled
         return torch.cat([scaled.nan_to_num(0.0), x.isnan().to(x.dtype)], -1)

@@ -148,6 +148,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
             dropout=options.dropout,
             input_dropout=options.input_dropout if text else 0.0,
             word_dropout=options.word_dropout if text else 0.0,
+            noise=options.noise,
             weight_drop=options.weight_drop,
         )
         if facts["scale"]:

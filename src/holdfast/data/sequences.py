@@ -275,9 +275,8 @@ def _known(said: Sequence[Any], classes: Sequence[str], name: str, manner: Manne
             f"example {strange[0] + 1:,} of {name} is of the class {first!r}, of which none was learned from; "
             "--skip-bad leaves such out"
         )
-    notes.append(
-        f"{len(strange):,} examples of {name} left out: of a class that was not learned from (first {first!r})"
-    )
+    count = f"{len(strange):,} example{'s' if len(strange) > 1 else ''}"
+    notes.append(f"{count} of {name} left out: of a class that was not learned from (first {first!r})")
     return np.setdiff1d(np.arange(len(said)), strange)
 
 
@@ -295,7 +294,7 @@ def _split(which: Array, labels: Sequence[Any], manner: Manner, notes: list[str]
             continue
         chosen += draw.permutation(members)[: max(1, round(manner.share * len(members)))].tolist()
     if lone:
-        notes.append(f"{lone:,} classes have one example only, which is learned from: none is there to choose on")
+        notes.append(f"classes with one example only, which is learned from and not chosen on: {lone:,}")
     if not chosen:
         raise DataError("there are too few examples to put some aside to choose on: give more, or --valid")
     return np.setdiff1d(which, chosen), np.array(sorted(chosen))

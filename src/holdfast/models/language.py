@@ -64,7 +64,8 @@ class LanguageModel(nn.Module):
 
     The output matrix is drawn uniformly from ±0.1 and its biases start at 0, so that the first predictions are close to
     uniform. The embedding is drawn from the standard normal distribution: at character level that learns faster than
-    numbers as small as the output's. The layers start as the layers do, with a forget bias of 1.
+    numbers as small as the output's. With an adaptive softmax, which is for large vocabularies, it is as small, too:
+    rare tokens stay near what they were drawn as. The layers start as the layers do, with a forget bias of 1.
 
     Args:
         vocabulary: V, the number of tokens.
@@ -164,9 +165,9 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        if self.tied:
+        if self.tied or self.clusters is not None:  # rare tokens stay near what they were drawn as: it must be small
             nn.init.uniform_(self.embedding.weight, -_BOUND, _BOUND)
-        elif self.output_weight is not None:
+        if self.output_weight is not None:
             nn.init.uniform_(self.output_weight, -_BOUND, _BOUND)
 
     @property

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.data import digests_so_far, files, fingerprint
-from holdfast.models import LanguageModel
-from holdfast.training import CONFIG, DATA, MODEL, OptionError, Run, RunError, Watcher
+from holdfast.data import Corpus, Told, digests_so_far, files, fingerprint
+from holdfast.models import LanguageModel, default_cutoffs
+from holdfast.training import CONFIG, DATA, MODEL, Devices, OptionError, Run, RunError, Watcher
 
 from ..fitting import cache, fit, resume
 from ..task import Sources
-from ..text import Text, TextRun
+from ..text import Text, TextOptions, TextRun
 from .options import SequenceOptions
 
 _FOLDER = f"{DATA}/language"
@@ -57,6 +57,16 @@ class Language:
         return TextRun(Text(), Run.open(self.folder)).model
 
 
+class _Pretraining(Text):
+    """A language model of whatever vocabulary."""
+
+    def settle(
+        self, data: Corpus, options: TextOptions, place: Devices, told: Told
+    ) -> tuple[TextOptions, dict[str, Any]]:
+        """Whether the softmax is adaptive: where the vocabulary is large enough."""
+        return replace(options, adaptive=bool(default_cutoffs(data.encoding.size))), {}
+
+
 def learned(sources: Sources, options: SequenceOptions, out: Path, watcher: Watcher) -> Sources:
     """The sources with the language model to start from, of which a copy is put into the run's folder.
 
@@ -96,10 +106,10 @@ def _from_texts(options: SequenceOptions, watcher: Watcher) -> Path:
         run = Run.open(folder)
         if not _is_finished(run):
             watcher.busy("going on with the language model")
-            resume(Text(), folder, watcher)
+            resume(_Pretraining(), folder, watcher)
     else:
         watcher.busy("learning the language model")
-        fit(Text(), Sources(options.pretrain), folder, given, watcher)
+        fit(_Pretraining(), Sources(options.pretrain), folder, given, watcher)
     return folder
 
 
@@ -114,9 +124,8 @@ _MODEL = {
     "embedding": 256,
     "hidden": 512,
     "layers": 1,
-    "adaptive": True,
-    "dropout": 0.2,
-    "weight_drop": 0.2,
+    "dropout": 0.1,
+    "weight_drop": 0.0,
     "weight_decay": 0.01,
     "window": 100,
 }

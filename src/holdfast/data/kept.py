@@ -29,6 +29,7 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
         write: writes arrays, `NAME.bin`, into a place, and returns the facts: their "arrays" are by name, each with its
             "sha256".
     """
+    key = json.loads(json.dumps(key))  # as it will be read
     place = folder / fingerprint(key)[:16]
     facts = _facts(place, key)
     if facts is not None:

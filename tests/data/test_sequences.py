@@ -1,0 +1,112 @@
+"""Labelled sequences: parts, classes, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.data import DataError, Manner, Reading, Sequences, build_encoding, build_labelled, tokens_of
+from holdfast.data import sequences as module
+
+TEXTS = ["a good film", "so dull", "good , good", "a dull plot", "fine", "no plot at all"]
+
+
+def _csv(path: Path, texts: list[str], labels: list[str]) -> str:
+    path.write_text("".join(f'"{text}",{label}\n' for text, label in zip(["text", *texts], ["label", *labels])))
+    return str(path)
+
+
+def _all(part: Sequences) -> list[tuple[str, float]]:
+    return [(part.text(k), float(part.said[k])) for k in range(len(part))]
+
+
+def test_parts_keep_their_texts_labels_and_order(tmp_path: Path) -> None:
+    labels = ["pos", "neg"] * 3
+    train, test = _csv(tmp_path / "a.csv", TEXTS, labels), _csv(tmp_path / "b.csv", TEXTS[::-1], labels[::-1])
+    found = build_labelled({"train": [train], "valid": [test], "test": [test]}, Manner(Reading()), tmp_path / "kept")
+    assert found.classes == ("neg", "pos")
+    assert _all(found.parts["train"]) == [(text, float(label == "pos")) for text, label in zip(TEXTS, labels)]
+    assert _all(found.parts["test"]) == _all(found.parts["train"])[::-1]
+    assert found.encoding is not None
+    for k, text in enumerate(TEXTS):
+        np.testing.assert_array_equal(found.parts["train"].of(k), found.encoding.encode(text))
+    assert found.parts["train"].lengths.tolist() == [3, 2, 3, 3, 1, 4]
+
+
+def test_the_vocabulary_is_that_of_what_is_learned_from(tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", [*TEXTS, *[f"word{k}" for k in range(40)]], ["pos", "neg"] * 23)
+    found = build_labelled({"train": [train]}, Manner(Reading(), share=0.5), tmp_path / "kept")
+    assert found.encoding is not None
+    unknown = {name: [0 in part.of(k) for k in range(len(part))] for name, part in found.parts.items()}
+    assert not any(unknown["train"])
+    assert any(unknown["valid"])
+
+
+def test_numeric_classes_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS, ["10", "2", "10", "2", "1", "1"])
+    assert build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept").classes == ("1", "2", "10")
+
+
+def test_what_was_made_once_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS, ["pos", "neg"] * 3)
+    first = build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+
+    def never(*given: object) -> None:
+        raise AssertionError("made anew")
+
+    monkeypatch.setattr(module, "_write", never)
+    again = build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+    assert (first.digest, _all(first.parts["valid"])) == (again.digest, _all(again.parts["valid"]))
+    with pytest.raises(AssertionError, match="made anew"):
+        build_labelled({"train": [train]}, Manner(Reading(), seed=1), tmp_path / "kept")
+    _csv(tmp_path / "a.csv", TEXTS, ["neg", "pos"] * 3)
+    with pytest.raises(AssertionError, match="made anew"):
+        build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+
+
+def test_other_data_are_read_with_what_was_learned(tmp_path: Path) -> None:
+    encoding = build_encoding("prose", ["good film dull"])
+    given = _csv(tmp_path / "a.csv", ["good trees", "dull"], ["b", "a"])
+    found = build_labelled({"given": [given]}, Manner(Reading()), tmp_path / "kept", encoding, ["a", "b"])
+    assert [part.of(0).tolist() for part in found.parts.values()] == [encoding.encode("good trees").tolist()]
+    assert found.parts["given"].said.tolist() == [1.0, 0.0]
+
+
+def test_series_keep_their_gaps(tmp_path: Path) -> None:
+    x = np.arange(10, dtype=np.float32).reshape(5, 2)
+    x[1, 1] = np.nan
+    np.savez(tmp_path / "a.npz", x=x, lengths=[2, 3], y=np.array([0.5, -1.0]))
+    parts = {"train": [str(tmp_path / "a.npz")], "valid": [str(tmp_path / "a.npz")]}
+    found = build_labelled(parts, Manner(Reading(numeric=True)), tmp_path / "kept")
+    assert (found.channels, found.classes, found.encoding) == (2, (), None)
+    np.testing.assert_array_equal(found.parts["valid"].of(0), x[:2])
+    np.testing.assert_array_equal(found.parts["valid"].of(1), x[2:])
+    assert found.parts["train"].said.tolist() == [0.5, -1.0]
+
+
+def test_parts_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2, 3), np.float32), y=np.array(["pos", "neg"] * 2))
+    texts = _csv(tmp_path / "a.csv", TEXTS, ["pos", "neg"] * 3)
+    with pytest.raises(DataError, match="train has texts, but valid has series of 3 channels"):
+        build_labelled({"train": [texts], "valid": [str(tmp_path / "a.npz")]}, Manner(Reading()), tmp_path / "kept")
+
+
+def test_a_class_with_one_example_is_learned_from(tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS, ["pos", "neg", "pos", "neg", "pos", "odd"])
+    found = build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+    assert ("no plot at all", 1.0) in _all(found.parts["train"])
+    assert any("one example only" in note and note.endswith(": 1") for note in found.notes)
+
+
+def test_too_few_examples_to_choose_on_are_refused(tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS[:2], ["pos", "neg"])
+    with pytest.raises(DataError, match="too few examples to put some aside to choose on"):
+        build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+
+
+def test_a_text_has_one_token_at_least() -> None:
+    encoding = build_encoding("prose", ["good film"])
+    assert tokens_of("  ", encoding).tolist() == [0]
+    assert tokens_of("film", encoding).tolist() == encoding.encode("film").tolist()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -39,8 +42,23 @@ def assert_all_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
     assert not wrong, f"errors over {TOLERANCE[dtype]:.0e}: {wrong}"
 
 
-def anonymous_memory(process: int) -> int:
-    """Bytes of a process's memory that are not pages of files, on Linux."""
+def peak_memory(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[int, str]:
+    """The most memory that a command needs that is not pages of files, in bytes, on Linux; and what it printed.
+
+    The command must succeed, and print little.
+    """
+    most = 0
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as child:  # type: ignore[call-overload]
+        while child.poll() is None:
+            most = max(most, _anonymous_memory(child.pid))
+            time.sleep(0.02)
+        assert child.returncode == 0, child.stderr.read().decode()
+        printed = child.stdout.read().decode()
+    return most, printed
+
+
+def _anonymous_memory(process: int) -> int:
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from holdfast.microscope import Traces
-from tests.support import anonymous_memory
+from tests.support import peak_memory
 
 STEPS, UNITS = 1_000_000, 512
 MOST = 1_000_000_000  # bytes of anonymous memory
@@ -39,14 +37,8 @@ print(json.dumps({{name: [seconds(units) for _ in range(5)] for name, units in a
 @pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
 def test_a_million_steps_of_512_units_are_written_in_a_gigabyte_and_searched_in_a_second(tmp_path: Path) -> None:
-    most = 0
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE) as child:
-        while child.poll() is None:
-            most = max(most, anonymous_memory(child.pid))
-            time.sleep(0.02)
-        assert child.stdout is not None
-        assert child.returncode == 0
-        found = json.loads(child.stdout.read())
+    most, printed = peak_memory([sys.executable, "-c", PROGRAM, str(tmp_path)])
+    found = json.loads(printed)
     for name, times in found.items():
         processor, clock = (min(column) for column in zip(*times))
         print(f"{name}: {processor:.2f} s of the processor, {clock:.2f} s by the clock")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support import anonymous_memory
+from tests.support import peak_memory
 
 SIZE = 2_000_000_000
 MOST = 1_000_000_000  # bytes of anonymous memory
@@ -41,12 +39,6 @@ def test_two_gigabytes_are_encoded_and_trained_on_in_one(level: str, text: Path,
     command = [sys.executable, "-m", "holdfast.cli", "fit", "text", str(text), "--out", str(tmp_path / "run")]
     command += ["--level", level, "--steps", "20", "--hidden", "256", "--evaluation-tokens", "20000", "--json"]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    most = 0
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
-        while child.poll() is None:
-            most = max(most, anonymous_memory(child.pid))
-            time.sleep(0.05)
-        assert child.stderr is not None
-        assert child.returncode == 0, child.stderr.read().decode()
+    most, _ = peak_memory(command, environment)
     print(f"{level}: at most {most / 1e6:.0f} MB")
     assert 100e6 < most < MOST

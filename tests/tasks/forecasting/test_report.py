@@ -297,6 +297,17 @@ def test_the_coverage_is_that_of_all_validation_windows(run: tuple[Fitted, Panel
         assert [found[f"step {k}"][column] for k in range(1, 7)] == [f"{np.mean(step):.1%}" for step in held]
 
 
+def test_intervals_that_rest_on_too_few_data_are_named(run: tuple[Fitted, Panel]) -> None:
+    said = "too few validation data to calibrate the interval of"
+    assert said not in parts(run)["What is left unexplained"]
+    calibration = run[0].model.calibration
+    try:
+        run[0].model.calibration = {**calibration, "counts": [4 for _ in calibration["counts"]]}
+        assert f"{said} 80 %:" in parts(run)["What is left unexplained"]
+    finally:
+        run[0].model.calibration = calibration
+
+
 def test_the_residuals_are_a_histogram_whose_bars_add_up_to_what_is_shown(run: tuple[Fitted, Panel]) -> None:
     (chart,) = charts(parts(run)["What is left unexplained"])
     (corners,) = points(chart, "band band-1")

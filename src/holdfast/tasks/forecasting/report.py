@@ -21,8 +21,9 @@ from holdfast.models.forecasting import Numbers
 
 from .. import inside
 from ..task import Compared, shown
+from .conformal import Calibration
 from .history import History
-from .judging import chunks, forecast_windows, some, windows_of
+from .judging import calibration_of, chunks, forecast_windows, some, windows_of
 from .levels import interval_places
 from .options import ForecastOptions
 from .sensitivity import sensitivity
@@ -64,7 +65,7 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
     yield section("Forecasts", _fans(model, history, judged, intervals))
     yield section("Window after window", _overlay(model, history, judged.typical))
     yield section("The error by step", _errors(judged, compared.by_step, options.horizon))
-    yield section("What is left unexplained", _residuals(judged, intervals))
+    yield section("What is left unexplained", _residuals(judged, intervals, calibration_of(model)))
     yield from _tried(fitted.config.get("settled", {}))
     yield section("Which inputs mattered", _inputs(model, history, some(windows, _DIFFERENTIATED)))
     yield _inside(model, history, windows)
@@ -338,7 +339,7 @@ def _errors(judged: _Judged, by_step: Mapping[str, Sequence[float]], horizon: in
     return figure(chart, caption)
 
 
-def _residuals(judged: _Judged, intervals: Sequence[float]) -> str:
+def _residuals(judged: _Judged, intervals: Sequence[float], calibration: Calibration | None) -> str:
     """How the errors lie, and how often intervals hold the truth."""
     residuals = ((judged.truth - judged.median) / judged.scale[:, None]).ravel()
     residuals = residuals[np.isfinite(residuals)]
@@ -360,9 +361,16 @@ def _residuals(judged: _Judged, intervals: Sequence[float]) -> str:
         f"forecast in {above:.0%} of the cases."
     )
     words = (
-        "How often each interval held what came, by the step ahead. These validation data calibrated the intervals, so "
-        "they must be about right here; whether they are elsewhere, later data say."
+        "How often each interval held what came, by the step ahead. The last of these validation data calibrated the "
+        "intervals, so they must be about right here; whether they are elsewhere, later data say."
     )
+    unsure = calibration.unsure if calibration else ()
+    if unsure:
+        which = " and ".join(f"{100 * interval:g} %" for interval in unsure)
+        words += (
+            f" <strong>There are too few validation data to calibrate the interval of {which}:</strong> its ends are "
+            "the largest errors that there were, which may be too little."
+        )
     return _pair([figure(chart, caption), f"<div>\n<p>{words}</p>\n{_coverage(judged, intervals)}\n</div>"])
 
 

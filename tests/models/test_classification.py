@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from holdfast.models import LanguageModel, SequenceModel
+from holdfast.models.pooling import POOLS
 
 LENGTHS = torch.tensor([6, 1, 4])
 KINDS: dict[str, dict[str, Any]] = {
@@ -66,10 +67,42 @@ def test_what_is_said_after_a_step_is_what_is_said_of_the_beginning(kind: str) -
             torch.testing.assert_close(found[t, k], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("pooling", [*((name,) for name in POOLS), tuple(POOLS)], ids="+".join)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_says_the_same_step_by_step(kind: str, pooling: tuple[str, ...]) -> None:
+    disturbed = {"dropout": 0.5, "input_dropout": 0.5, "word_dropout": 0.5, "noise": 0.5, "weight_drop": 0.5}
+    model = _model(kind, bidirectional=False, pooling=pooling, **disturbed)
+    for way in model.pooling.ways:
+        for parameter in way.parameters():
+            torch.nn.init.normal_(parameter)
+    x, whole = _input(model), torch.tensor([6, 6, 6])
+    stream = model.train().stream(3)
+    said = torch.stack([stream.step(each) for each in x])  # as in evaluation, whatever the mode
+    model.eval()
+    torch.testing.assert_close(said, model.after_each_step(x, whole), rtol=0, atol=1e-9)
+    torch.testing.assert_close(said[-1], model(x, whole), rtol=0, atol=1e-9)
+
+
+def test_a_stream_that_is_reset_begins_anew() -> None:
+    model = _model("series", bidirectional=False, pooling=tuple(POOLS), layers=2)
+    stream = model.stream(3)
+    first = [stream.step(each) for each in _input(model)]
+    stream.reset()
+    assert all(map(torch.equal, first, [stream.step(each) for each in _input(model)]))
+
+
+def test_a_step_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"x must be a step of each sequence, \(3, 2\); got \(3,\)"):
+        _model("series", bidirectional=False).stream(3).step(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"x must be a step of each sequence, \(1,\); got \(2,\)"):
+        _model("tokens", bidirectional=False).stream().step(torch.zeros(2, dtype=torch.long))
+
+
 def test_a_model_of_both_directions_says_nothing_before_the_end() -> None:
     model = _model("tokens")
-    with pytest.raises(ValueError, match="says nothing before it has read the end"):
-        model.after_each_step(_input(model), LENGTHS)
+    for says in (model.stream, lambda: model.after_each_step(_input(model), LENGTHS)):
+        with pytest.raises(ValueError, match="says nothing before it has read the end: train one with --no-bidirect"):
+            says()
 
 
 def test_series_are_scaled_by_their_channels() -> None:

@@ -60,6 +60,26 @@ def test_each_beginning_becomes_a_vector_as_if_it_were_all(name: str) -> None:
             np.testing.assert_allclose(found[t, k], _oracle(name, h[: t + 1, k].numpy(), False, score), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", POOLS)
+def test_one_step_after_the_other_makes_the_same_vectors(name: str) -> None:
+    pooling, score = _made(name, False)
+    h, state = _steps(), None
+    for t, each in enumerate(h):
+        found, state = pooling.step(each, state)
+        expected = _oracle(name, h[: t + 1, 0].numpy(), False, score)
+        np.testing.assert_allclose(found[0].detach().numpy(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("slope", [1000.0, -1000.0])
+def test_attention_bears_scores_that_rise_and_fall_far(slope: float) -> None:
+    """In float32 the weights of all other steps vanish: what remains is the step of the highest score."""
+    pooling = Pooling(("attention",), 2)
+    pooling.ways[0].score.weight.data = torch.tensor([[slope, 0.0]])
+    h = torch.stack([torch.arange(4.0), torch.tensor([3.0, 1.0, 4.0, 2.0])], -1)[:, None]  # (4, 1, 2)
+    running = pooling.running(h)[:, 0, 1]
+    assert running.tolist() == ([3.0, 1.0, 4.0, 2.0] if slope > 0 else [3.0] * 4)
+
+
 def test_ways_stand_side_by_side() -> None:
     h = _steps()
     pooling = Pooling(("max", "mean"), 4).double()

@@ -1,6 +1,6 @@
 """Models on the layers, and the simple ones to compare them with."""
 
-from .classification import SequenceModel
+from .classification import SequenceModel, SequenceStream
 from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Unrolled, Window
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
@@ -20,6 +20,7 @@ __all__ = [
     "Ridge",
     "Sampling",
     "SequenceModel",
+    "SequenceStream",
     "Unrolled",
     "Window",
     "choose",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from holdfast.layers import Recurrent, checks
 
 from .language import LanguageModel, layer_class
-from .pooling import Pooling
+from .pooling import Pooling, State
 
 _FIRST = 0.1  # deviation of the first draw of an embedding
 _UNKNOWN = 0  # the token that stands for words that are not known
@@ -123,37 +123,65 @@ class SequenceModel(nn.Module):
         Raises:
             ValueError: the layers read from the end too.
         """
-        if self.bidirectional:
-            raise ValueError(
-                "a bidirectional model says nothing before it has read the end: train with bidirectional=False"
-            )
+        self.refuse_both_directions()
         said = self.output(self.pooling.running(self.read(x, lengths)))  # (T, B, K)
         steps = torch.minimum(torch.arange(len(said), device=x.device)[:, None], lengths - 1)
         return said.gather(0, steps[..., None].expand_as(said))
 
+    def stream(self, batch_size: int = 1) -> SequenceStream:
+        """A stream that runs this model one step at a time; see `SequenceStream`.
+
+        Args:
+            batch_size: how many sequences run side by side.
+
+        Raises:
+            ValueError: the layers read from the end too, or the model is not on the CPU.
+        """
+        self.refuse_both_directions()
+        return SequenceStream(self, batch_size)
+
+    def refuse_both_directions(self) -> None:
+        """Refuse to say anything of the beginning of a sequence.
+
+        Raises:
+            ValueError: the layers read from the end too.
+        """
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional model says nothing before it has read the end: train one with --no-bidirectional "
+                "(bidirectional=False)"
+            )
+
     def read(self, x: Tensor, lengths: Tensor) -> Tensor:
         """What the last layer says of each step, (T, B, H · directions), 0 past a length."""
-        h = self._inputs(x)
-        h = F.dropout(h, self.input_dropout, self.training)
-        stack = [*cast(list[Recurrent], [*self.below, *self.layers])]
+        h = F.dropout(self.inputs(self._disturbed(x)), self.input_dropout, self.training)
+        stack = self.stack()
         for k, layer in enumerate(stack):
             h, _ = layer(h, lengths=lengths)
             if k + 1 < len(stack):
                 h = F.dropout(h, self.dropout, self.training)
         return h
 
-    def _inputs(self, x: Tensor) -> Tensor:
-        """What the first layer reads, (T, B, …)."""
+    def stack(self) -> list[Recurrent]:
+        """All layers, the lowest first."""
+        return cast(list[Recurrent], [*self.below, *self.layers])
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the first layer reads, (…, E): of tokens (…), or of rows (…, C)."""
         if self.embedding is not None:
-            if self.training and self.word_dropout:
-                x = x.masked_fill(torch.rand(x.shape, device=x.device) < self.word_dropout, _UNKNOWN)
             return cast(Tensor, self.embedding(x))
         scaled = (x - self.means) / self.deviations
-        if self.training and self.noise:
-            scaled = scaled + self.noise * torch.randn_like(scaled)
         if not self.gaps:
             return scaled
         return torch.cat([scaled.nan_to_num(0.0), x.isnan().to(x.dtype)], -1)
+
+    def _disturbed(self, x: Tensor) -> Tensor:
+        """What is read in training instead: some tokens are unknown, numbers are inexact."""
+        if self.training and self.vocabulary and self.word_dropout:
+            return x.masked_fill(torch.rand(x.shape, device=x.device) < self.word_dropout, _UNKNOWN)
+        if self.training and not self.vocabulary and self.noise:
+            return x + self.noise * self.deviations * torch.randn_like(x)
+        return x
 
     def probabilities(self, said: Tensor) -> Tensor:
         """Those of the classes, (…, K)."""
@@ -170,3 +198,50 @@ class SequenceModel(nn.Module):
         theirs = [language.embedding, *language.layers]
         for mine, its in zip([self.embedding, *self.below], theirs, strict=True):
             mine.load_state_dict(its.state_dict())
+
+
+class SequenceStream:
+    """A model that reads one step at a time, and says after each what it would say if the sequence ended there.
+
+    It computes what `after_each_step` computes in evaluation, whatever mode the model is in, by the compiled streams of
+    its layers, and records no gradients. A step takes as long whatever has been before.
+
+    >>> model = SequenceModel(outputs=3, vocabulary=11, embedding=8, hidden=16, bidirectional=False)
+    >>> tokens, stream = torch.randint(11, (6, 2)), model.stream(2)
+    >>> said = [stream.step(row) for row in tokens]
+    >>> torch.allclose(said[-1], model(tokens, torch.tensor([6, 6])), atol=1e-5)
+    True
+
+    Args:
+        model: the model; on the CPU, in float32 or float64.
+        batch_size: how many sequences run side by side.
+    """
+
+    def __init__(self, model: SequenceModel, batch_size: int = 1) -> None:
+        self._model = model
+        self._streams = [layer.stream(batch_size) for layer in model.stack()]
+        self._pooled: list[State] | None = None
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def step(self, x: Tensor) -> Tensor:
+        """What is said after this step, (B, K).
+
+        Args:
+            x: a token of each sequence, (B,); or a row of each, (B, C), NaN where a value is missing.
+        """
+        model = self._model
+        wanted = (self.batch_size,) if model.vocabulary else (self.batch_size, len(model.means))
+        if x.shape != wanted:
+            raise ValueError(f"x must be a step of each sequence, {wanted}; got {tuple(x.shape)}")
+        h = model.inputs(x)  # (B, E)
+        for stream in self._streams:
+            h = stream.step(h)  # (B, H)
+        pooled, self._pooled = model.pooling.step(h, self._pooled)
+        return cast(Tensor, model.output(pooled))
+
+    def reset(self) -> None:
+        """Begin new sequences."""
+        for stream in self._streams:
+            stream.reset()
+        self._pooled = None

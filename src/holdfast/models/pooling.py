@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from holdfast.naming import nearest
 
+State = tuple[Tensor, ...]  # of a way, between two steps; each tensor (B, …)
+
 
 class Pool(Protocol):
     """A way to make one vector of many."""
@@ -28,6 +30,14 @@ class Pool(Protocol):
 
     def running(self, h: Tensor) -> Tensor:
         """The vector of each beginning of the sequences: row t is that of the first t + 1 steps, (T, B, H)."""
+
+    def step(self, h: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """The vector of all steps so far, (B, H), and what must be known of them when the next one comes.
+
+        Args:
+            h: of this step, (B, H).
+            before: what must be known of those before it; None: it is the first.
+        """
 
 
 class Last(nn.Module):
@@ -51,6 +61,10 @@ class Last(nn.Module):
         """(T, B, H)"""
         return h
 
+    def step(self, h: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """(B, H), and nothing."""
+        return h, ()
+
 
 class Mean(nn.Module):
     """The mean over the steps."""
@@ -66,6 +80,12 @@ class Mean(nn.Module):
         """(T, B, H)"""
         return h.cumsum(0) / torch.arange(1, len(h) + 1, device=h.device)[:, None, None]
 
+    def step(self, h: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """(B, H); the sum and the number of the steps."""
+        total, count = before or (torch.zeros_like(h), h.new_zeros(len(h), 1))
+        total, count = total + h, count + 1
+        return total / count, (total, count)
+
 
 class Max(nn.Module):
     """The largest value of each unit."""
@@ -80,6 +100,11 @@ class Max(nn.Module):
     def running(self, h: Tensor) -> Tensor:
         """(T, B, H)"""
         return h.cummax(0).values
+
+    def step(self, h: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """(B, H), which is all that must be known."""
+        highest = torch.maximum(before[0], h) if before else h
+        return highest, (highest,)
 
 
 class Attention(nn.Module):
@@ -97,9 +122,23 @@ class Attention(nn.Module):
 
     def running(self, h: Tensor) -> Tensor:
         """(T, B, H)"""
-        scores = self.score(h)  # (T, B, 1)
-        weights = (scores - scores.max(0, keepdim=True).values).exp()
-        return (weights * h).cumsum(0) / weights.cumsum(0)
+        found: list[Tensor] = []
+        state: State | None = None
+        for each in h:  # in one go the weights of the first steps would vanish beside a much higher one that comes late
+            pooled, state = self.step(each, state)
+            found.append(pooled)
+        return torch.stack(found)
+
+    def step(self, h: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """(B, H); the highest score, and in units of its weight the sums of the weighted steps and of the weights."""
+        score = self.score(h)  # (B, 1)
+        if before is None:
+            return h, (score, h, torch.ones_like(score))
+        highest, total, weights = before
+        now = torch.maximum(highest, score)
+        old, new = (highest - now).exp(), (score - now).exp()
+        total, weights = old * total + new * h, old * weights + new
+        return total / weights, (now, total, weights)
 
 
 def _within(h: Tensor, lengths: Tensor) -> Tensor:
@@ -144,3 +183,11 @@ class Pooling(nn.Module):
     def running(self, h: Tensor) -> Tensor:
         """The vectors after each step, (T, B, H · ways)."""
         return torch.cat([way.running(h) for way in self.ways], -1)  # type: ignore[operator]
+
+    def step(self, h: Tensor, before: Sequence[State] | None) -> tuple[Tensor, list[State]]:
+        """The vectors of all steps so far, (B, H · ways), from that of one more, (B, H); and what `before` is then."""
+        found = [
+            way.step(h, before and before[k])  # type: ignore[operator]
+            for k, way in enumerate(self.ways)
+        ]
+        return torch.cat([vector for vector, _ in found], -1), [state for _, state in found]

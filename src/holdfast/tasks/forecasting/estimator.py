@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +13,11 @@ import torch
 from holdfast.data import DataError, Panel, build_panel, files
 from holdfast.extras import require
 from holdfast.models.forecast_stream import ForecastStream, Row, stream
-from holdfast.naming import nearest
-from holdfast.training import DATA, Run, RunError, Watcher, make, options_of
+from holdfast.training import Watcher, make
 
-from ..fitting import fit as _fit
+from ..estimator import Estimator
 from ..fitting import paths_of
-from ..task import Result, Sources
+from ..task import Sources
 from .conformal import Calibration
 from .history import History, Known
 from .judging import Forecasts, calibration_of, chunks, forecast_windows, liveliness, measured
@@ -33,13 +29,12 @@ from .task import Forecast, ForecastRun
 
 Array = np.ndarray[Any, Any]
 
-_OPTIONS = {o.name: o.default for o in options_of(ForecastOptions)}
 _DETECTED = 99.0  # per cent: a point is unusual if fewer than 1 in 100 are
 _PICTURED = 4  # series
 _SEVERAL = {"data": "table.parquet", "valid": "valid.parquet", "test": "test.parquet"}
 
 
-class Forecaster:
+class Forecaster(Estimator[ForecastRun]):
     """Learns from a table of series, and forecasts them with intervals.
 
     >>> import numpy as np, pandas as pd
@@ -50,50 +45,17 @@ class Forecaster:
     >>> list(forecast.columns)[:3], len(forecast)
     (['ds', 'forecast', 'forecast-lo-50'], 7)
 
-    It follows scikit-learn's conventions: parameters are set in the constructor and looked at in `fit`, and `clone`,
-    `get_params`, `set_params` and a grid search work. What was fitted is a run's folder, as `holdfast fit forecast`
-    makes it, and `holdfast.load` gives it back.
+    It follows scikit-learn's conventions: `clone`, `get_params`, `set_params` and a grid search work. What was fitted
+    is a run's folder, as `holdfast fit forecast` makes it, and `holdfast.load` gives it back.
 
     Args:
         options: those of `ForecastOptions`, by name: `horizon=48`, `series="shop"`, `minutes=5`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        for name in options:
-            if name not in _OPTIONS:
-                raise TypeError(f"there is no option {name!r}{nearest(name, list(_OPTIONS))}")
-        for name, default in _OPTIONS.items():
-            setattr(self, name, options.get(name, default))
-        self._fitted: ForecastRun | None = None
-        self._panel: Panel | None = None
-        self._recent: Panel | None = None  # the last context of each series, and what has come since
-        self._streams: dict[str, ForecastStream] = {}
-        self._passing = False  # whether the run's folder is gone with the forecaster
-
-    @classmethod
-    def of(cls, fitted: ForecastRun) -> Self:
-        """The forecaster of a run."""
-        found = cls(**{name: getattr(fitted.options, name) for name in _OPTIONS})
-        found._fitted = fitted
-        return found
-
-    # scikit-learn's conventions.
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters by name."""
-        return {name: getattr(self, name) for name in _OPTIONS}
-
-    def set_params(self, **params: Any) -> Self:
-        """Set some parameters; they hold from the next `fit` on.
-
-        Raises:
-            ValueError: there is no such parameter.
-        """
-        for name, value in params.items():
-            if name not in _OPTIONS:
-                raise ValueError(f"there is no parameter {name!r}{nearest(name, list(_OPTIONS))}")
-            setattr(self, name, value)
-        return self
+    task = Forecast()
+    _panel: Panel | None = None
+    _recent: Panel | None = None  # the last context of each series, and what has come since
+    _streams: dict[str, ForecastStream]
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn asks an estimator about itself."""
@@ -103,41 +65,6 @@ class Forecaster:
             target_tags=utils.TargetTags(required=False),
             input_tags=utils.InputTags(allow_nan=True),
         )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether there is a model."""
-        return self._fitted is not None
-
-    def __repr__(self) -> str:
-        changed = {name: value for name, value in self.get_params().items() if value != _OPTIONS[name]}
-        return f"Forecaster({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-    # Copies and pickles.
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        if self._passing:  # a copy must outlive it, and a pickle the process
-            folder = self.run.folder
-            within = [path for path in folder.rglob("*") if path.is_file()]
-            state |= {"_fitted": None, "_packed": {str(p.relative_to(folder)): p.read_bytes() for p in within}}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        packed = state.pop("_packed", {})
-        self.__dict__.update(state)
-        if not packed:
-            return
-        folder = self._passing_folder()
-        for name, content in packed.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        self._fitted = ForecastRun(Forecast(), Run.open(folder))
-
-    def _passing_folder(self) -> Path:
-        """A folder for a run that is gone with the forecaster."""
-        passing = tempfile.mkdtemp(prefix="holdfast-forecaster-")
-        weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)
-        return Path(passing) / "run"
 
     # Learning.
 
@@ -167,47 +94,16 @@ class Forecaster:
         """
         if df is None or (_is_path(df) and not paths_of(df)):
             raise DataError(f"a table must be paths or a data frame, got {df!r}")
-        folder = self._passing_folder() if out is None else Path(out).expanduser()
-        Run.check_free(folder)
         tables = {name: table for name, table in (("data", df), ("valid", valid), ("test", test)) if table is not None}
-        try:
+
+        def keep(folder: Path) -> Sources:
             if not all(map(_is_path, tables.values())):
                 self._panel_of(*tables.values())  # refused before it is kept
-            sources = Sources(**{name: _kept(table, folder / DATA, _SEVERAL[name]) for name, table in tables.items()})
-            _fit(Forecast(), sources, folder, self.get_params(), watcher)
-        finally:
-            if not (folder / "config.toml").is_file():
-                shutil.rmtree(folder / DATA, ignore_errors=True)
-        self._fitted, self._panel, self._streams = ForecastRun(Forecast(), Run.open(folder)), None, {}
-        self._recent, self._passing = None, out is None
+            return Sources(**{name: _kept(table, folder, _SEVERAL[name]) for name, table in tables.items()})
+
+        self._learn(keep, out, watcher)
+        self._panel, self._recent, self._streams = None, None, {}
         return self
-
-    @property
-    def run(self) -> ForecastRun:
-        """The run that was fitted: its folder, model, options and measures.
-
-        Raises:
-            RunError: there is none yet.
-        """
-        if self._fitted is None:
-            raise RunError("the forecaster has learned nothing yet: call fit first, or holdfast.load")
-        return self._fitted
-
-    def save(self, out: str | Path) -> Path:
-        """Copy the run to a folder, which is made.
-
-        Raises:
-            RunError: something is there already.
-        """
-        folder = Path(out).expanduser()
-        Run.check_free(folder)
-        shutil.copytree(self.run.folder, folder, dirs_exist_ok=True)
-        self._fitted, self._passing = ForecastRun(Forecast(), Run.open(folder)), False
-        return folder
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Result:
-        """Measure the model beside the baselines, as `holdfast evaluate` does."""
-        return self.run.evaluate(*args, **kwargs)
 
     # Forecasting.
 
@@ -455,11 +351,11 @@ class Forecaster:
 
     def _panel_of(self, *tables: Any) -> Panel:
         """Tables before anything was learned."""
-        options = make(ForecastOptions, self.get_params())
+        options = make(ForecastOptions, self.options)
         return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
 
     def _horizon_of(self, panel: Panel) -> int:
-        return horizon_of(panel, make(ForecastOptions, self.get_params()), part=0)
+        return horizon_of(panel, make(ForecastOptions, self.options), part=0)
 
     def _known_panel(self) -> Panel:
         """All rows that the run has read, and those that came later."""

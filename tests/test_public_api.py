@@ -29,6 +29,8 @@ PUBLIC = [
     "RecurrentCell",
     "SLSTM",
     "SLSTMCell",
+    "SequenceClassifier",
+    "SequenceRegressor",
     "Stream",
     "Trace",
     "cells",

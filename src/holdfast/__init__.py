@@ -41,6 +41,8 @@ __all__ = [
     "Recurrent",
     "RecurrentCell",
     "SLSTMCell",
+    "SequenceClassifier",
+    "SequenceRegressor",
     "Stream",
     "Trace",
     "cells",
@@ -51,9 +53,16 @@ __all__ = [
     "tasks",
 ]
 
+_ESTIMATORS = {
+    "Forecaster": ".tasks.forecasting",
+    "SequenceClassifier": ".tasks.classification",
+    "SequenceRegressor": ".tasks.classification",
+}
+
 if TYPE_CHECKING:
     from . import tasks
     from .tasks import load
+    from .tasks.classification import SequenceClassifier, SequenceRegressor
     from .tasks.forecasting import Forecaster
 
 
@@ -63,6 +72,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(".tasks", __name__)
     if name == "load":
         return importlib.import_module(".tasks", __name__).load
-    if name == "Forecaster":
-        return importlib.import_module(".tasks.forecasting", __name__).Forecaster
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module(_ESTIMATORS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

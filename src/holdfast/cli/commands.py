@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import demo, fit, forecast, lab, look, use
+from . import classify, demo, fit, forecast, lab, look, use
 from .errors import refusing
 
 
@@ -39,6 +39,8 @@ for _command in (
     forecast.forecast,
     forecast.backtest,
     forecast.detect,
+    classify.classify,
+    classify.regress,
     look.look,
     use.info,
 ):

@@ -5,7 +5,7 @@ from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
 from .frequency import Frequency
 from .kept import fingerprint
-from .labelled import Example, Reading, Sieve, examples
+from .labelled import Content, Example, Fault, Reading, Sieve, content_of, examples, label_of
 from .panel import Panel, build_panel
 from .sequences import Labelled, Manner, Sequences, build_labelled, tokens_of
 from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold
@@ -16,10 +16,12 @@ __all__ = [
     "BUILTIN",
     "LEVELS",
     "Columns",
+    "Content",
     "Corpus",
     "DataError",
     "Encoding",
     "Example",
+    "Fault",
     "Frequency",
     "Labelled",
     "Manner",
@@ -37,6 +39,7 @@ __all__ = [
     "build_panel",
     "builtin_text",
     "chunks",
+    "content_of",
     "digests_so_far",
     "encode_files",
     "encoding_from",
@@ -44,6 +47,7 @@ __all__ = [
     "examples",
     "files",
     "fingerprint",
+    "label_of",
     "lines",
     "read_table",
     "tokens_of",

@@ -64,7 +64,9 @@ def opened(folder: str | Path) -> Fitted:
 
 
 def load(folder: str | Path) -> Any:
-    """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`; of the task forecast a `Forecaster`.
+    """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`.
+
+    Of the tasks forecast, classify and regress it is a `Forecaster`, a `SequenceClassifier` or a `SequenceRegressor`.
 
     >>> import pathlib, tempfile, holdfast
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -237,6 +237,12 @@ class Classify(SequenceTask):
     numeric = False
     use = "Classify with it: holdfast classify {run} FILE --out predictions.csv"
 
+    def loaded(self, fitted: Any) -> Any:
+        """A `SequenceClassifier`."""
+        from .estimator import SequenceClassifier  # which is made of this task
+
+        return SequenceClassifier.of(fitted)
+
     def loss(self, said: Tensor, truth: Tensor, weights: Tensor, facts: Mapping[str, Any]) -> Tensor:
         """Minus the logarithm of the true class' probability."""
         return F.cross_entropy(said, truth.long(), weights)
@@ -264,6 +270,12 @@ class Regress(SequenceTask):
     options = RegressOptions
     numeric = True
     use = "Predict with it: holdfast regress {run} FILE --out predictions.csv"
+
+    def loaded(self, fitted: Any) -> Any:
+        """A `SequenceRegressor`."""
+        from .estimator import SequenceRegressor  # which is made of this task
+
+        return SequenceRegressor.of(fitted)
 
     def loss(self, said: Tensor, truth: Tensor, weights: Tensor, facts: Mapping[str, Any]) -> Tensor:
         """The mean square of the error, in units of the deviation."""

@@ -105,9 +105,9 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
             if by_line:
                 file.flush()
     if wanted.out is not None:
-        about = {"task": run.task.name, "sequences": rows.count, "faults": rows.faults, "out": str(wanted.out)}
+        done = {"task": run.task.name, "sequences": rows.count, "faults": rows.faults, "out": str(wanted.out)}
         typer.echo(
-            json.dumps(about) if wanted.as_json else f"{rows.count:,} sequences: {wanted.out}", err=not wanted.as_json
+            json.dumps(done) if wanted.as_json else f"{rows.count:,} sequences: {wanted.out}", err=not wanted.as_json
         )
     if rows.faults:
         typer.echo(

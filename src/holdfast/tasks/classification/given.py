@@ -148,7 +148,7 @@ def numbers_of(y: Any, count: int, name: str = "y") -> Array:
         numbers = array.astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(
-            f"{name} must hold numbers; got {_shown(array[0])} (SequenceClassifier learns classes)"
+            f"{name} must hold numbers; got {_shown(array.tolist()[0])} (SequenceClassifier learns classes)"
         ) from None
     _refuse(~np.isfinite(numbers), numbers, name)
     return numbers
@@ -178,7 +178,7 @@ def classes_of(y: Any, count: int, name: str = "y") -> tuple[Array, list[str], A
         raise DataError(f"{name} must hold labels of one kind: some cannot be compared with others") from None
     names = [_class_name(one, name) for one in classes.tolist()]
     if len(names) < 2:
-        raise DataError(f"{name} holds one class only, {_shown(classes[0])}: there must be two at least")
+        raise DataError(f"{name} holds one class only, {_shown(classes.tolist()[0])}: there must be two at least")
     if len({*names}) < len(names):
         double = next(one for k, one in enumerate(names) if one in names[:k])
         raise DataError(f"{name} has two labels that are both called {double!r} in a file")

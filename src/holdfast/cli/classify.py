@@ -104,11 +104,11 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
                 write(row)
             if by_line:
                 file.flush()
-    if wanted.out is not None:
+    if wanted.as_json and wanted.out is not None:
         done = {"task": run.task.name, "sequences": rows.count, "faults": rows.faults, "out": str(wanted.out)}
-        typer.echo(
-            json.dumps(done) if wanted.as_json else f"{rows.count:,} sequences: {wanted.out}", err=not wanted.as_json
-        )
+        typer.echo(json.dumps(done))
+    elif wanted.out is not None:
+        typer.echo(f"{rows.count:,} sequences are answered in {wanted.out}", err=True)
     if rows.faults:
         typer.echo(
             f"{rows.faults:,} of {rows.count:,} sequences could not be read: their column fault says why", err=True

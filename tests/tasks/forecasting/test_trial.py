@@ -13,6 +13,7 @@ from holdfast.data import Panel, build_panel, untold
 from holdfast.tasks.forecasting import Forecast
 from holdfast.tasks.forecasting.options import ForecastOptions
 from holdfast.tasks.forecasting.settling import split
+from holdfast.tasks.forecasting.trial import _best
 from holdfast.training import Devices
 
 LAST, MIXTURE, LINEAR = (
@@ -55,7 +56,7 @@ def test_the_base_that_suits_the_series_is_chosen(kind: str, base: str, better: 
     else:
         assert worst < 1.2 * best
     assert options.model == "patches"
-    assert crps[found["chosen"]] == best
+    assert crps[found["chosen"]] <= 1.1 * best
     assert found["chosen"] == {"last": LAST, "mixture": MIXTURE, "linear": LINEAR}[options.base]
 
 
@@ -67,13 +68,28 @@ def test_a_calendar_is_tried_without_too() -> None:
     options, found = settled(panel, told.append, season=(7,))
     crps = found["crps after a short trial"]
     *before, last = crps
-    assert before == [LAST, MIXTURE, LINEAR]
-    assert last == f"{min(before, key=lambda name: float(crps[name]))}, without the calendar"
+    assert before == [MIXTURE, LAST, LINEAR]
+    assert last.removesuffix(", without the calendar") in before
     assert told[-1] == f"trying {last}"
-    assert found["chosen"] == min(crps, key=lambda name: float(crps[name]))
+    assert found["chosen"] == min(
+        (last.removesuffix(", without the calendar"), last), key=lambda name: float(crps[name])
+    )
     assert options.calendar == (found["chosen"] != last)
     _, without = settled(panel, season=(7,), calendar=False)
     assert list(without["crps after a short trial"]) == before
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({"usual": 1.09, "other": 1.0}, "usual"),
+        ({"usual": 1.11, "other": 1.0}, "other"),
+        ({"usual": 0.9, "other": 1.0}, "usual"),
+        ({"usual": 2.0, "other": 1.5, "third": 1.4}, "third"),
+    ],
+)
+def test_what_is_usual_stays_unless_another_is_better_by_a_tenth(found: dict[str, float], chosen: str) -> None:
+    assert _best(found, "usual") == chosen
 
 
 @pytest.mark.parametrize("given", [{}, {"average": 0.1}])
@@ -95,9 +111,9 @@ def test_a_trial_comes_out_alike_each_time() -> None:
 @pytest.mark.parametrize(
     ("given", "names"),
     [
-        ({"season": (12,)}, [LAST, MIXTURE, LINEAR]),
+        ({"season": (12,)}, [MIXTURE, LAST, LINEAR]),
         ({}, [LAST, LINEAR]),  # a walk has no season
-        ({"model": "steps", "season": (12,)}, [name.replace("patches", "steps") for name in (LAST, MIXTURE, LINEAR)]),
+        ({"model": "steps", "season": (12,)}, [name.replace("patches", "steps") for name in (MIXTURE, LAST, LINEAR)]),
     ],
 )
 def test_what_is_left_open_is_tried(given: dict[str, Any], names: list[str]) -> None:

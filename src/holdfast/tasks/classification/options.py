@@ -48,7 +48,7 @@ class SequenceOptions(TrainingOptions):
     bidirectional: bool = option(True, "Read from the end too; without, a run can say what it thinks after each step.")
     pooling: tuple[str, ...] = option(("mean", "max"), f"From steps to a sequence: any of {', '.join(POOLS)}.")
     dropout: float = option(0.5, "Before the output, and from layer to layer.", least=0.0, most=0.95)
-    input_dropout: float = option(0.5, "Of what stands for the tokens.", least=0.0, most=0.95)
+    input_dropout: float = option(0.3, "Of the numbers that the first layer reads.", least=0.0, most=0.95)
     word_dropout: float = option(0.1, "Of the tokens, which are made unknown.", least=0.0, most=0.95)
     noise: float = option(0.3, "Added to series in training, in units of each channel's deviation.", least=0.0)
     weight_drop: float = option(0.2, "Of the recurrent weights.", least=0.0, most=0.95)

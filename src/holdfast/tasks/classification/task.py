@@ -146,7 +146,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
             below_cell=language.get("cell", options.cell),
             pooling=options.pooling,
             dropout=options.dropout,
-            input_dropout=options.input_dropout if text else 0.0,
+            input_dropout=options.input_dropout,
             word_dropout=options.word_dropout if text else 0.0,
             noise=options.noise,
             weight_drop=options.weight_drop,

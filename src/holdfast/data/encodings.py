@@ -535,7 +535,7 @@ def _written(token: str) -> str:
         return _END_OF_LINE
     # The lower case of İ is two characters, of which the second would be a mark.
     word = token.replace("İ", "i").replace("’", "'").lower()
-    return _LONG_RUN.sub(r"\1\1\1", word)
+    return word if word.isalnum() else _LONG_RUN.sub(r"\1\1\1", word)  # most are words, without marks
 
 
 def _shown(text: str) -> str:

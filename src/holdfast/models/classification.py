@@ -114,7 +114,11 @@ class SequenceModel(nn.Module):
             x: tokens (T, B), or series (T, B, C).
             lengths: at least 1, (B,).
         """
-        pooled = self.pooling(self.read(x, lengths), lengths)  # (B, P)
+        return self.from_inputs(self.inputs(self._disturbed(x)), lengths)
+
+    def from_inputs(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The same from what the first layer reads, (T, B, …)."""
+        pooled = self.pooling(self._over(inputs, lengths), lengths)  # (B, P)
         return cast(Tensor, self.output(F.dropout(pooled, self.dropout, self.training)))
 
     def after_each_step(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -154,7 +158,11 @@ class SequenceModel(nn.Module):
 
     def read(self, x: Tensor, lengths: Tensor) -> Tensor:
         """What the last layer says of each step, (T, B, H · directions), 0 past a length."""
-        h = F.dropout(self.inputs(self._disturbed(x)), self.input_dropout, self.training)
+        return self._over(self.inputs(self._disturbed(x)), lengths)
+
+    def _over(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The layers, one over the other."""
+        h = F.dropout(inputs, self.input_dropout, self.training)
         stack = self.stack()
         for k, layer in enumerate(stack):
             h, _ = layer(h, lengths=lengths)

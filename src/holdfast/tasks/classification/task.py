@@ -21,10 +21,11 @@ from ..fitting import Fitted, cache
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines
-from .batches import Batch, Epoch, in_order, side_by_side
+from .batches import Batch, Epoch
 from .measures import of_classes, of_numbers
 from .options import ClassifyOptions, RegressOptions, SequenceOptions
 from .pretraining import Language, learned
+from .reading import said_of
 
 Array = np.ndarray[Any, Any]
 
@@ -345,22 +346,6 @@ class _Problem:
         said = said_of(model, self.valid, self.options.longest)
         self.task.calibrate(model, said, self.valid.said)
         return self.task.judged(model, said, self.valid.said, self.facts)
-
-
-@torch.no_grad()
-def said_of(model: SequenceModel, data: Sequences, longest: int, told: Told | None = None) -> Tensor:
-    """What a model says of each sequence, in their order, (N, K), on the CPU."""
-    model.eval()
-    device = next(model.parameters()).device
-    found = torch.empty(len(data), model.output.out_features)
-    done = 0
-    for which in in_order(data, longest):
-        batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
-        found[torch.from_numpy(which)] = model(batch.x.to(device), batch.lengths.to(device)).float().cpu()
-        done += len(which)
-        if told is not None:
-            told(f"reading: {done:,} of {len(data):,} sequences")
-    return found
 
 
 def _channel_scale(train: Sequences) -> dict[str, Any]:

@@ -79,11 +79,14 @@ class Compared:
         measures: of each by its name, the same as the model's.
         notes: what must be said of them.
         by_step: of each the mean absolute error of each step to come, where the task forecasts; (H,).
+        said: of each what it says of each sequence, where the task says one thing of it: the number of a class, or a
+            number; (N,).
     """
 
     measures: Mapping[str, Mapping[str, float]]
     notes: Sequence[str] = ()
     by_step: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    said: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def _for_json(measures: Mapping[str, float]) -> dict[str, float | None]:

@@ -25,6 +25,7 @@ _MARGIN = 10.0  # between the frame and what stands at its edge
 _FEW = 12  # points of a line, each of which was measured for itself and is shown as a dot
 _BAR = 6.0  # the width of a band at a single place
 _SAMPLE = 22.0  # the length of a line's sample in the legend
+_STRIP = 14.0  # the height of a strip of colours beneath a chart
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def line_chart(
     log_y: bool = False,
     y_limits: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
+    strip: Sequence[float] = (),
     height: float = 280.0,
 ) -> str:
     """A chart of lines, and of bands behind them, with a legend above it.
@@ -143,6 +145,8 @@ def line_chart(
         log_x, log_y: whether an axis is logarithmic.
         y_limits: the ends of the vertical axis; by default those of the values.
         reference: a value to draw a dotted line at, with its name.
+        strip: a number for each of the places 1, 2, … of the horizontal axis, drawn beneath the lines as a colour: red
+            above 0, blue below, the stronger the farther from it.
         height: of the figure, where its width is 420.
     """
     legend, legend_height = _legend(series, bands)
@@ -150,11 +154,17 @@ def line_chart(
     shown += [value for one in bands for value in (*one.low, *one.high)]
     y = Axis.around(shown, log_y) if y_limits is None else Axis(*y_limits, log_y)
     places = [value for one in series for value in one.x] + [value for one in bands for value in one.x]
-    x = Axis.around(places, log_x)
+    x = Axis(0.5, len(strip) + 0.5) if strip else Axis.around(places, log_x)  # the cells of a strip are centred
     left = 2 * _ROW + max(text_width(name, SMALL) for _, name in y.ticks())
     top = legend_height + _MARGIN
-    frame = _Frame(left, top, _WIDTH - left - 2 * _MARGIN, height - top - 2.4 * _ROW, x, y)
-    parts = [*legend, *_axes(frame, x_label, y_label)]
+    beneath = _STRIP if strip else 0.0
+    frame = _Frame(left, top, _WIDTH - left - 2 * _MARGIN, height - top - 2.4 * _ROW - beneath, x, y)
+    parts = [*legend, *_axes(frame, x_label, y_label, beneath)]
+    if strip:
+        cells = np.asarray(strip, np.float64)[np.newaxis]
+        low, high = _limits(cells, "diverging")
+        shades = colour_map((cells - low) / (high - low), "diverging")
+        parts.append(pixels(frame.left, frame.bottom + 2, frame.width, beneath - 2, shades))
     for band in bands:
         parts += _filled(band, frame)
     for one in series:
@@ -241,18 +251,19 @@ def _legend(series: Sequence[Series], bands: Sequence[Band]) -> tuple[list[str],
     return parts, _ROW * rows + _MARGIN / 2
 
 
-def _axes(frame: _Frame, x_label: str, y_label: str) -> list[str]:
-    """Grid lines, ticks and labels of a chart."""
+def _axes(frame: _Frame, x_label: str, y_label: str, beneath: float) -> list[str]:
+    """Grid lines, ticks and labels of a chart; so much room is left between it and what stands beneath it."""
     parts = []
+    floor = frame.bottom + beneath
     for value, name in frame.y.ticks():
         level = frame.down(value)
         parts.append(line(frame.left, level, frame.right, level, "grid"))
         parts.append(text(frame.left - 6, level + 4, name, "end", "quiet"))
     for value, name in frame.x.ticks():
         place = frame.across(value)
-        parts.append(line(place, frame.bottom, place, frame.bottom + 4, "grid"))
-        parts.append(text(place, frame.bottom + 17, name, "middle", "quiet"))
-    parts.append(text(frame.left + frame.width / 2, frame.bottom + 17 + _ROW, x_label, "middle"))
+        parts.append(line(place, floor, place, floor + 4, "grid"))
+        parts.append(text(place, floor + 17, name, "middle", "quiet"))
+    parts.append(text(frame.left + frame.width / 2, floor + 17 + _ROW, x_label, "middle"))
     parts.append(text(FONT_SIZE + 2, frame.top + frame.height / 2, y_label, "middle", turned=True))
     return parts
 

@@ -29,7 +29,13 @@ th { font-weight: 600; }
 th[scope=col] { min-width: 5.5rem; }
 tbody th { font-weight: 400; color: var(--quiet); }
 td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
+tbody td:only-of-type { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+.shaded { width: auto; max-width: none; }
+.shaded th[scope=col] { min-width: 3.5rem; }
+.shaded td, .shaded th { padding: .3rem .6rem; }
 """
+_OPAQUE = 0.55  # of a background: as much as leaves dark and light letters readable
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -53,12 +59,44 @@ def figure(svg: str, caption: str) -> str:
     return f"<figure>\n{svg}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
+def pair(parts: Iterable[str]) -> str:
+    """Parts side by side, as many as there is room for."""
+    return '<div class="pair">\n' + "\n".join(parts) + "\n</div>\n"
+
+
 def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
     """A table with a name before each row and, if there are several columns, one above each."""
+    cells = [(name, [f"<td>{escape(value)}</td>" for value in values]) for name, values in rows]
+    return f"<table>\n{_rows(columns, cells)}\n</table>"
+
+
+def shaded_table(
+    columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], shades: Iterable[Sequence[float]]
+) -> str:
+    """The same with a background in each cell; see `tint`."""
+    cells = [
+        (name, [f'<td style="{tint(shade)}">{escape(value)}</td>' for value, shade in zip(values, each)])
+        for (name, values), each in zip(rows, shades)
+    ]
+    return f'<div class="wide">\n<table class="shaded">\n{_rows(columns, cells)}\n</table>\n</div>'
+
+
+def tint(value: float) -> str:
+    """The style of a background on which text can be read, on light and on dark paper: red above 0, blue below.
+
+    >>> tint(0.5), tint(-2)
+    ('background: rgba(178, 24, 43, 0.28)', 'background: rgba(33, 102, 172, 0.55)')
+
+    Args:
+        value: the ends of the scale are -1 and 1.
+    """
+    colour = "178, 24, 43" if value > 0 else "33, 102, 172"  # the ends of the diverging palette
+    return f"background: rgba({colour}, {_OPAQUE * min(1.0, abs(value)):.2f})"
+
+
+def _rows(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """The head and the body of a table whose cells are there."""
     names = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     head = f"<thead><tr><td></td>{names}</tr></thead>\n" if columns else ""
-    lines = [
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
-        for name, values in rows
-    ]
-    return f"<table>\n{head}<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
+    lines = [f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>' for name, cells in rows]
+    return f"{head}<tbody>\n" + "\n".join(lines) + "\n</tbody>"

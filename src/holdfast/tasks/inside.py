@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
@@ -24,7 +24,7 @@ from holdfast.microscope import (
 from holdfast.microscope.colours import suited
 from holdfast.microscope.figures import numbered
 from holdfast.microscope.horizon import SHARES, horizon_chart
-from holdfast.microscope.page import figure, section, table
+from holdfast.microscope.page import figure, pair, section, table
 from holdfast.microscope.units import keeping_gate
 
 STEPS, SEQUENCES = 160, 4  # that are looked at: enough for the picture, and a few seconds for a model of three layers
@@ -67,15 +67,11 @@ def inside(model: nn.Module, inputs: Tensor, read: Callable[[Any], Tensor], step
     return section(
         "Inside the model",
         f"<p>{escape(words)}</p>\n<pre>{escape(text)}</pre>\n"
-        + _pair(_pictures(next(iter(seen.layers.values())), step))
-        + _pair([_reach(horizon, step), *_keeping(seen, step)])
+        + pair(_pictures(next(iter(seen.layers.values())), step))
+        + pair([_reach(horizon, step), *_keeping(seen, step)])
         + _saturated(seen)
         + _still(seen),
     )
-
-
-def _pair(figures: Sequence[str] | Iterator[str]) -> str:
-    return '<div class="pair">\n' + "\n".join(figures) + "\n</div>\n"
 
 
 def _pictures(layer: LayerTrace, step: str) -> Iterator[str]:
@@ -109,7 +105,7 @@ def _reach(horizon: Horizon, step: str) -> str:
         rows.append((name, ["farther" if lag is None else str(lag) for lag in found]))
     chart = horizon_chart(horizon, step, names)
     caption = (
-        f"The memory horizon: how much the loss of the last {step} would change with the state of a layer so many "
+        f"The memory horizon: how much the loss at the last {step} would change with the state of a layer so many "
         f"{step}s before. The table has the {step}s after which 50, 90 and 99 % of it are gone, in the median of the "
         "sequences; it was looked for at distances of which each is a fifth larger than the one before."
     )

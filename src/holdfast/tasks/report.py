@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from holdfast.microscope import Series, line_chart
-from holdfast.microscope.page import figure, page, section, table
+from holdfast.microscope.page import figure, page, pair, section, table
 from holdfast.training import write_atomically
 
 from .task import Compared, shown
@@ -67,9 +67,9 @@ def _settings(fitted: Fitted, data: Any) -> str:
     """The data and the options."""
     about = fitted.task.describe(data)
     options = fitted.config["options"]
-    return (
-        '<div class="pair">\n'
-        + table([], [(name, [f"{v:,}" if isinstance(v, int) else str(v)]) for name, v in about.items()])
-        + table([], [(name, [str(value)]) for name, value in options.items()])
-        + "\n</div>"
+    return pair(
+        [
+            table([], [(name, [f"{v:,}" if isinstance(v, int) else str(v)]) for name, v in about.items()]),
+            table([], [(name, [str(value)]) for name, value in options.items()]),
+        ]
     )

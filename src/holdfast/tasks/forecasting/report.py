@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from holdfast.data import Panel
 from holdfast.microscope import Band, Series, line_chart
 from holdfast.microscope.figures import numbered
-from holdfast.microscope.page import figure, section, table
+from holdfast.microscope.page import figure, pair, section, table
 from holdfast.microscope.svg import stacked
 from holdfast.models import Forecasting, PatchForecaster, Unrolled, Window
 from holdfast.models.forecasting import Numbers
@@ -265,7 +265,7 @@ def _fans(model: Forecasting, history: History, judged: _Judged, intervals: Sequ
         "The last window of the validation data: what the model would have forecast from what it knew at 0, and what "
         "came. An interval of 80% should hold what comes in 80 of 100 cases."
     )
-    return f"<p>{words}</p>\n" + _pair(pictures)
+    return f"<p>{words}</p>\n" + pair(pictures)
 
 
 def _overlay(model: Forecasting, history: History, k: int) -> str:
@@ -371,7 +371,7 @@ def _residuals(judged: _Judged, intervals: Sequence[float], calibration: Calibra
             f" <strong>There are too few validation data to calibrate the interval of {which}:</strong> its ends are "
             "the largest errors that there were, which may be too little."
         )
-    return _pair([figure(chart, caption), f"<div>\n<p>{words}</p>\n{_coverage(judged, intervals)}\n</div>"])
+    return pair([figure(chart, caption), f"<div>\n<p>{words}</p>\n{_coverage(judged, intervals)}\n</div>"])
 
 
 def _coverage(judged: _Judged, intervals: Sequence[float]) -> str:
@@ -437,7 +437,7 @@ def _inputs(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
     )
     ordered = sorted(found.parts.items(), key=lambda one: -one[1])
     parts = table(["moves"], [(name, [f"{value:.3f}"]) for name, value in ordered])
-    return _pair([figure(chart, caption), f"<div>\n<p>{words}</p>\n{parts}\n</div>"])
+    return pair([figure(chart, caption), f"<div>\n<p>{words}</p>\n{parts}\n</div>"])
 
 
 class _Reader(nn.Module):
@@ -484,7 +484,3 @@ def _inside(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
     if size > 1:
         text += f"\neach {step} is the {size} steps that the layers take at once"
     return inside.inside(_Reader(model, one), one.inputs[-steps:], loss, step, text)
-
-
-def _pair(parts: Sequence[str]) -> str:
-    return '<div class="pair">\n' + "\n".join(parts) + "\n</div>"

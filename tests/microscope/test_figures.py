@@ -232,6 +232,17 @@ def test_the_diverging_scale_is_neutral_at_zero() -> None:
     assert {"−4", "0", "4"} <= set(texts(picture))
 
 
+def test_a_strip_has_a_cell_beneath_each_step_neutral_at_zero() -> None:
+    steps = [1, 2, 3, 4]
+    picture = line_chart([Series("a", steps, [0.0, 2.0, 1.0, 1.0])], strip=[2.0, 0.0, -1.0, NAN], **LABELS)
+    assert (image(picture)[0] == colour_map([1.0, 0.5, 0.25, NAN], "diverging")).all()
+    box = next(parsed(picture).iter(f"{SVG}image"))
+    left, top, width = (float(box.get(name, "nan")) for name in ("x", "y", "width"))
+    (line,) = lines(picture)
+    assert [x for x, _ in line] == pytest.approx([left + (k - 0.5) / 4 * width for k in steps], abs=0.1)
+    assert max(y for _, y in line) < top
+
+
 @pytest.mark.parametrize("palette", ["sequential", "diverging"])
 @pytest.mark.parametrize("value", [0.0, 7.0, NAN])
 def test_a_heat_map_of_one_value_or_none_is_still_a_heat_map(value: float, palette: str) -> None:

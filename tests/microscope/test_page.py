@@ -1,0 +1,26 @@
+"""Pages and tables of HTML."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from holdfast.microscope.page import pair, shaded_table, table, tint
+
+
+def test_cells_have_the_background_of_their_shade() -> None:
+    tree = ElementTree.fromstring(shaded_table(["a", "b<"], [("row", ["1", "2 & 3"])], [[-1.0, 0.5]]))
+    assert [cell.text for cell in tree.iter("th")] == ["a", "b<", "row"]
+    cells = [cell for cell in tree.iter("td") if cell.text]
+    assert [(cell.text, cell.get("style")) for cell in cells] == [("1", tint(-1.0)), ("2 & 3", tint(0.5))]
+
+
+def test_a_tint_is_the_stronger_the_farther_from_0_and_red_only_above() -> None:
+    opacities = [float(tint(value).split()[-1].rstrip(")")) for value in (0.0, 0.1, 0.5, 1.0, 7.0)]
+    assert opacities[:4] == sorted(set(opacities[:4]))
+    assert opacities[3] == opacities[4] < 0.6
+    assert tint(-0.3).split(",")[:3] == tint(-1).split(",")[:3] != tint(0.3).split(",")[:3]
+
+
+def test_parts_stand_side_by_side() -> None:
+    tree = ElementTree.fromstring(pair([table([], [("a", ["1"])]), table([], [("b", ["2"])])]))
+    assert [part.tag for part in tree] == ["table", "table"]

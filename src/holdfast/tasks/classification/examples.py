@@ -107,7 +107,9 @@ def _strongest(sizes: Array, text: str) -> tuple[int, int]:
     if len(text) <= _CHARACTERS:
         return 0, len(text)
     sums = np.concatenate([[0.0], np.cumsum(sizes)])
-    begin = int((sums[_CHARACTERS:] - sums[:-_CHARACTERS]).argmax())
+    within = sums[_CHARACTERS:] - sums[:-_CHARACTERS]
+    best = np.flatnonzero(within >= within.max() * (1 - 1e-9))
+    begin = int(best[len(best) // 2])  # so that what counts does not stand at the edge
     end = begin + _CHARACTERS
     space = text.find(" ", begin, end) if begin else 0
     if space > 0:

@@ -122,8 +122,8 @@ class _Judged:
         if len(self.data) == self.whole:
             return ""
         return (
-            f"<p>What the model and the simple method were both asked, and all that follows, are {len(self.data):,} of the "
-            f"{self.whole:,} validation sequences, drawn at random.</p>"
+            f"<p>The interval of the difference and all that follows are of {len(self.data):,} of the {self.whole:,} "
+            "validation sequences, drawn at random.</p>"
         )
 
     @property

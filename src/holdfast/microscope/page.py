@@ -34,6 +34,7 @@ tbody td:only-of-type { overflow-wrap: anywhere; }
 .shaded { width: auto; max-width: none; }
 .shaded th[scope=col] { min-width: 3.5rem; }
 .shaded td, .shaded th { padding: .3rem .6rem; }
+.shaded td, .shaded th[scope=row] { white-space: nowrap; }
 """
 _OPAQUE = 0.55  # of a background: as much as leaves dark and light letters readable
 

@@ -44,7 +44,7 @@ _JUDGING, _EXPLAINING = 3e11, 3e10
 _CLASSES = 12  # of a table
 _DESCRIBED = 40  # classes whose precision and recall are told
 _CONFUSED = 12  # pairs of classes
-_NAME = 24  # characters of a class' name above a column
+_NAME = 24  # characters of a class' name in the table of confusions
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _OF_RARER = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SHOWN = 3  # examples of a kind
@@ -261,7 +261,7 @@ def _matrix(counts: Array, kept: Array, names: Sequence[str]) -> str:
     shares = cells / np.maximum(1, cells.sum(1, keepdims=True))
     shades = np.where(np.eye(*shares.shape), -shares, shares).tolist()
     rows = [
-        (names[k], [f"{count:,} ({share:.0%})" if count else "0" for count, share in zip(row, of_row)])
+        (_cut(names[k]), [f"{count:,} ({share:.0%})" if count else "0" for count, share in zip(row, of_row)])
         for k, row, of_row in zip(kept, cells.tolist(), shares.tolist())
     ]
     return f"<p>{words}</p>\n" + shaded_table(said, rows, shades)

@@ -14,7 +14,7 @@ from holdfast.data import DataError
 from holdfast.models import SequenceModel
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.classification import Classify, Regress, SequenceRun
-from holdfast.tasks.classification.task import said_of
+from holdfast.tasks.classification.reading import said_of
 from holdfast.training import Devices, OptionError, RunError, make
 
 TINY: dict[str, Any] = {"steps": 80, "hidden": 8, "embedding": 8, "batch_size": 16, "evaluations": 3, "minutes": 1.0}

@@ -13,7 +13,8 @@ from holdfast.data import Content, Sequences, tokens_of
 from holdfast.data.encodings import WordEncoding
 
 from .batches import in_order, side_by_side
-from .task import SequenceRun, said_of
+from .reading import said_of
+from .task import SequenceRun
 
 Array = np.ndarray[Any, Any]
 

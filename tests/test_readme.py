@@ -30,7 +30,9 @@ def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert names["output"].shape == (7, 3, 40)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("page", ["docs/classification.md", "docs/forecasting.md", "docs/look.md", "docs/microscope.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/classification.md", "docs/forecasting.md", "docs/look.md", "docs/microscope.md"]
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,10 +88,21 @@ def test_the_temperature_is_the_best_one(texts: SequenceRun) -> None:
     truth = torch.from_numpy(part.said).long()
 
     def nats(temperature: float) -> float:
-        return torch.nn.functional.cross_entropy(said / temperature, truth).item()
+        logarithms = (said / temperature).log_softmax(1)
+        doubted = logarithms.mean(1).mean()  # of one more example, of which nothing is known
+        return -(logarithms[torch.arange(len(truth)), truth].sum() + doubted).item()
 
     found = float(texts.model.temperature)
     assert all(nats(found) <= nats(found * k) + 1e-9 for k in (0.5, 0.9, 0.99, 1.01, 1.1, 2.0))
+
+
+def test_few_examples_that_are_all_right_make_nobody_sure() -> None:
+    model = SequenceModel(outputs=2, vocabulary=3)
+    for count, least, most in ((9, 0.93, 0.97), (999, 0.999, 0.9999)):
+        truth = np.arange(count) % 2
+        said = 10.0 * torch.eye(2)[truth]
+        Classify().calibrate(model, said, truth.astype(float))
+        assert least < model.probabilities(said).max(1).values.mean() < most
 
 
 def test_a_tenth_of_each_class_is_put_aside(tmp_path: Path) -> None:

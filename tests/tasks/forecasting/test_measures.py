@@ -135,6 +135,7 @@ def test_the_unit_of_mase_is_the_mean_difference_a_season_apart() -> None:
         assert mase_scale(series, season) == pytest.approx(sum(known) / len(known), rel=1e-12)
     assert math.isnan(mase_scale(series, 50))
     assert mase_scale(np.full(10, 2.0), 3) == 0
+    assert mase_scale(np.sin(np.arange(70) * 2 * np.pi / 7), 7) == 0  # but for rounding
 
 
 def test_many_windows_take_little_memory() -> None:

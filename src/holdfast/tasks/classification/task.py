@@ -253,11 +253,15 @@ class Classify(SequenceTask):
         return of_classes(model.probabilities(said).double().numpy(), truth.astype(np.int64))
 
     def calibrate(self, model: SequenceModel, said: Tensor, truth: Array) -> None:
-        """Set the model's temperature to that by which its probabilities fit best (Guo 2017)."""
+        """Set the model's temperature to that by which its probabilities fit best (Guo 2017).
+
+        They fit as if there were one more example, of which nothing is known: few that are all right make nobody sure.
+        """
         classes = torch.from_numpy(truth.astype(np.int64))
+        doubt = 1 / (len(classes) + 1)
 
         def nats(logarithm: float) -> float:
-            return F.cross_entropy(said.double() / np.exp(logarithm), classes).item()
+            return F.cross_entropy(said.double() / np.exp(logarithm), classes, label_smoothing=doubt).item()
 
         model.temperature.fill_(float(np.exp(_lowest(nats, -np.log(_HOTTEST), np.log(_HOTTEST)))))
 

@@ -33,6 +33,8 @@ from .levels import checked_levels, interval_places
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+_ROUNDING = 1e-7  # of the size of a series' values: a series that repeats itself differs by so much
+
 
 class Measures:
     """The measures of forecasts, summed up over chunks of windows.
@@ -176,14 +178,18 @@ def mase_scale(values: Floats, season: int) -> float:
         season: how many steps a season has; 1 if there is none.
 
     Returns:
-        The mean absolute difference; NaN where no two values that lie a season apart are known.
+        The mean absolute difference; 0 where it is no more than rounding, NaN where no two values that lie a season
+        apart are known.
     """
     if not isinstance(season, int) or isinstance(season, bool) or season < 1:
         raise ValueError(f"season must be a whole number of at least 1; got {season!r}")
     values = np.asarray(values, np.float64)
     differences = np.abs(values[season:] - values[:-season])
     known = differences[~np.isnan(differences)]
-    return float(known.mean()) if len(known) else float("nan")
+    if not len(known):
+        return float("nan")
+    found = float(known.mean())
+    return found if found > _ROUNDING * float(np.nanmean(np.abs(values))) else 0.0
 
 
 def pinball_weights(levels: Sequence[float] | Floats) -> Floats:

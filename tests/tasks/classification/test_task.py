@@ -186,6 +186,28 @@ def test_numbers_of_series_are_learned(tmp_path: Path) -> None:
     assert result.measures["rmse"] < result.baselines["mean"]["rmse"]
 
 
+def test_values_that_are_missing_where_is_chosen_are_told_to_the_model(tmp_path: Path) -> None:
+    data, other = _series(tmp_path / "a.npz", 60), _series(tmp_path / "b.npz", 30, 1)
+    loaded = dict(np.load(other))
+    loaded["x"][3, 1] = np.nan
+    np.savez(other, **loaded)
+    result = fit(Regress(), Sources((data,), (other,)), tmp_path / "run", TINY)
+    assert result is not None
+    assert np.isfinite(result.measures["rmse"])
+    fit(Regress(), Sources((data,)), tmp_path / "whole", TINY)
+    with pytest.raises(DataError, match="a value is missing, but the model learned from series without"):
+        opened(tmp_path / "whole").evaluate(other)
+
+
+def test_the_loss_of_numbers_is_shown_in_their_unit(tmp_path: Path) -> None:
+    data = _series(tmp_path / "a.npz", 60)
+    loaded = dict(np.load(data))
+    np.savez(data, **{**loaded, "y": 1000 * loaded["y"]})
+    fit(Regress(), Sources((data,)), tmp_path / "run", {**TINY, "steps": 3, "evaluations": 1})
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert 300 < first["loss"] < 3000  # as much as the numbers differ
+
+
 def test_a_missing_value_is_told_to_the_model() -> None:
     model = SequenceModel(outputs=2, channels=2, gaps=True, hidden=4).eval()
     x = torch.randn(5, 1, 2)

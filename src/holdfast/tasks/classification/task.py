@@ -123,7 +123,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
             "encoding": labelled.encoding and labelled.encoding.to_dict(),
             "classes": list(labelled.classes),
             "channels": labelled.channels,
-            "scale": _channel_scale(train) if labelled.encoding is None else None,
+            "scale": _channel_scale(train, labelled.parts.values()) if labelled.encoding is None else None,
             "said": _said_scale(train) if self.numeric else None,
             "reading": asdict(self.manner(options)),
             "language": data.language and data.language.arguments,
@@ -170,6 +170,10 @@ class SequenceTask(Task[SequenceOptions, Material]):
     @abstractmethod
     def loss(self, said: Tensor, truth: Tensor, weights: Tensor, facts: Mapping[str, Any]) -> Tensor:
         """The mean loss of what a model says, (B, K); weights are of the classes, (K,)."""
+
+    def shown(self, loss: Tensor, facts: Mapping[str, Any]) -> Tensor:
+        """The loss in the unit of the objective, beside which it is drawn."""
+        return loss
 
     @abstractmethod
     def judged(self, model: SequenceModel, said: Tensor, truth: Array, facts: Mapping[str, Any]) -> dict[str, float]:
@@ -287,6 +291,10 @@ class Regress(SequenceTask):
         mean, deviation = facts["said"]
         return F.mse_loss(said[:, 0], ((truth - mean) / deviation).to(said.dtype))
 
+    def shown(self, loss: Tensor, facts: Mapping[str, Any]) -> Tensor:
+        """The root of that, in units of what is said."""
+        return loss.sqrt() * facts["said"][1]
+
     def judged(self, model: SequenceModel, said: Tensor, truth: Array, facts: Mapping[str, Any]) -> dict[str, float]:
         """See `of_numbers`."""
         mean, deviation = facts["said"]
@@ -342,7 +350,7 @@ class _Problem:
         """The mean loss of a batch."""
         x, lengths, truth = (t.to(self.place.device) for t in batch)
         value = self.task.loss(model(x, lengths), truth, self.weights, self.facts)
-        return Loss(value, value, ())
+        return Loss(value, self.task.shown(value, self.facts), ())
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The measures on the validation data, after the probabilities were calibrated on them."""
@@ -352,16 +360,15 @@ class _Problem:
         return self.task.judged(model, said, self.valid.said, self.facts)
 
 
-def _channel_scale(train: Sequences) -> dict[str, Any]:
-    """Mean and deviation of each channel over what is learned from, and whether values are missing."""
+def _channel_scale(train: Sequences, parts: Iterable[Sequences]) -> dict[str, Any]:
+    """Mean and deviation of each channel over what is learned from, and whether values are missing in any part."""
     count: Any = 0
     total: Any = 0.0
     squares: Any = 0.0
-    gaps = False
+    gaps = any(np.isnan(part.of(k)).any() for part in parts for k in range(len(part)))
     for k in range(len(train)):
         values = train.of(k).astype(np.float64)
         known = ~np.isnan(values)
-        gaps |= not known.all()
         count = count + known.sum(0)
         total = total + np.nansum(values, 0)
         squares = squares + np.nansum(values**2, 0)
@@ -369,7 +376,7 @@ def _channel_scale(train: Sequences) -> dict[str, Any]:
     means = total / count
     deviations = np.sqrt(np.maximum(squares / count - means**2, 0))
     deviations[deviations <= 1e-6 * (np.abs(means) + 1e-30)] = 1.0  # a channel that does not change
-    return {"means": means.tolist(), "deviations": deviations.tolist(), "gaps": bool(gaps)}
+    return {"means": means.tolist(), "deviations": deviations.tolist(), "gaps": gaps}
 
 
 def _said_scale(train: Sequences) -> list[float]:

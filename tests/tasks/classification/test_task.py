@@ -144,6 +144,11 @@ def test_a_class_that_was_not_learned_from_is_an_error_or_counted(tmp_path: Path
                 opened(run).evaluate(other)
 
 
+def test_something_must_be_learned_from(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="name at least one file"):
+        fit(Classify(), Sources(), tmp_path / "run", TINY)
+
+
 def test_one_class_alone_cannot_be_learned(tmp_path: Path) -> None:
     data = _csv(tmp_path / "a.csv", [(text, "pos") for text, _ in _texts(20)])
     with pytest.raises(DataError, match="there must be two classes at least, but there is only one, 'pos'"):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from holdfast.data import Encoding, Labelled, Manner, Reading, Sequences, Told, build_labelled, encoding_from
+from holdfast.data import DataError, Encoding, Labelled, Manner, Reading, Sequences, Told, build_labelled, encoding_from
 from holdfast.models import SequenceModel
 from holdfast.training import Devices, Loss, Pace, Watcher
 
@@ -85,6 +85,8 @@ class SequenceTask(Task[SequenceOptions, Material]):
 
     def read(self, sources: Sources, options: SequenceOptions, told: Told) -> Material:
         """The sequences, kept in the cache folder."""
+        if not sources.data:
+            raise DataError("name at least one file of labelled texts or series to learn from")
         language = Language.of(sources.start[0]) if sources.start else None
         parts = {"train": sources.data, "valid": sources.valid, "test": sources.test}
         encoding = encoding_from(language.facts["encoding"]) if language else None

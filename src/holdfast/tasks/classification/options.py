@@ -18,7 +18,7 @@ class SequenceOptions(TrainingOptions):
     """
 
     minutes: float = redeclared("minutes", 10.0)
-    epochs: int = option(0, "Passes over the data at most; 0: ten, or as many as make 1,500 steps.", least=0)
+    epochs: int = option(0, "Passes over the data at most; 0: five, or as many as make 1,500 steps.", least=0)
     batch_size: int = redeclared("batch_size", 32)
     learning_rate: float = redeclared("learning_rate", 0.002)
     average: float = redeclared("average", 0.01)

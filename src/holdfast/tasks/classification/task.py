@@ -29,7 +29,7 @@ from .reading import said_of
 
 Array = np.ndarray[Any, Any]
 
-_STEPS, _EPOCHS = 1500, 10  # of a training that is given no number: as many epochs, or more of few data
+_STEPS, _EPOCHS = 1500, 5  # of a training that is given no number: as many epochs, or more of few data
 _THAWED, _SLOWER = 0.2, 0.5  # share of the steps after which all layers learn; of each layer's rate, that of the next
 _HOTTEST = 20.0  # what outputs are divided by at most before they become probabilities
 

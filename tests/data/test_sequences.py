@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.data import DataError, Manner, Reading, Sequences, build_encoding, build_labelled, tokens_of
+from holdfast.data import DataError, Kind, Manner, Reading, Sequences, build_encoding, build_labelled, tokens_of
 from holdfast.data import sequences as module
 
 TEXTS = ["a good film", "so dull", "good , good", "a dull plot", "fine", "no plot at all"]
@@ -89,8 +89,44 @@ def test_series_keep_their_gaps(tmp_path: Path) -> None:
 def test_parts_of_two_kinds_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2, 3), np.float32), y=np.array(["pos", "neg"] * 2))
     texts = _csv(tmp_path / "a.csv", TEXTS, ["pos", "neg"] * 3)
-    with pytest.raises(DataError, match="train has texts, but valid has series of 3 channels"):
+    with pytest.raises(DataError, match=r"a\.npz, row 1: a series, but the model reads texts"):
         build_labelled({"train": [texts], "valid": [str(tmp_path / "a.npz")]}, Manner(Reading()), tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Kind(channels=0), "row 1: a series, but the model reads texts"),
+        (Kind(channels=3), "row 1: 2 channels, but the model learned from 3"),
+        (
+            Kind(channels=2, gaps=False),
+            r"row 3: a missing value \(NaN\), but the model learned from",
+        ),
+    ],
+)
+def test_series_that_a_model_cannot_read_are_named(kind: Kind, why: str, tmp_path: Path) -> None:
+    x = np.zeros((4, 5, 2), np.float32)
+    x[2, 1, 0] = np.nan
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(["pos", "neg"] * 2))
+    given = {"given": [str(tmp_path / "a.npz")]}
+    with pytest.raises(DataError, match=rf"a\.npz, {why}.*; "):
+        build_labelled(given, Manner(Reading()), tmp_path / "kept", classes=["neg", "pos"], kind=kind)
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_a_class_that_was_not_learned_from_is_named_with_its_line(name: str, tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS, ["pos", "neg"] * 3)
+    other = _csv(tmp_path / "b.csv", ["", *TEXTS[:3]], ["pos", "pos", "odd", "neg"])
+    parts = {"train": [train], name: [other]}
+    found = build_labelled(parts, Manner(Reading(), skip=True), tmp_path / "kept")
+    assert _all(found.parts[name]) == [(TEXTS[0], 1.0), (TEXTS[2], 0.0)]
+    assert found.notes == (
+        f"1 row left out: the text is empty (the first is {other}, line 2)",
+        f"1 row left out: the class 'odd', of which none was learned from (the first is {other}, line 4)",
+    )
+    _csv(tmp_path / "b.csv", TEXTS[:3], ["pos", "odd", "neg"])
+    with pytest.raises(DataError, match=r"b\.csv, line 3: the class 'odd', of which none was learned from; "):
+        build_labelled(parts, Manner(Reading()), tmp_path / "kept")
 
 
 def test_a_class_with_one_example_is_learned_from(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
 from .frequency import Frequency
 from .kept import fingerprint
-from .labelled import Content, Example, Fault, Reading, Sieve, content_of, examples, label_of
+from .labelled import Content, Example, Fault, Kind, Reading, Sieve, content_of, examples, label_of
 from .panel import Panel, build_panel
 from .sequences import Labelled, Manner, Sequences, build_labelled, tokens_of
 from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold
@@ -23,6 +23,7 @@ __all__ = [
     "Example",
     "Fault",
     "Frequency",
+    "Kind",
     "Labelled",
     "Manner",
     "Panel",

@@ -11,7 +11,7 @@ import numpy as np
 
 from .encodings import Encoding, build_encoding, encoding_from
 from .kept import fingerprint, kept, sha256
-from .labelled import Example, Reading, Sieve, examples
+from .labelled import Example, Kind, Reading, Sieve, examples
 from .sources import DataError, Told, digests_so_far, files, untold
 
 Array = np.ndarray[Any, Any]
@@ -123,6 +123,7 @@ def build_labelled(
     folder: Path,
     encoding: Encoding | None = None,
     classes: Sequence[str] = (),
+    kind: Kind | None = None,
     told: Told = untold,
 ) -> Labelled:
     """Read labelled files, or take what an earlier call has made of the same contents in the same manner.
@@ -133,6 +134,7 @@ def build_labelled(
         folder: where the sequences are kept; it may hold those of other files.
         encoding: of texts; by default one is made of what is learned from.
         classes: by default those of what is learned from.
+        kind: of the sequences; by default that of the first part, where values may be missing.
         told: who is told what is being done.
 
     Raises:
@@ -147,8 +149,9 @@ def build_labelled(
         "manner": asdict(manner),
         "encoding": encoding and fingerprint(encoding.to_dict()),
         "classes": list(classes),
+        "kind": kind and asdict(kind),
     }
-    place, facts = kept(folder, key, lambda where: _write(where, given, manner, encoding, classes, told))
+    place, facts = kept(folder, key, lambda where: _write(where, given, manner, encoding, classes, kind, told))
     encoded = encoding_from(facts["encoding"]) if facts["encoding"] else None
 
     def part(name: str, stored: str) -> Sequences:
@@ -171,25 +174,25 @@ def _write(
     manner: Manner,
     encoding: Encoding | None,
     classes: Sequence[str],
+    kind: Kind | None,
     told: Told,
 ) -> dict[str, Any]:
     """Write all arrays; the facts about them."""
     notes: list[str] = []
     labels: dict[str, list[Any]] = {}
-    channels: dict[str, int] = {}
+    numeric = manner.reading.numeric
+    known = [] if numeric else list(classes)
     for name, paths in given.items():
         sieve = Sieve(manner.skip)
-        found = _counted(sieve.through(examples(paths, manner.reading)), name, told)
-        labels[name], channels[name] = _store(place, name, found)
+        found = _counted(sieve.through(_fitting(examples(paths, manner.reading), kind, known)), name, told)
+        labels[name], channels = _store(place, name, found)
         if not labels[name]:
             raise DataError(f"{paths[0]}: there is not one example{' left' if sieve.notes else ''}")
         notes += sieve.notes
-    if len(set(channels.values())) > 1:
-        one, other = list(channels.items())[:2]
-        raise DataError(f"{one[0]} has {_what(one[1])}, but {other[0]} has {_what(other[1])}")
-    numeric = manner.reading.numeric
-    known = [] if numeric else list(classes) or _classes(labels)
-    which = {name: _known(said, known, name, manner, notes) for name, said in labels.items()}
+        kind = kind or Kind(channels)
+        if not numeric and not known:
+            known = _classes(labels[name])
+    which = {name: np.arange(len(said)) for name, said in labels.items()}
     parts = {name: name for name in given}
     if "train" in which and "valid" not in which:
         which["train"], which["valid"] = _split(which["train"], labels["train"], manner, notes)
@@ -200,7 +203,7 @@ def _write(
         _save(place, name, "said", np.array(numbers))
     for name, chosen in which.items():
         _save(place, name, "which", chosen)
-    if not channels[next(iter(given))]:
+    if not channels:
         encoding = encoding or _encoding(place, which["train"], manner, told)
         for name in given:
             _encode(place, name, encoding, told)
@@ -211,10 +214,20 @@ def _write(
         "arrays": arrays,
         "parts": parts,
         "classes": known,
-        "channels": next(iter(channels.values())),
+        "channels": channels,
         "encoding": encoding and encoding.to_dict(),
         "notes": notes,
     }
+
+
+def _fitting(found: Iterable[Example], kind: Kind | None, classes: Sequence[str]) -> Iterator[Example]:
+    """The same, where those that a model cannot read, or of whose class it knows nothing, have a fault."""
+    known = {None, *classes}
+    for one in found:
+        fault = kind.fault_of(one.content) if kind and one.content is not None else ""
+        if classes and one.label not in known:
+            fault = fault or f"the class {one.label!r}, of which none was learned from"
+        yield one._replace(content=None, fault=fault) if fault and not one.fault else one
 
 
 def _counted(found: Iterable[Example], name: str, told: Told) -> Iterator[Example]:
@@ -245,9 +258,9 @@ def _store(place: Path, name: str, found: Iterator[Example]) -> tuple[list[Any],
     return labels, channels
 
 
-def _classes(labels: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The classes of what is learned from: in the order of their numbers if they are numbers, else of their names."""
-    found = {label for label in labels["train"] if label is not None}
+def _classes(labels: Sequence[Any]) -> list[str]:
+    """The classes of labels: in the order of their numbers if they are numbers, else of their names."""
+    found = {label for label in labels if label is not None}
     if len(found) < 2:
         only = f", {next(iter(found))!r}" if found else ""
         raise DataError(f"there must be two classes at least, but there is only one{only}")
@@ -259,25 +272,6 @@ def _classes(labels: Mapping[str, Sequence[Any]]) -> list[str]:
             return True, 0.0, name
 
     return sorted(found, key=order)
-
-
-def _known(said: Sequence[Any], classes: Sequence[str], name: str, manner: Manner, notes: list[str]) -> Array:
-    """Those examples of a part whose class was learned."""
-    if not classes:
-        return np.arange(len(said))
-    known = {None, *classes}
-    strange = [k for k, label in enumerate(said) if label not in known]
-    if not strange:
-        return np.arange(len(said))
-    first = said[strange[0]]
-    if not manner.skip:
-        raise DataError(
-            f"example {strange[0] + 1:,} of {name} is of the class {first!r}, of which none was learned from; "
-            "--skip-bad leaves such out"
-        )
-    count = f"{len(strange):,} example{'s' if len(strange) > 1 else ''}"
-    notes.append(f"{count} of {name} left out: of a class that was not learned from (first {first!r})")
-    return np.setdiff1d(np.arange(len(said)), strange)
 
 
 def _split(which: Array, labels: Sequence[Any], manner: Manner, notes: list[str]) -> tuple[Array, Array]:
@@ -342,7 +336,3 @@ def _array(place: Path, name: str, what: str) -> Array:
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> Array:
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
-
-
-def _what(channels: int) -> str:
-    return f"series of {channels} channels" if channels else "texts"

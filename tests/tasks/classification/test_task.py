@@ -138,9 +138,9 @@ def test_a_class_that_was_not_learned_from_is_an_error_or_counted(tmp_path: Path
         fit(Classify(), Sources((data,)), run, {**TINY, "skip_bad": skip})
         if skip:
             result = opened(run).evaluate(other, baselines=False)
-            assert any("1 example of given left out" in note and "'odd'" in note for note in result.notes), result.notes
+            assert any("1 row left out: the class 'odd'" in note for note in result.notes), result.notes
         else:
-            with pytest.raises(DataError, match="example 11 of given is of the class 'odd'"):
+            with pytest.raises(DataError, match="line 12: the class 'odd', of which none was learned from"):
                 opened(run).evaluate(other)
 
 
@@ -200,7 +200,7 @@ def test_values_that_are_missing_where_is_chosen_are_told_to_the_model(tmp_path:
     assert result is not None
     assert np.isfinite(result.measures["rmse"])
     fit(Regress(), Sources((data,)), tmp_path / "whole", TINY)
-    with pytest.raises(DataError, match="a value is missing, but the model learned from series without"):
+    with pytest.raises(DataError, match=r"a missing value \(NaN\), but the model learned from series without"):
         opened(tmp_path / "whole").evaluate(other)
 
 
@@ -266,6 +266,18 @@ def test_a_model_begins_with_a_language_model_of_unlabelled_texts(
     assert evaluated.split == "valid"
     fit(Classify(), Sources((data,)), tmp_path / "from", {**TINY, "steps": 2, "from_": str(made[0])})
     assert opened(tmp_path / "from").facts["language"]["widths"] == [512]
+    series = _series(tmp_path / "s.npz", 20)
+    with pytest.raises(DataError, match=r"s\.npz, row 1: a series, but the model reads texts"):
+        fit(Regress(), Sources((series,)), tmp_path / "series", {**TINY, "from_": str(made[0])})
+
+
+def test_sequences_that_a_run_cannot_read_are_not_measured(tmp_path: Path) -> None:
+    fit(Regress(), Sources((_series(tmp_path / "a.npz", 40),)), tmp_path / "run", {**TINY, "steps": 2})
+    run = opened(tmp_path / "run")
+    with pytest.raises(DataError, match=r"one\.npz, row 1: 1 channels, but the model learned from 2"):
+        run.evaluate([_series(tmp_path / "one.npz", 10, channels=1)], baselines=False)
+    with pytest.raises(DataError, match=r"b\.csv, line 2: a text, but the model reads series"):
+        run.evaluate([_csv(tmp_path / "b.csv", [("a film", "1"), ("a plot", "2")], "text,label")])
 
 
 def test_layers_that_were_taken_over_learn_later_and_slower(tmp_path: Path) -> None:

@@ -87,6 +87,37 @@ class Example(NamedTuple):
     fault: str = ""
 
 
+@dataclass(frozen=True)
+class Kind:
+    """The sequences that a model reads.
+
+    >>> Kind(channels=2).fault_of(np.zeros((5, 3)))
+    '3 channels, but the model learned from 2'
+
+    Attributes:
+        channels: of series; 0: texts are read.
+        gaps: whether values of series may be missing.
+    """
+
+    channels: int
+    gaps: bool = True
+
+    def fault_of(self, content: Content) -> str:
+        """Why a model cannot read a sequence, in a few words; empty if it can."""
+        text = isinstance(content, str)
+        if text != (self.channels == 0):
+            kinds = ("a text", "series") if text else ("a series", "texts")
+            return f"{kinds[0]}, but the model reads {kinds[1]}"
+        return "" if isinstance(content, str) else self._fault_of_series(content)
+
+    def _fault_of_series(self, series: np.ndarray[Any, Any]) -> str:
+        if series.shape[1] != self.channels:
+            return f"{series.shape[1]} channels, but the model learned from {self.channels}"
+        if not self.gaps and np.isnan(series).any():
+            return "a missing value (NaN), but the model learned from series without any"
+        return ""
+
+
 class Fault(Exception):
     """Why an example cannot be used, in a few words."""
 

@@ -14,7 +14,7 @@ from holdfast.data.encodings import WordEncoding
 
 from .batches import in_order, side_by_side
 from .reading import said_of
-from .task import SequenceRun
+from .task import SequenceRun, kind_of
 
 Array = np.ndarray[Any, Any]
 
@@ -31,22 +31,11 @@ class Answers:
 
     def __init__(self, run: SequenceRun) -> None:
         self.run, self.encoding = run, run.encoding
+        self._kind = kind_of(run.facts)
 
     def fault_of(self, content: Content) -> str:
         """Why the run cannot read a sequence, in a few words; empty if it can."""
-        text = isinstance(content, str)
-        if text != (self.encoding is not None):
-            kinds = ("a text", "series") if text else ("a series", "texts")
-            return f"{kinds[0]}, but the model reads {kinds[1]}"
-        return "" if isinstance(content, str) else self._fault_of_series(content)
-
-    def _fault_of_series(self, series: Array) -> str:
-        channels = self.run.facts["channels"]
-        if series.shape[1] != channels:
-            return f"{series.shape[1]} channels, but the model learned from {channels}"
-        if not self.run.model.gaps and np.isnan(series).any():
-            return "a missing value (NaN), but the model learned from series without any"
-        return ""
+        return self._kind.fault_of(content)
 
     def of(self, contents: Sequence[Content]) -> Array:
         """What it says of each sequence, (N, …)."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.data import DataError, Sequences, Told
+from holdfast.data import Sequences, Told
 from holdfast.models import SequenceModel
 
 from .batches import in_order, side_by_side
@@ -14,19 +14,13 @@ from .batches import in_order, side_by_side
 
 @torch.no_grad()
 def said_of(model: SequenceModel, data: Sequences, longest: int, told: Told | None = None) -> Tensor:
-    """What a model says of each sequence, in their order, (N, K), on the CPU.
-
-    Raises:
-        DataError: a value is missing, and the model was not told that this may be.
-    """
+    """What a model says of each sequence, in their order, (N, K), on the CPU."""
     model.eval()
     device = next(model.parameters()).device
     found = torch.empty(len(data), model.output.out_features)
     done = 0
     for which in in_order(data, longest):
         batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
-        if batch.x.is_floating_point() and not model.gaps and batch.x.isnan().any():
-            raise DataError("a value is missing, but the model learned from series without a missing one")
         found[torch.from_numpy(which)] = model(batch.x.to(device), batch.lengths.to(device)).float().cpu()
         done += len(which)
         if told is not None:

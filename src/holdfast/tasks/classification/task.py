@@ -13,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from holdfast.data import DataError, Encoding, Labelled, Manner, Reading, Sequences, Told, build_labelled, encoding_from
+from holdfast.data import (
+    DataError,
+    Encoding,
+    Kind,
+    Labelled,
+    Manner,
+    Reading,
+    Sequences,
+    Told,
+    build_labelled,
+    encoding_from,
+)
 from holdfast.models import SequenceModel
 from holdfast.training import Devices, Loss, Pace, Watcher
 
@@ -90,7 +101,9 @@ class SequenceTask(Task[SequenceOptions, Material]):
         language = Language.of(sources.start[0]) if sources.start else None
         parts = {"train": sources.data, "valid": sources.valid, "test": sources.test}
         encoding = encoding_from(language.facts["encoding"]) if language else None
-        return Material(build_labelled(parts, self.manner(options), cache(self.name), encoding, told=told), language)
+        kind = Kind(channels=0) if language else None
+        kept = cache(self.name)
+        return Material(build_labelled(parts, self.manner(options), kept, encoding, kind=kind, told=told), language)
 
     def settle(
         self, data: Material, options: SequenceOptions, place: Devices, told: Told
@@ -205,7 +218,9 @@ class SequenceTask(Task[SequenceOptions, Material]):
         reading = Reading(**{**known["reading"], "channels": tuple(known["reading"]["channels"])})
         manner = Manner(**{**known, "reading": reading})
         encoding = encoding_from(facts["encoding"]) if facts["encoding"] else None
-        return Material(build_labelled({"given": paths}, manner, cache(self.name), encoding, facts["classes"], told))
+        parts = {"given": paths}
+        kept = cache(self.name)
+        return Material(build_labelled(parts, manner, kept, encoding, facts["classes"], kind_of(facts), told))
 
     def baselines(
         self, training: Material, data: Material, split: str, options: SequenceOptions, brief: bool = False
@@ -360,6 +375,11 @@ class _Problem:
         said = said_of(model, self.valid, self.options.longest)
         self.task.calibrate(model, said, self.valid.said)
         return self.task.judged(model, said, self.valid.said, self.facts)
+
+
+def kind_of(facts: Mapping[str, Any]) -> Kind:
+    """The sequences that a run's model reads."""
+    return Kind(facts["channels"], bool(facts["scale"] and facts["scale"]["gaps"]))
 
 
 def _channel_scale(train: Sequences, parts: Iterable[Sequences]) -> dict[str, Any]:

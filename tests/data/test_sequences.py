@@ -142,6 +142,12 @@ def test_too_few_examples_to_choose_on_are_refused(tmp_path: Path) -> None:
         build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
 
 
+def test_labels_that_are_all_different_are_no_classes(tmp_path: Path) -> None:
+    train = _csv(tmp_path / "a.csv", TEXTS, ["1.5", "2", "2.5", "3", "3.5", "4"])
+    with pytest.raises(DataError, match=r"each of the 6 classes has one example only, the first is '1\.5'.* regress"):
+        build_labelled({"train": [train]}, Manner(Reading()), tmp_path / "kept")
+
+
 def test_a_text_has_one_token_at_least() -> None:
     encoding = build_encoding("prose", ["good film"])
     assert tokens_of("  ", encoding).tolist() == [0]

@@ -289,6 +289,11 @@ def _split(which: Array, labels: Sequence[Any], manner: Manner, notes: list[str]
         chosen += draw.permutation(members)[: max(1, round(manner.share * len(members)))].tolist()
     if lone:
         notes.append(f"classes with one example only, which is learned from and not chosen on: {lone:,}")
+    if not chosen and lone > _FEW:
+        raise DataError(
+            f"each of the {lone:,} classes has one example only, the first is {next(iter(groups))!r}: such labels name "
+            "no classes; numbers are learned with regress"
+        )
     if not chosen:
         raise DataError("there are too few examples to put some aside to choose on: give more, or --valid")
     return np.setdiff1d(which, chosen), np.array(sorted(chosen))

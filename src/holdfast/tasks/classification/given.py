@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ Array = np.ndarray[Any, Any]
 ORDERS = ("NT", "NTC", "TNC", "NCT")
 """Of the axes of an array that holds several series."""
 
+_NO_SEQUENCES = (str, bytes, Path, AbstractSet, Mapping)  # but they too have a length
 _SHOWN = 60  # characters of a thing that a message shows
 
 
@@ -54,7 +56,9 @@ def _each(x: Any, order: str, name: str) -> Sequence[Any]:
     """The sequences, one after the other, as they are given."""
     if hasattr(x, "toarray"):
         raise DataError(f"{name} is a sparse matrix, but a sequence has a value at each step: give X.toarray()")
-    if isinstance(x, (str, bytes, Path)) or not (hasattr(x, "__len__") or hasattr(x, "__array__")):
+    if isinstance(x, (str, bytes, Path, AbstractSet, Mapping)) or not (
+        hasattr(x, "__len__") or hasattr(x, "__array__")
+    ):
         raise DataError(f"{name} must be a list of sequences, or an array; got {_shown(x)}")
     array = np.asarray(x) if hasattr(x, "__array__") else None
     if array is None or array.ndim == 1:
@@ -80,12 +84,19 @@ def _content(held: Any, name: str) -> Content:
             return content_of(str(held))  # NumPy's strings too
         if held is None or (isinstance(held, float) and np.isnan(held)):
             raise Fault("nothing, where a text or a series should be")
-        series = _numbers(np.asarray(held), name)
+        series = _numbers(_array(held), name)
         if series.ndim not in (1, 2):
             raise Fault(f"{_shown(held)}, but a sequence is a text, or a series (T,) or (T, C)")
         return content_of(series[:, None] if series.ndim == 1 else series)
     except Fault as fault:
         raise DataError(f"{name}: {fault}") from None
+
+
+def _array(held: Any) -> Array:
+    try:
+        return np.asarray(held)
+    except ValueError:
+        raise Fault("lists of unlike lengths, but each step of a series has a value of each channel") from None
 
 
 def _numbers(array: Array, name: str) -> Array:

@@ -106,7 +106,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "valid": (
         Annotated[
             Optional[list[str]],  # noqa: UP045
-            typer.Option("--valid", metavar="FILE", help="Validation data; default: the last tenth of the data."),
+            typer.Option("--valid", metavar="FILE", help="Validation data; default: a tenth of the data."),
         ],
         None,
     ),

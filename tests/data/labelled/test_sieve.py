@@ -18,7 +18,7 @@ def test_the_first_fault_is_an_error() -> None:
     assert next(through) == GOOD[0]
     with pytest.raises(DataError) as error:
         next(through)
-    assert str(error.value) == "a.csv, line 3: the text is empty; --skip-bad leaves such rows out"
+    assert str(error.value) == "a.csv, line 3: the text is empty; fit with --skip-bad leaves such rows out"
 
 
 def test_faults_are_counted_by_their_kind_in_the_order_of_their_first() -> None:

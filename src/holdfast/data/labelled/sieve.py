@@ -44,7 +44,7 @@ class Sieve:
             elif self._skip:
                 self._count(one)
             else:
-                raise DataError(f"{one.where}: {one.fault}; --skip-bad leaves such rows out")
+                raise DataError(f"{one.where}: {one.fault}; fit with --skip-bad leaves such rows out")
 
     @property
     def notes(self) -> list[str]:

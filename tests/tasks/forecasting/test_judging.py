@@ -27,9 +27,15 @@ def _windows(history: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(series), torch.cat(origins)
 
 
+def _latest(history: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    series, origins = _windows(history)
+    which = latest(history, (series, origins))
+    return series[which], origins[which]
+
+
 def test_intervals_are_calibrated_on_the_last_quarter_of_the_windows_of_each_series() -> None:
     history = _history([500, 30], [2010, 1010])
-    series, origins = latest(history, _windows(history))
+    series, origins = _latest(history)
     assert len(series) == 751  # of 2,001 and 1,001
     for k, most in enumerate((2500, 1030)):
         mine = origins[series == k].sort().values
@@ -41,8 +47,8 @@ def test_intervals_are_calibrated_on_the_last_quarter_of_the_windows_of_each_ser
 
 def test_few_windows_calibrate_all_of_them_and_a_few_more_some_hundred() -> None:
     few, more = _history([50], [60]), _history([50], [1009])
-    assert len(latest(few, _windows(few))[0]) == 51
-    series, origins = latest(more, _windows(more))
+    assert len(_latest(few)[0]) == 51
+    series, origins = _latest(more)
     assert (len(series), int(origins.min())) == (500, 1049 - 499)
 
 

@@ -111,8 +111,8 @@ def some(windows: tuple[Tensor, Tensor], most: int) -> tuple[Tensor, Tensor]:
     return windows[0][which], windows[1][which]
 
 
-def latest(history: History, windows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The last quarter of validation windows, and some hundred at least: those that intervals are calibrated on.
+def latest(history: History, windows: tuple[Tensor, Tensor]) -> Tensor:
+    """The numbers of the last quarter of validation windows, and of some hundred at least, for calibration.
 
     What will be forecast lies as far from what was learned as the end of the validation part, or farther. Its first
     windows follow right after what was learned, and are easier: on them intervals come out too narrow.
@@ -121,8 +121,7 @@ def latest(history: History, windows: tuple[Tensor, Tensor]) -> tuple[Tensor, Te
     begins, ends = (history.ends[k][series] for k in (0, 1))
     places = (origins - begins) / (ends - history.horizon - begins).clamp(min=1)  # from 0 to 1 in the validation part
     count = max(_LATE_LEAST, -(-len(series) // _LATE))
-    which = places.argsort(descending=True, stable=True)[:count]
-    return series[which], origins[which]
+    return places.argsort(descending=True, stable=True)[:count]
 
 
 def chunks(windows: tuple[Tensor, Tensor], size: int = AT_ONCE) -> Iterator[tuple[Tensor, Tensor]]:

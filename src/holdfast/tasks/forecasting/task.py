@@ -158,7 +158,9 @@ class Forecast(Task[ForecastOptions, Panel]):
         """The simple methods, with what they learned from the training part and the validation part."""
         learned = self.history(self.facts(training, options), training, options)
         simple = Baselines(options).fit(learned, some(windows_of(learned, "train"), TRAINED_ON))
-        simple.calibrate(learned, latest(learned, some(windows_of(learned, "valid"), EVALUATED)))
+        series, origins = some(windows_of(learned, "valid"), EVALUATED)
+        late = latest(learned, (series, origins))
+        simple.calibrate(learned, (series[late], origins[late]))
         return simple
 
     def notes(self, data: Panel, split: str, options: ForecastOptions, brief: bool = False) -> list[str]:
@@ -236,16 +238,17 @@ class Problem:
         model.calibration = None
         options, history = self.options, self.history
         levels, intervals = options.levels, [k / 100 for k in options.intervals]
-        late = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(latest(history, self.judged))]
+        found = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(self.judged)]
         quantiles, truth, scale = (
-            np.concatenate([getattr(one, n) for one in late]) for n in ("quantiles", "truth", "scale")
+            np.concatenate([getattr(one, n) for one in found]) for n in ("quantiles", "truth", "scale")
         )
-        calibration = Calibration.fit(quantiles, truth, scale, levels, intervals)
+        late = latest(history, self.judged).numpy()
+        calibration = Calibration.fit(quantiles[late], truth[late], scale[late], levels, intervals)
         model.calibration = calibration.to_dict()
         measures = Measures(levels, intervals)
-        for chunk in chunks(self.judged):
-            one = forecast_windows(model, history, *chunk, "valid")
-            measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
+        for one in found:
+            better = calibration.apply(one.quantiles, one.scale)
+            measures.add(one.truth, one.median, better, mase_scale=one.mase_scales, deviation=one.deviations)
         return measured(measures)
 
 

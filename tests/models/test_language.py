@@ -470,3 +470,9 @@ def test_streams_do_not_accept_other_batches() -> None:
         stream.step(torch.tensor([-1, 0]))
     with pytest.raises(ValueError, match="state must hold one state for each of the 3 layers; got 0"):
         stream.state = ()
+
+
+def test_the_embedding_of_a_large_vocabulary_is_drawn_small() -> None:
+    plain, adaptive = (LanguageModel(vocabulary=300, embedding=8, hidden=16, adaptive=cut) for cut in ((), (20, 100)))
+    assert plain.embedding.weight.std() > 0.8
+    assert 0.05 < adaptive.embedding.weight.abs().max() <= 0.1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.training import Diverged, Interrupted, OptionError
+from holdfast.training import Diverged, Interrupted, OptionError, Pace
 from tests.training.toy import BATCHES, Memory, Problem, Silent, training
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -45,6 +45,36 @@ def test_a_training_that_is_resumed_ends_bit_for_bit_as_one_that_was_not_stopped
         assert {k: v for k, v in parts.saved[23][1]["position"].items() if k != "seconds"} == {
             k: v for k, v in whole.saved[23][1]["position"].items() if k != "seconds"
         }
+
+
+class _Paced(Problem):
+    """The toy problem, whose layer joins after half of the steps and then learns at a tenth of the rate."""
+
+    def paces(self, model: torch.nn.Module) -> list[Pace]:
+        return [Pace(model.read.parameters()), Pace(model.layer.parameters(), rate=0.1, begins=0.5)]
+
+
+def test_weights_learn_at_their_own_pace_and_from_their_own_step_on() -> None:
+    keeper = Memory()
+    training(keeper, _Paced(), steps=10, checkpoint_every=1, learning_rate=0.01, schedule="constant", warm_up=0).run()
+
+    def moved(name: str, step: int) -> float:
+        before, after = (keeper.saved[k][0][f"model.{name}"] for k in (step - 1, step))
+        return float((after - before).abs().max())
+
+    for step in range(2, 11):
+        assert moved("read.weight", step) > 0
+        assert (moved("layer.weight_hh_l0", step) > 0) == (step > 5)
+    assert 0 < moved("layer.weight_hh_l0", 6) < 0.2 * moved("read.weight", 6)
+
+
+def test_epochs_bound_the_steps_that_fit_into_the_minutes() -> None:
+    keeper = Memory()
+    found = training(keeper, minutes=0.2, epochs=6, evaluations=1).run()
+    assert found.step == found.total == 6 * BATCHES
+    assert keeper.steps == [6 * BATCHES]
+    assert training(Memory(), minutes=0.2, epochs=1, evaluations=1).run().step == BATCHES
+    assert training(Memory(), minutes=0.2, epochs=12, accumulate=2, evaluations=1).run().step == 6 * BATCHES
 
 
 def test_training_lowers_the_loss() -> None:

@@ -108,10 +108,11 @@ class Estimator(Generic[R]):
         """
         folder = self._passing_folder() if out is None else Path(out).expanduser()
         Run.check_free(folder)
+        found = (folder / DATA).exists()  # somebody else's, who may want it back
         try:
             _fit(self.task, keep(folder / DATA), folder, self.options, watcher)
         finally:
-            if not (folder / CONFIG).is_file():
+            if not found and not (folder / CONFIG).is_file():
                 shutil.rmtree(folder / DATA, ignore_errors=True)
         self._open(folder, passing=out is None)
 

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope.subject import Subject
 from holdfast.naming import nearest
 from holdfast.training import (
+    DATA,
     MODEL,
     DamagedFile,
     Devices,
@@ -41,6 +42,7 @@ from .report import write_report
 from .task import Result, Sources, Task, shown
 
 VERSION = version("holdfast")
+_START = f"{DATA}/start"  # in a run's folder: the run whose model it began with
 _INSIDE = "run:"  # before a path in the run's own folder
 
 
@@ -158,12 +160,13 @@ def fit(
         if place.first:
             _check(out)
         Run.check_packages(options)
-        sources = task.prepare(sources, options, out, watcher)
+        sources = task.prepare(sources, options, place, watcher)
         data = task.read(sources, options, watcher.busy)
         options, settled = task.settle(data, options, place, watcher.busy)
+        kept = replace(sources, start=(str(out / _START),)) if sources.start else sources
         config: dict[str, Any] = {
             "task": task.name,
-            "data": {name: [_from_anywhere(p, out) for p in paths] for name, paths in asdict(sources).items() if paths},
+            "data": {name: [_from_anywhere(p, out) for p in paths] for name, paths in asdict(kept).items() if paths},
         }
         config["options"] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(options).items()}
         config["data"]["digest"] = task.describe(data)["digest"]
@@ -173,6 +176,8 @@ def fit(
         task.start(training.model, data)
         training.problem.epoch(0)  # an error of the data or of the options leaves no folder
         run = Run.create(out, config) if place.first else Run(out)
+        if sources.start and place.first:
+            Run.open(Path(sources.start[0]).expanduser()).copy_model(out / _START)
         return _train(task, run, training, data)
 
 

@@ -11,7 +11,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import nn
@@ -145,8 +144,8 @@ class Task(ABC, Generic[O, D]):
     def read(self, sources: Sources, options: O, told: Told) -> D:
         """The data, ready for training; somebody is told while that takes long."""
 
-    def prepare(self, sources: Sources, options: O, out: Path, watcher: Watcher) -> Sources:
-        """What must be there before the data are read; `out` is the run's folder to be."""
+    def prepare(self, sources: Sources, options: O, place: Devices, watcher: Watcher) -> Sources:
+        """The sources with what must be made before the data are read."""
         return sources
 
     def settle(self, data: D, options: O, place: Devices, told: Told) -> tuple[O, dict[str, Any]]:

@@ -327,18 +327,21 @@ class Training:
             self.timed_from = now.step, now.seconds
         first, since = self.timed_from or (0, 0.0)
         timed = now.step - first
-        out_of_time = self.place.agreed(now.seconds > limit / 2)
-        if not out_of_time and (timed < TIMED_STEPS or self.place.agreed(now.seconds < TIMED_SHARE * limit)):
-            return False
         each = (now.seconds - since) / timed if timed else now.seconds / now.step
+        most = self.options.epochs * self.epoch_length // self.options.accumulate or math.inf
+        out_of_time = self.place.agreed(now.seconds > limit / 2)
+        fits = self.place.agreed(most * each < limit / 2)  # however exactly a step was timed
+        over = out_of_time or now.step >= most
+        known = timed >= TIMED_STEPS and (fits or not self.place.agreed(now.seconds < TIMED_SHARE * limit))
+        if not over and not known:
+            return False
         begun = time.perf_counter()
         self.problem.evaluate(self.model)
         evaluation = time.perf_counter() - begun
         self.model.train()
         count = max(1, min(self.options.evaluations, int(EVALUATED_SHARE * limit / evaluation)))
         steps = now.step + max(0, int((RESERVE * limit - now.seconds - count * evaluation) / each))
-        if self.options.epochs:
-            steps = max(now.step, min(steps, self.options.epochs * self.epoch_length // self.options.accumulate))
+        steps = int(max(now.step, min(steps, most)))
         now.total, now.evaluations = int(self.place.told(steps)), int(self.place.told(count))
         return True
 

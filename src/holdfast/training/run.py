@@ -6,7 +6,7 @@ model.safetensors     the best model; its metadata holds what builds it
 checkpoints/          the latest two, to go on from
 report.html           curves, baselines, samples
 README.md             the model card
-data/                 tables that were given in memory, so that the run can read them again
+data/                 what was given in memory, and the model that the run began with, so that it can read them again
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -101,6 +102,12 @@ class Run:
             what = "is not a run: it has no config.toml" if folder.is_dir() else "does not exist"
             raise RunError(f"{folder} {what}")
         return cls(folder)
+
+    def copy_model(self, folder: Path) -> None:
+        """Copy what makes the model to a folder, which is made."""
+        folder.mkdir(parents=True)
+        for name in (CONFIG, MODEL):
+            shutil.copy(self.folder / name, folder / name)
 
     # The configuration.
 

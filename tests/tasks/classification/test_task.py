@@ -246,7 +246,7 @@ def test_a_model_begins_with_a_language_model_of_unlabelled_texts(
     data = _csv(tmp_path / "a.csv", _texts(60))
     options = {**TINY, "steps": 4, "evaluations": 1, "pretrain": (str(plain),), "pretrain_minutes": 0.02}
     fit(Classify(), Sources((data,)), tmp_path / "run", options)
-    language = opened(tmp_path / "run" / "data" / "language")
+    language = opened(tmp_path / "run" / "data" / "start")
     run = opened(tmp_path / "run")
     assert run.facts["encoding"] == language.facts["encoding"]
     task = Classify()
@@ -266,6 +266,9 @@ def test_a_model_begins_with_a_language_model_of_unlabelled_texts(
     assert evaluated.split == "valid"
     fit(Classify(), Sources((data,)), tmp_path / "from", {**TINY, "steps": 2, "from_": str(made[0])})
     assert opened(tmp_path / "from").facts["language"]["widths"] == [512]
+    with pytest.raises(DataError, match="nope"):  # which leaves nothing behind that stands in the way of another try
+        fit(Classify(), Sources((data,)), tmp_path / "wrong", {**TINY, "text": "nope", "from_": str(made[0])})
+    assert not (tmp_path / "wrong").exists()
     series = _series(tmp_path / "s.npz", 20)
     with pytest.raises(DataError, match=r"s\.npz, row 1: a series, but the model reads texts"):
         fit(Regress(), Sources((series,)), tmp_path / "series", {**TINY, "from_": str(made[0])})

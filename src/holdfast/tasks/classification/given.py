@@ -56,9 +56,7 @@ def _each(x: Any, order: str, name: str) -> Sequence[Any]:
     """The sequences, one after the other, as they are given."""
     if hasattr(x, "toarray"):
         raise DataError(f"{name} is a sparse matrix, but a sequence has a value at each step: give X.toarray()")
-    if isinstance(x, (str, bytes, Path, AbstractSet, Mapping)) or not (
-        hasattr(x, "__len__") or hasattr(x, "__array__")
-    ):
+    if isinstance(x, _NO_SEQUENCES) or not (hasattr(x, "__len__") or hasattr(x, "__array__")):
         raise DataError(f"{name} must be a list of sequences, or an array; got {_shown(x)}")
     array = np.asarray(x) if hasattr(x, "__array__") else None
     if array is None or array.ndim == 1:

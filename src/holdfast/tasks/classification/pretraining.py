@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import Any
 
 from holdfast.data import Corpus, Told, digests_so_far, files, fingerprint
 from holdfast.models import LanguageModel, default_cutoffs
-from holdfast.training import CONFIG, DATA, MODEL, Devices, OptionError, Run, RunError, Watcher
+from holdfast.training import CONFIG, Devices, OptionError, Run, RunError, Watcher
 
 from ..fitting import cache, fit, resume
 from ..task import Sources
 from ..text import Text, TextOptions, TextRun
 from .options import SequenceOptions
-
-_FOLDER = f"{DATA}/language"
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Language:
         Raises:
             RunError: it is a run of another task, or has no model.
         """
-        run = Run.open(Path(folder))
+        run = Run.open(Path(folder).expanduser())
         task = run.config()["task"]
         if task != Text.name:
             raise RunError(f"{folder} is a run of the task {task}; a model begins with a run of the task {Text.name}")
@@ -50,7 +47,7 @@ class Language:
         if made["layer_norm"]:
             raise RunError(f"{folder} has layer norm inside its cells, with which a model cannot begin")
         widths = [layer.hidden_size for layer in found.model.layers]
-        return cls(Path(folder), {"cell": made["cell"], "embedding": made["embedding"], "widths": widths}, found.facts)
+        return cls(run.folder, {"cell": made["cell"], "embedding": made["embedding"], "widths": widths}, found.facts)
 
     def model(self) -> LanguageModel:
         """The model."""
@@ -67,24 +64,19 @@ class _Pretraining(Text):
         return replace(options, adaptive=bool(default_cutoffs(data.encoding.size))), {}
 
 
-def learned(sources: Sources, options: SequenceOptions, out: Path, watcher: Watcher) -> Sources:
-    """The sources with the language model to start from, of which a copy is put into the run's folder.
+def learned(sources: Sources, options: SequenceOptions, place: Devices, watcher: Watcher) -> Sources:
+    """The sources with the language model to start from.
 
     One that is learned from texts is kept in the cache folder, and goes on there where it was stopped: other runs
     with the same texts begin with the same one.
     """
     if options.from_:
-        folder = Path(options.from_).expanduser()
-        Language.of(folder)
-    elif options.pretrain:
-        folder = _from_texts(options, watcher)
-    else:
+        return replace(sources, start=(options.from_,))
+    if not options.pretrain:
         return sources
-    copy = out / _FOLDER
-    copy.mkdir(parents=True)
-    for name in (CONFIG, MODEL):
-        shutil.copy(folder / name, copy / name)
-    return replace(sources, start=(str(copy),))
+    if place.size > 1:
+        raise OptionError("pretrain is for one process: learn with holdfast fit text, and give that run with --from")
+    return replace(sources, start=(str(_from_texts(options, watcher)),))
 
 
 def _from_texts(options: SequenceOptions, watcher: Watcher) -> Path:

@@ -592,7 +592,7 @@ def _inside(judged: _Judged) -> str:
     if model.bidirectional:
         why = (
             "This model reads from the end too, and a look inside follows a memory in one direction: a training with "
-            "--set bidirectional=false has it."
+            "--no-bidirectional has it."
         )
     elif steps < 2:
         why = "The sequences have one step, over which there is nothing to remember."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,10 +78,10 @@ class SequenceTask(Task[SequenceOptions, Material]):
     fitted = SequenceRun
     numeric: ClassVar[bool]
 
-    def manner(self, options: SequenceOptions, labelled: bool = True) -> Manner:
+    def manner(self, options: SequenceOptions) -> Manner:
         """How files are read."""
         return Manner(
-            Reading(options.text, options.label, options.series, options.channels, labelled, self.numeric),
+            Reading(options.text, options.label, options.series, options.channels, numeric=self.numeric),
             options.skip_bad,
             options.level,
             options.vocabulary if options.level in ("prose", "word", "bpe") else 0,
@@ -90,9 +89,9 @@ class SequenceTask(Task[SequenceOptions, Material]):
             options.seed,
         )
 
-    def prepare(self, sources: Sources, options: SequenceOptions, out: Path, watcher: Watcher) -> Sources:
+    def prepare(self, sources: Sources, options: SequenceOptions, place: Devices, watcher: Watcher) -> Sources:
         """Learn the language model that the training starts from, or take one that is there."""
-        return learned(sources, options, out, watcher)
+        return learned(sources, options, place, watcher)
 
     def read(self, sources: Sources, options: SequenceOptions, told: Told) -> Material:
         """The sequences, kept in the cache folder."""

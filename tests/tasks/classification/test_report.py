@@ -292,7 +292,7 @@ def test_a_series_has_its_channels_that_counted_and_a_strip(runs: dict[str, tupl
 
 
 def test_the_look_inside_is_of_models_in_one_direction(runs: dict[str, tuple[Fitted, Material]]) -> None:
-    for name, text in (("series", "gate f"), ("numbers", "gate f"), ("two", "bidirectional=false")):
+    for name, text in (("series", "gate f"), ("numbers", "gate f"), ("two", "--no-bidirectional")):
         assert text in parts(runs[name])["Inside the model"]
 
 

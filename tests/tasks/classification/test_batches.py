@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.data import Sequences
-from holdfast.tasks.classification.batches import Epoch, in_order, shortened, side_by_side
+from holdfast.tasks.classification.batches import Epoch, shortened, side_by_side
 
 from .helpers import of_series
 
@@ -84,13 +84,3 @@ def test_tokens_are_whole_numbers() -> None:
     batch = side_by_side([np.array([3, 1], np.uint16), np.array([2], np.uint16)], np.array([1.0, 0.0]), 5)
     assert batch.x.tolist() == [[3, 2], [1, 0]]
     assert batch.x.dtype.is_floating_point is False
-
-
-@pytest.mark.parametrize("tokens", [1, 60, 100_000])
-def test_in_order_is_each_once_and_no_more_steps_at_a_time(tokens: int) -> None:
-    data = numbered(50)
-    groups = in_order(data, 30, tokens)
-    assert sorted(np.concatenate(groups).tolist()) == [*range(50)]
-    for group in groups:
-        assert len(group) == 1 or len(group) * np.minimum(data.lengths[group], 30).max() <= tokens
-    assert (len(groups) == 1) == (tokens == 100_000)

@@ -12,7 +12,8 @@ from torch import Tensor
 from holdfast.data import Content, Sequences, tokens_of
 from holdfast.data.encodings import WordEncoding
 
-from .batches import in_order, side_by_side
+from ..lengths import in_order
+from .batches import STEPS, side_by_side
 from .reading import said_of
 from .task import SequenceRun, kind_of
 
@@ -54,7 +55,7 @@ class Answers:
         data = self._sequences(contents)
         longest = int(data.lengths.max(initial=1))
         found: list[Array] = [np.empty(0)] * len(data)
-        for which in in_order(data, longest):
+        for which in in_order(np.minimum(data.lengths, longest), STEPS):
             batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
             with torch.no_grad():
                 said = self._meant(model.after_each_step(batch.x, batch.lengths))  # (T, B, …)

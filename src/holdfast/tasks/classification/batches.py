@@ -1,4 +1,4 @@
-"""Batches of ragged sequences, those of like length together."""
+"""Batches of ragged sequences."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from holdfast.data import Sequences
 
+from ..lengths import drawn
+
 Array = np.ndarray[Any, Any]
 
-_POOL = 50  # batches, of whose sequences those of like length come together
+STEPS = 1 << 15  # that are read at a time, where there is nothing to learn
 
 
 class Batch(NamedTuple):
@@ -67,16 +69,8 @@ class Epoch(Several[Batch]):
 
     def __init__(self, data: Sequences, batch_size: int, longest: int, seed: int, rank: int = 0, size: int = 1) -> None:
         self.data, self.longest = data, longest
-        whole = batch_size * size
-        draw = np.random.default_rng(seed)
-        order = draw.permutation(len(data))
-        if len(order) < whole:  # fewer than a batch: some stand in it more than once
-            order = np.resize(order, whole)
-        order = order[: len(order) // whole * whole]
-        lengths = np.minimum(data.lengths, longest)
-        pools = [order[k : k + _POOL * whole] for k in range(0, len(order), _POOL * whole)]
-        rows = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, whole) for pool in pools])
-        self.rows = draw.permutation(rows)[:, rank * batch_size : (rank + 1) * batch_size]
+        rows = drawn(np.minimum(data.lengths, longest), batch_size * size, seed)
+        self.rows = rows[:, rank * batch_size : (rank + 1) * batch_size]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,15 +78,3 @@ class Epoch(Several[Batch]):
     def __getitem__(self, k: Any) -> Any:
         which = self.rows[k]
         return side_by_side([self.data.of(i) for i in which], self.data.said[which], self.longest)
-
-
-def in_order(data: Sequences, longest: int, tokens: int = 1 << 15) -> list[Array]:
-    """All sequences once, those of like length together, as many at a time as have about so many steps."""
-    lengths = np.minimum(data.lengths, longest)
-    order = np.argsort(lengths, kind="stable")
-    found, begin = [], 0
-    for k in range(1, len(order) + 1):
-        if k == len(order) or (k + 1 - begin) * lengths[order[k]] > tokens:
-            found.append(order[begin:k])
-            begin = k
-    return found

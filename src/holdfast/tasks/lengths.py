@@ -18,7 +18,7 @@ def drawn(lengths: Array, together: int, seed: int) -> Array:
     stand in it more than once.
 
     >>> sorted(drawn(np.array([5, 1, 4, 2]), 2, seed=0).tolist())
-    [[0, 2], [1, 3]]
+    [[1, 3], [2, 0]]
 
     Args:
         lengths: of all sequences, (S,).

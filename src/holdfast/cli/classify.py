@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Optional, TextIO
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -19,6 +16,7 @@ from holdfast.tasks import opened
 from holdfast.tasks.classification import Answers, Classify, Regress, SequenceRun
 
 from .errors import Refused
+from .rows import Row, check_out, writing
 
 _TOGETHER = 4096  # examples that are read, sorted by length and answered at a time
 _HELD = 1 << 24  # numbers or characters of them at most
@@ -98,7 +96,7 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
     by_line = _STDIN in files
     found = _lines() if by_line else _examples(run, files, wanted.text)
     rows = _Rows(answers, wanted)
-    with _writing(wanted, rows.names) as (write, file):
+    with writing(wanted.out, rows.names, wanted.as_json) as (write, file):
         for part in _parts(_sieved(answers, found, wanted.skip_bad), 1 if by_line else _TOGETHER):
             for row in rows.of(part):
                 write(row)
@@ -117,13 +115,7 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
 
 def _check(run: SequenceRun, answers: Answers, files: Sequence[str], wanted: _Wanted) -> None:
     """Refuse what cannot be before there is much work."""
-    if wanted.out is not None:
-        if wanted.out.suffix not in (".csv", ".jsonl"):
-            raise Refused(f"--out must end in .csv or .jsonl; got {wanted.out}")
-        if not wanted.out.absolute().parent.is_dir():
-            raise Refused(f"--out: there is no folder {wanted.out.parent}")
-        if wanted.out.resolve() in [Path(name).resolve() for name in files if "://" not in name]:
-            raise Refused(f"--out: {wanted.out} is a file that is read")
+    check_out(wanted.out, (".csv", ".jsonl"), files)
     if _STDIN in files and len(files) > 1:
         raise Refused("- is all that is read: name it without other files")
     if _STDIN in files and answers.encoding is None:
@@ -187,8 +179,6 @@ def _parts(found: Iterable[Example], most: int) -> Iterator[list[Example]]:
 
 # Rows.
 
-_Row = dict[str, Any]
-
 
 class _Rows:
     """What is written of each sequence.
@@ -209,7 +199,7 @@ class _Rows:
         self.names += ["fault"] if wanted.skip_bad else []
         self.count = self.faults = 0
 
-    def of(self, part: Sequence[Example]) -> Iterator[_Row]:
+    def of(self, part: Sequence[Example]) -> Iterator[Row]:
         """The rows of some sequences, in their order."""
         contents = [one.content for one in part if one.content is not None]
         said = iter(self._said(contents)) if contents else iter(())
@@ -227,41 +217,14 @@ class _Rows:
     def _said(self, contents: Sequence[Any]) -> Sequence[Any]:
         return self._answers.by_step(contents) if self._wanted.each_step else [*self._answers.of(contents)]
 
-    def _cells(self, said: Any) -> _Row:
+    def _cells(self, said: Any) -> Row:
         """What is said at one place: probabilities, (K,), or a number."""
         if not self._classes:
             return {"prediction": _figure(said)}
         chosen = int(said.argmax())
-        found: _Row = {"prediction": self._classes[chosen], "probability": _figure(said[chosen])}
+        found: Row = {"prediction": self._classes[chosen], "probability": _figure(said[chosen])}
         return {**found, **{f"p_{name}": _figure(p) for name, p in zip(self._classes, said)}}
 
 
 def _figure(value: Any) -> float:
     return float(f"{value:.{_DIGITS}g}")
-
-
-# Writing.
-
-
-@contextmanager
-def _writing(wanted: _Wanted, names: Sequence[str]) -> Iterator[tuple[Callable[[_Row], object], TextIO]]:
-    """What writes a row, and where to: the terminal, or a file, which is put in its place when it is whole."""
-    if wanted.out is None:
-        yield _writer(sys.stdout, wanted.as_json, names), sys.stdout
-        return
-    beside = wanted.out.with_name(f"{wanted.out.name}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            yield _writer(file, wanted.out.suffix == ".jsonl", names), file
-        os.replace(beside, wanted.out)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _writer(file: TextIO, as_json: bool, names: Sequence[str]) -> Callable[[_Row], object]:
-    if as_json:
-        known = {*names}
-        return lambda row: file.write(json.dumps({n: value for n, value in row.items() if n in known}) + "\n")
-    table = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    return table.writerow

@@ -3,6 +3,7 @@
 Importing this needs no package of the extra `speech`; reading a sound does.
 """
 
+from .mel import Mel, MelStream
 from .sound import SUFFIXES, common_rate, pcm_blocks, rate_of, sound, sound_blocks
 
-__all__ = ["SUFFIXES", "common_rate", "pcm_blocks", "rate_of", "sound", "sound_blocks"]
+__all__ = ["SUFFIXES", "Mel", "MelStream", "common_rate", "pcm_blocks", "rate_of", "sound", "sound_blocks"]

@@ -1,6 +1,9 @@
 """Models on the layers, and the simple ones to compare them with."""
 
 from .classification import SequenceModel, SequenceStream
+from .ctc import Alignment, GreedyStream, Word, align, confidences, greedy, words
+from .ctc_language import LanguageScorer
+from .ctc_search import BeamSearch, Hypothesis, PrefixScorer, beam_search
 from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Unrolled, Window
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
@@ -9,29 +12,41 @@ from .ngrams import NGram, largest_order
 
 __all__ = [
     "CELLS",
+    "Alignment",
     "AutoregressiveForecaster",
+    "BeamSearch",
     "Encoding",
     "Forecasting",
+    "GreedyStream",
+    "Hypothesis",
     "LanguageModel",
+    "LanguageScorer",
     "LanguageStream",
     "NGram",
     "Output",
     "PatchForecaster",
+    "PrefixScorer",
     "Ridge",
     "Sampling",
     "SequenceModel",
     "SequenceStream",
     "Unrolled",
     "Window",
+    "Word",
+    "align",
+    "beam_search",
     "choose",
+    "confidences",
     "default_cutoffs",
     "detach",
     "generate",
+    "greedy",
     "largest_order",
     "repeat_last",
     "seasonal_naive",
     "state_tensors",
     "statistical",
     "window_scales",
+    "words",
     "write",
 ]

@@ -9,9 +9,11 @@ from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
 from .ngrams import NGram, largest_order
+from .transcription import STRIDE, Transcriber, TranscriberStream, halved
 
 __all__ = [
     "CELLS",
+    "STRIDE",
     "Alignment",
     "AutoregressiveForecaster",
     "BeamSearch",
@@ -30,6 +32,8 @@ __all__ = [
     "Sampling",
     "SequenceModel",
     "SequenceStream",
+    "Transcriber",
+    "TranscriberStream",
     "Unrolled",
     "Window",
     "Word",
@@ -41,6 +45,7 @@ __all__ = [
     "detach",
     "generate",
     "greedy",
+    "halved",
     "largest_order",
     "repeat_last",
     "seasonal_naive",

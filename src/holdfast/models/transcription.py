@@ -20,7 +20,6 @@ from .language import layer_class
 N = TypeVar("N", int, Tensor)
 
 STRIDE = 4  # frames to a step
-BLANK = 0
 _KERNEL, _HALVED = 3, 2  # frames and bands that a convolution sees at a time, and what it makes one of
 _FORGOTTEN = 1 / 300  # of the running mean at each frame, so that it is of the last three seconds or so
 _BLOCK = 512  # frames over which the running mean is made at a time

@@ -23,9 +23,10 @@ from holdfast.data import (
     Told,
     build_labelled,
     encoding_from,
+    examples,
 )
 from holdfast.models import SequenceModel
-from holdfast.training import Devices, Loss, Pace, Watcher
+from holdfast.training import Devices, Loss, OptionError, Pace, Watcher
 
 from ..fitting import Fitted, cache
 from ..task import Compared, Sources, Task
@@ -91,7 +92,15 @@ class SequenceTask(Task[SequenceOptions, Material]):
 
     def prepare(self, sources: Sources, options: SequenceOptions, place: Devices, watcher: Watcher) -> Sources:
         """Learn the language model that the training starts from, or take one that is there."""
+        if options.pretrain and sources.data:
+            self._refuse_series(sources, options)
         return learned(sources, options, place, watcher)
+
+    def _refuse_series(self, sources: Sources, options: SequenceOptions) -> None:
+        """Say that series do not begin with a language model before one is learned."""
+        first = next(examples(sources.data, self.manner(options).reading), None)
+        if first and first.content is not None and (fault := Kind(channels=0).fault_of(first.content)):
+            raise OptionError(f"pretrain is for texts; {first.where} is {fault}")
 
     def read(self, sources: Sources, options: SequenceOptions, told: Told) -> Material:
         """The sequences, kept in the cache folder."""

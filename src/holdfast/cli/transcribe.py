@@ -16,7 +16,7 @@ from holdfast.data import files as files_of
 from holdfast.data.audio import SUFFIXES, pcm_blocks
 from holdfast.data.sources import is_folder, suffix
 from holdfast.tasks import opened
-from holdfast.tasks.transcription import Decoding, Transcript, TranscribeRun, subtitles
+from holdfast.tasks.transcription import Decoding, TranscribeRun, Transcript, subtitles
 
 from .errors import Refused
 from .rows import Row, check_out, replacing, writing
@@ -36,12 +36,18 @@ def transcribe(
     ],
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", metavar="FILE", help="A file: .csv or .jsonl; .srt or .vtt (subtitles of one recording)."),
+        typer.Option("--out", metavar="FILE", help="A .csv or .jsonl; of one recording also .srt or .vtt, subtitles."),
     ] = None,
     words: Annotated[bool, typer.Option("--words", help="A row for each word, with its times and confidence.")] = False,
     beam: Annotated[
-        int, typer.Option("--beam", min=1, metavar="N", help="Beginnings of texts that are kept; 1: the likeliest path.")
-    ] = 0,
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--beam",
+            min=1,
+            metavar="N",
+            help="Texts that are kept in mind. [default: 1; 16 with --language]",
+        ),
+    ] = None,
     language: Annotated[
         str, typer.Option("--language", metavar="RUN", help="A run of the task text, of characters, that helps.")
     ] = "",
@@ -125,13 +131,8 @@ def _sounds(given: Sequence[str]) -> list[str]:
 
 def _files(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], wanted: _Wanted) -> None:
     if wanted.out is not None and wanted.out.suffix in _SUBTITLES:
-        if len(sounds) > 1:
-            raise Refused(f"subtitles are of one recording; got {len(sounds):,}")
-        said = run.transcribe(sounds[0])
-        with replacing(wanted.out) as file:
-            file.writelines(subtitles(said.words, wanted.out.suffix.removeprefix(".")))
-        return
-    if wanted.out is None and not wanted.words and not wanted.as_json:
+        faults = _subtitle(run, decoding, sounds, wanted.out)
+    elif wanted.out is None and not wanted.words and not wanted.as_json:
         faults = _print(run, decoding, sounds, wanted.skip_bad)
     else:
         faults = _write(run, decoding, sounds, wanted)
@@ -153,6 +154,19 @@ def _print(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], skip: 
         except Fault as fault:
             faults += _failed(path, fault, skip)
     return faults
+
+
+def _subtitle(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], out: Path) -> int:
+    """Subtitles of one recording, which must be read."""
+    if len(sounds) > 1:
+        raise Refused(f"subtitles are of one recording; got {len(sounds):,}")
+    try:
+        said = run.transcribe(sounds[0], decoding=decoding)
+    except Fault as fault:
+        return _failed(sounds[0], fault, skip=False)
+    with replacing(out) as file:
+        file.writelines(subtitles(said.words, out.suffix.removeprefix(".")))
+    return 0
 
 
 def _write(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], wanted: _Wanted) -> int:

@@ -311,15 +311,13 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], said: str)
         make(Classify.options, options)
 
 
-def test_series_are_refused_before_a_language_model_is_learned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_series_are_refused_before_a_language_model_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     series = tmp_path / "a.csv"
     series.write_text("series,x,label\na,1,p\na,2,p\nb,3,q\n")
     (tmp_path / "plain.txt").write_text("some words\n" * 50)
     given = {**TINY, "series": "series", "pretrain": (str(tmp_path / "plain.txt"),)}
-    with pytest.raises(OptionError, match="pretrain is for texts; .*line 2 is a series"):
+    with pytest.raises(OptionError, match=r"pretrain is for texts; .*line 2 is a series"):
         fit(Classify(), Sources((str(series),)), tmp_path / "run", given)
     assert not (tmp_path / "cache" / "holdfast" / "language").exists()
 

@@ -174,7 +174,7 @@ def written_of(logs: Tensor, symbols: Sequence[str]) -> str:
 
 
 def _quietest(frames: Tensor) -> int:
-    """Where to cut after so many frames, a multiple of `STRIDE`: the middle of the quietest stretch of the last half."""
+    """After how many frames to cut, a multiple of `STRIDE`: in the middle of the quietest stretch of the last half."""
     loudness = frames.mean(1)  # (T,)
     around = loudness.unfold(0, _QUIET, 1).mean(1)  # (T - QUIET + 1,)
     first = int(len(around) * _EARLIEST)

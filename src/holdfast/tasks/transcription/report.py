@@ -8,7 +8,6 @@ import wave
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -74,8 +73,8 @@ def _hardest(run: TranscribeRun, part: Recordings, judged: list[_Judged]) -> str
         "low ones at the bottom, and where each symbol that was written begins.</p>"
     ]
     right = [one for one in judged if not one.errors][::-1][:_EASIEST]  # the surest last
-    for one in [*[one for one in judged if one.errors][:_HARDEST], *right]:
-        parts.append(_one(run, part, one))
+    wrongest = [one for one in judged if one.errors][:_HARDEST]
+    parts += [_one(run, part, one) for one in [*wrongest, *right]]
     return "\n".join(parts)
 
 
@@ -153,7 +152,7 @@ def _by_symbol(judged: list[_Judged]) -> str:
 
 
 def _shown(symbol: str) -> str:
-    return "blank" if symbol == " " else escape(symbol)
+    return "blank" if symbol == " " else symbol
 
 
 def _confidence(judged: list[_Judged]) -> str:

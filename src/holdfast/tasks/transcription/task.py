@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,7 @@ def _hasty(train: Recordings, mel: Mel) -> int:
     count = 0
     for k, samples in enumerate(train.lengths.tolist()):
         text = train.text(k)
-        needed = len(text) + sum(a == b for a, b in zip(text, text[1:]))
+        needed = len(text) + sum(a == b for a, b in pairwise(text))
         count += halved(halved(mel.frames(samples))) < needed
     return count
 

@@ -1,0 +1,7 @@
+"""Transcription: the sound of speech in, what is said out."""
+
+from .run import Decoding, Live, TranscribeRun, Transcript
+from .subtitles import subtitles
+from .task import Transcribe
+
+__all__ = ["Decoding", "Live", "Transcribe", "TranscribeRun", "Transcript", "subtitles"]

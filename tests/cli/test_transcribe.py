@@ -1,0 +1,145 @@
+"""The command that transcribes, through the real entry point, on tones of a telephone's keys."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from holdfast.data.audio import keypad
+from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+
+TINY = ["--steps", "80", "--hidden", "16", "--layers", "1", "--channels", "4", "--bands", "24", "--batch-size", "8"]
+MORE = ["--learning-rate", "0.01", "--dropout", "0", "--evaluations", "1", "--json"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return keypad.write(tmp_path_factory.mktemp("tones"), 40, seed=1, shortest=2, longest=4)
+
+
+@pytest.fixture(scope="module")
+def run(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    done = invoked("fit", "transcribe", manifest, "--out", folder, "--streaming", *TINY, *MORE)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(manifest: Path) -> list[Path]:
+    with manifest.open(newline="") as file:
+        return [manifest.parent / row["path"] for row in csv.DictReader(file)]
+
+
+def test_one_recording_is_its_text_and_several_are_lines_with_their_names(run: Path, sounds: list[Path]) -> None:
+    one = invoked("transcribe", run, sounds[0])
+    several = invoked("transcribe", run, *sounds[:3])
+    assert one.exit_code == several.exit_code == 0
+    lines = [line.split("\t") for line in several.stdout.splitlines()]
+    assert [name for name, _ in lines] == [str(path) for path in sounds[:3]]
+    assert "".join(one.stdout.split()) == lines[0][1]
+
+
+def test_a_folder_is_all_that_it_holds_as_a_table(run: Path, manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "texts.csv"
+    done = invoked("transcribe", run, manifest.parent, "--out", out)
+    assert done.exit_code == 0, done.output
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    assert list(rows[0]) == ["path", "text", "seconds", "confidence"]
+    assert all(0 < float(row["confidence"]) <= 1 for row in rows)
+
+
+def test_words_and_subtitles_have_times(run: Path, sounds: list[Path], tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in invoked("transcribe", run, sounds[0], "--words", "--json").stdout.splitlines()]
+    text = invoked("transcribe", run, sounds[0]).stdout.strip()
+    assert "".join(row["word"] for row in rows) == text
+    assert all(row["start"] < row["end"] for row in rows)
+    done = invoked("transcribe", run, sounds[0], "--out", tmp_path / "a.srt")
+    assert done.exit_code == 0, done.output
+    assert (" --> " in (tmp_path / "a.srt").read_text()) == bool(text)
+
+
+def _piped(run: Path, samples: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*ENTRY, "transcribe", str(run), "-", *options],
+        input=samples,
+        capture_output=True,
+        env=ENVIRONMENT,
+        check=False,
+    )
+
+
+def test_raw_samples_from_a_pipe_are_written_as_those_of_the_file(run: Path, sounds: list[Path]) -> None:
+    samples, rate = soundfile.read(sounds[1], dtype="int16")
+    done = _piped(run, samples.tobytes(), "--rate", str(rate))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().strip() == invoked("transcribe", run, sounds[1]).stdout.strip()
+    words = _piped(run, samples.tobytes(), "--json").stdout.decode().splitlines()
+    assert json.loads(words[-1])["end"] == pytest.approx(len(samples) / rate, abs=0.1)
+
+
+def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(
+    run: Path, sounds: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "text.wav").write_text("no sound at all")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 8000)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000), 8000)
+    soundfile.write(tmp_path / "wide.wav", np.zeros((96_000, 2)), 96_000, "PCM_24")
+    (tmp_path / "cut.wav").write_bytes(sounds[0].read_bytes()[:3000])
+    bad = [tmp_path / name for name in ("text.wav", "empty.wav", "none.wav", "cut.wav")]
+    for path in bad:
+        done = invoked("transcribe", run, path)
+        assert done.exit_code == 2
+        assert done.stderr.count("\n") == 1
+        assert path.name in done.stderr
+    good = [tmp_path / "silence.wav", tmp_path / "wide.wav", sounds[0]]
+    out = tmp_path / "all.jsonl"
+    done = invoked("transcribe", run, *bad, *good, "--skip-bad", "--out", out)
+    assert done.exit_code == 0
+    assert "4 of 7 recordings could not be read" in done.stderr
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [bool(row.get("fault")) for row in rows] == [True] * 4 + [False] * 3
+    assert [row["path"] for row in rows] == [str(path) for path in [*bad, *good]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a.wav", "b.wav"], "a.wav.*b.wav"),
+        (["-", "a.wav"], "- is all that is read"),
+        (["a.wav", "--out", "a.txt"], "--out must end in"),
+        (["SOUND", "SOUND2", "--out", "a.srt"], "subtitles are of one recording"),
+        (["SOUND", "--rate", "8000"], "--rate is for -"),
+        (["SOUND", "--beam", "1", "--language", "lm"], "a language model needs a beam"),
+        (["SOUND", "--language", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(
+    run: Path, sounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = {"SOUND": str(sounds[0]), "SOUND2": str(sounds[1])}
+    done = invoked("transcribe", run, *(named.get(word, word) for word in given))
+    assert done.exit_code == 2
+    assert done.stderr.startswith("holdfast: ")
+    assert done.stderr.count("\n") == 1
+
+    assert re.search(said, done.stderr), done.stderr

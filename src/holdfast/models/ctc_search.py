@@ -122,6 +122,13 @@ class _Prefix:
             found = self._longer[symbol] = _Prefix(self, symbol, self.language + score, self.state)
         return found
 
+    def beginning(self, length: int) -> _Prefix:
+        """The first symbols, so many of them: fewer if there are no more, and more if those are no longer linked."""
+        prefix = self
+        while prefix.length > length and prefix.shorter is not None:
+            prefix = prefix.shorter
+        return prefix
+
     def symbols(self) -> list[int]:
         """All symbols, from the first that is still linked."""
         found, prefix = [], self
@@ -144,8 +151,8 @@ class BeamSearch:
     >>> search.hypotheses()[0].symbols
     (1,)
 
-    The arguments are those of `beam_search`. Memory grows with the symbols that beams hold: take the settled ones out
-    with `settled` where frames come for hours.
+    The arguments are those of `beam_search`. Memory grows with the symbols that beams hold: where frames come for
+    hours, take the settled ones out with `settled`.
     """
 
     def __init__(
@@ -284,11 +291,18 @@ class BeamSearch:
             if score > -math.inf
         ]
 
-    def settled(self) -> list[int]:
+    def settled(self, open_symbols: int | None = None) -> list[int]:
         """The symbols that all beams begin with, which no frame can change any more, and that were not given before.
 
         They are forgotten here: from now on hypotheses begin after them. Their scores remain those of the whole.
+
+        Args:
+            open_symbols: at most so many symbols of the best beam stay open: beams that differ from it before those are
+                dropped. By default none is, and where two readings of a place are about as likely, it may never settle.
         """
+        if open_symbols is not None:
+            checks.whole("open_symbols", open_symbols)
+            self._agree(open_symbols)
         if not self._beams:
             return []
         prefixes = set(self._beams)
@@ -301,3 +315,14 @@ class BeamSearch:
         symbols = common.symbols()
         common.shorter = None
         return symbols
+
+    def _agree(self, open_symbols: int) -> None:
+        """Drop the beams that differ from the best one before its last symbols, so many of them."""
+        if not self._beams:
+            return
+        length = self._beams[0].length - open_symbols
+        beginnings = [prefix.beginning(length) for prefix in self._beams]
+        same = np.array([beginning is beginnings[0] for beginning in beginnings])
+        if not same.all():
+            beams = [prefix for prefix, kept in zip(self._beams, same) if kept]
+            self._keep(beams, self._blank[same], self._other[same])

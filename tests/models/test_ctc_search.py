@@ -247,6 +247,30 @@ def test_the_language_is_not_asked_where_no_symbol_may_begin() -> None:
     assert len(language.calls) == 1
 
 
+def test_a_language_need_not_remember_anything() -> None:
+    class Forgetful:
+        read = 0
+
+        def start(self) -> None:
+            return None
+
+        def extend(self, states: Sequence[None], symbols: Sequence[int]) -> list[None]:
+            self.read += len(states)
+            return [None] * len(states)
+
+        def scores(self, state: None) -> Array:
+            return np.log([0.2, 0.7, 0.1])
+
+        def end(self, state: None) -> float:
+            return math.log(0.2)
+
+    language = Forgetful()
+    found = beam_search(np.log(drawn(4, 3)), language=language, best=99, **EVERY)
+    for hypothesis in found:
+        assert hypothesis.language == pytest.approx(sum(np.log([0.2, 0.7, 0.1])[[0, *hypothesis.symbols]]))
+    assert language.read == len(found) - 1
+
+
 def test_a_language_of_no_weight_is_not_asked() -> None:
     language, logs = Pairs(4), np.log(drawn(9, 4))
     assert beam_search(logs, language=language, language_weight=0.0, best=9) == beam_search(logs, best=9)

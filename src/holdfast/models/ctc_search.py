@@ -102,15 +102,15 @@ def beam_search(
 class _Prefix:
     """Symbols, as the last of them and a link to those before; and what the language model says of them."""
 
-    __slots__ = ("__weakref__", "_longer", "before", "language", "length", "shorter", "state", "symbol")
+    __slots__ = ("__weakref__", "_longer", "language", "length", "read", "shorter", "state", "symbol")
 
-    def __init__(self, shorter: _Prefix | None, symbol: int, language: float, state_before: Any) -> None:
+    def __init__(self, shorter: _Prefix | None, symbol: int, language: float, state: Any) -> None:
         self.shorter = shorter
         self.symbol = symbol
         self.length: int = 0 if shorter is None else shorter.length + 1
         self.language = language
-        self.before = state_before  # the language model's, without the last symbol; until `state` is known
-        self.state: Any = None
+        self.state = state  # the language model's: without the last symbol, until it has read that one
+        self.read = shorter is None
         self._longer: WeakValueDictionary[int, _Prefix] | None = None
 
     def longer(self, symbol: int, score: float) -> _Prefix:
@@ -174,10 +174,8 @@ class BeamSearch:
         self._language = language if language_weight else None
         self._language_weight, self._insertion = language_weight, insertion
         self._size: int | None = None  # K
-        start = _Prefix(None, BLANK, 0.0, None)
-        if self._language is not None:
-            start.state = self._language.start()
-        self._keep([start], np.zeros(1), np.full(1, -np.inf))
+        start = None if self._language is None else self._language.start()
+        self._keep([_Prefix(None, BLANK, 0.0, start)], np.zeros(1), np.full(1, -np.inf))
 
     def _keep(self, beams: list[_Prefix], blank: Floats, other: Floats) -> None:
         """Go on from these beams, best first.
@@ -215,34 +213,43 @@ class BeamSearch:
 
     def _step(self, frame: Floats, symbols: Integers) -> None:
         """One frame, (K,), in which these symbols may begin, (C,)."""
-        last = self._last
-        total = np.logaddexp(self._blank, self._other)  # (N,)
-        blank = total + frame[BLANK]
-        other = self._other + frame[last]  # the empty prefix ends with no symbol: -inf
-        inside, shorter = self._inside, self._shorter
-        if len(inside):  # a beam that another becomes by its last symbol
-            after = np.where(last[inside] == last[shorter], self._blank[shorter], total[shorter])
-            other[inside] = np.logaddexp(other[inside], after + frame[last[inside]])
-        scores = np.logaddexp(blank, other) + self._prior
-        if not len(symbols):
-            order = self._best(scores)
-            self._keep([self._beams[k] for k in order], blank[order], other[order])
-            return
-        begun = np.where(last[:, None] == symbols, self._blank[:, None], total[:, None]) + frame[symbols]  # (N, C)
-        beam, column = np.nonzero(last[inside][:, None] == symbols)
-        begun[shorter[beam], column] = -np.inf  # a beam already
+        blank, other = self._stayed(frame)  # (N,)
+        begun = self._begun(frame, symbols)  # (N, C)
         following = self._following(symbols)  # (N, C)
+        scores = np.logaddexp(blank, other) + self._prior
         new = begun + self._prior[:, None] + self._language_weight * following + self._insertion
         order = self._best(np.concatenate([scores, new.ravel()]))
         beams = []
         for k in order.tolist():
-            if k < len(last):
+            if k < len(scores):
                 beams.append(self._beams[k])
             else:
-                row, column = divmod(k - len(last), len(symbols))
-                beams.append(self._beams[row].longer(int(symbols[column]), float(following[row, column])))
+                beam, column = divmod(k - len(scores), len(symbols))
+                beams.append(self._beams[beam].longer(int(symbols[column]), float(following[beam, column])))
         none = np.full(begun.size, -np.inf)
         self._keep(beams, np.concatenate([blank, none])[order], np.concatenate([other, begun.ravel()])[order])
+
+    def _stayed(self, frame: Floats) -> tuple[Floats, Floats]:
+        """The log-probabilities of the beams' paths with this frame: of those that end with a blank, and of the others.
+
+        The others are those that go on with the last symbol, and those of a beam without it to which it is added now.
+        """
+        last, inside, shorter = self._last, self._inside, self._shorter
+        total = np.logaddexp(self._blank, self._other)
+        other = self._other + frame[last]  # the empty prefix ends with no symbol: -inf
+        if len(inside):
+            before = np.where(last[inside] == last[shorter], self._blank[shorter], total[shorter])
+            other[inside] = np.logaddexp(other[inside], before + frame[last[inside]])
+        return total + frame[BLANK], other
+
+    def _begun(self, frame: Floats, symbols: Integers) -> Floats:
+        """The log-probabilities of the paths of new prefixes, each beam with each symbol, (N, C); -inf for old ones."""
+        total = np.logaddexp(self._blank, self._other)
+        before = np.where(self._last[:, None] == symbols, self._blank[:, None], total[:, None])
+        begun = before + frame[symbols]
+        row, column = np.nonzero(self._last[self._inside][:, None] == symbols)
+        begun[self._shorter[row], column] = -np.inf  # `_stayed` has counted them
+        return begun
 
     def _best(self, scores: Floats) -> Integers:
         """Where the best are that are possible, best first; of equal ones the first."""
@@ -251,7 +258,7 @@ class BeamSearch:
 
     def _following(self, symbols: Integers) -> Floats:
         """The language's log-probability of each of the symbols after each beam, (N, C)."""
-        if self._language is None or not self._beams:
+        if self._language is None or not self._beams or not len(symbols):
             return np.zeros((len(self._beams), len(symbols)))
         rows = [np.asarray(self._language.scores(state), np.float64) for state in self._states()]
         if rows[0].shape != (self._size,):
@@ -261,11 +268,11 @@ class BeamSearch:
     def _states(self) -> list[Any]:
         """The language model's state of each beam; it reads those that are new."""
         assert self._language is not None
-        unread = [prefix for prefix in self._beams if prefix.state is None]
+        unread = [prefix for prefix in self._beams if not prefix.read]
         if unread:
-            states = self._language.extend([p.before for p in unread], [p.symbol for p in unread])
+            states = self._language.extend([p.state for p in unread], [p.symbol for p in unread])
             for prefix, state in zip(unread, states, strict=True):
-                prefix.state, prefix.before = state, None
+                prefix.state, prefix.read = state, True
         return [prefix.state for prefix in self._beams]
 
     def hypotheses(self, best: int = 1, ended: bool = False) -> list[Hypothesis]:

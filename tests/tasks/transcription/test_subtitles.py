@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_all_words_are_shown_once_in_few_short_lines_while_they_are_said(kind: s
         inside = [by_text[one] for one in " ".join(lines).split()]
         assert begin == pytest.approx(inside[0].start, abs=1e-3)
         assert end == pytest.approx(inside[-1].end, abs=1e-3)
-        assert all(b.start - a.end <= 0.8 for a, b in zip(inside, inside[1:]))
+        assert all(b.start - a.end <= 0.8 for a, b in pairwise(inside))
 
 
 def test_nothing_said_is_no_subtitle() -> None:

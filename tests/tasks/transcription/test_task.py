@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_what_is_heard_so_far_grows_to_the_whole(run: TranscribeRun, manifest: P
         live.push(piece)
         heard.append(live.so_far().text)
     assert heard[0] == ""
-    assert all(len(a) <= len(b) for a, b in zip(heard, heard[1:]))
+    assert all(len(a) <= len(b) for a, b in pairwise(heard))
     assert run.transcribe(path).text.startswith(heard[-1])
     assert len(heard[-1]) >= 1
 
@@ -144,7 +145,7 @@ def test_a_long_sound_is_written_in_parts_with_times_of_the_whole(run: Transcrib
     parts = [*run.parts(samples, 8000)]
     assert len(parts) > 2
     assert all(part.end - part.begin <= 20 for part in parts)
-    for before, after in zip(parts, parts[1:]):
+    for before, after in pairwise(parts):
         assert before.end == pytest.approx(after.begin)
     assert parts[-1].end == pytest.approx(len(samples) / 8000, abs=0.1)
     for part in parts:
@@ -163,7 +164,7 @@ def test_a_language_model_of_characters_decides_between_what_sounds_alike(
     plain = run.transcribe(path, decoding=Decoding(beam=8))
     helped = run.transcribe(path, decoding=Decoding(8, str(language.folder), language_weight=50.0))
     assert plain.text != helped.text
-    assert all((int(a) + 1) % 10 == int(b) for a, b in zip(helped.text, helped.text[1:]))
+    assert all((int(a) + 1) % 10 == int(b) for a, b in pairwise(helped.text))
     with pytest.raises(ValueError, match="a language model needs a beam"):
         Decoding(language="lm")
     with pytest.raises(RunError, match="a run of the task transcribe"):
@@ -203,7 +204,7 @@ def test_other_recordings_are_measured_with_the_symbols_that_were_learned(
     other = tmp_path / "other.csv"
     path, text = recordings(manifest)[0]
     other.write_text(f"path,text\n{path},{text}\n{path},{text}x\n")
-    with pytest.raises(DataError, match="line 3.*'x'"):
+    with pytest.raises(DataError, match=r"line 3.*'x'"):
         run.evaluate(other)
     other.write_text(f"path,text\n{path},{text}\n")
     assert run.evaluate(other, baselines=False).measures["exact"] in (0.0, 1.0)

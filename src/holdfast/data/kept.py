@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 _FACTS = "corpus.json"
 
 
@@ -54,6 +56,11 @@ def _facts(place: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # torn, or somebody else's: not to be trusted
         return None
     return facts if agree else None
+
+
+def mapped(path: Path, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The array in a file, (N,), which is not read before it is needed."""
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 
 def sha256(path: Path) -> str:

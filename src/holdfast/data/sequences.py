@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .encodings import Encoding, build_encoding, encoding_from
-from .kept import fingerprint, kept, sha256
+from .kept import fingerprint, kept, mapped, sha256
 from .labelled import Example, Kind, Reading, Sieve, examples
 from .sources import DataError, Told, digests_so_far, files, untold
 
@@ -156,7 +156,7 @@ def build_labelled(
 
     def part(name: str, stored: str) -> Sequences:
         dtype = np.dtype("<f4") if encoded is None else encoded.dtype.newbyteorder("<")
-        flat = _mapped(place / f"{stored}.bin", dtype)
+        flat = mapped(place / f"{stored}.bin", dtype)
         starts, said, which = (
             _array(place, *where) for where in ((stored, "starts"), (stored, "said"), (name, "which"))
         )
@@ -336,8 +336,4 @@ def _save(place: Path, name: str, what: str, array: Array) -> None:
 
 
 def _array(place: Path, name: str, what: str) -> Array:
-    return _mapped(place / f"{name}-{what}.bin", np.dtype(_TYPES[what]))
-
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> Array:
-    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+    return mapped(place / f"{name}-{what}.bin", np.dtype(_TYPES[what]))

@@ -266,6 +266,19 @@ def is_folder(path: str) -> bool:
     return bool(system.isdir(own))
 
 
+def is_file(path: str) -> bool:
+    """Whether a path or URL is that of a file.
+
+    >>> is_file("no such file"), is_file(".")
+    (False, False)
+
+    Raises:
+        DataError: there is no such file system.
+    """
+    system, own = _system(path)
+    return bool(system.isfile(own))
+
+
 def below(folder: str) -> list[tuple[str, str]]:
     """The files in a folder and below that are not hidden, sorted: what each is called there, and as `files` names it.
 

@@ -5,12 +5,17 @@ Importing this needs no package of the extra `speech`; reading a sound does.
 
 from .augmentation import disturbed, masked
 from .mel import Mel, MelStream
+from .recordings import Recordings, Speech, SpeechManner, build_speech, spoken
 from .sound import SUFFIXES, common_rate, pcm_blocks, rate_of, sound, sound_blocks
 
 __all__ = [
     "SUFFIXES",
     "Mel",
     "MelStream",
+    "Recordings",
+    "Speech",
+    "SpeechManner",
+    "build_speech",
     "common_rate",
     "disturbed",
     "masked",
@@ -18,4 +23,5 @@ __all__ = [
     "rate_of",
     "sound",
     "sound_blocks",
+    "spoken",
 ]

@@ -21,11 +21,34 @@ def text_column(path: str, names: Sequence[str], reading: Reading) -> str:
     Raises:
         DataError: it is not there, or cannot be told.
     """
-    if reading.text:
-        return _present(path, names, reading.text)
-    found = _usual(names, _TEXTS, reading)
+    return usual_column(path, names, reading.text, _TEXTS, reading.named, "text", "--text")
+
+
+def usual_column(
+    path: str, names: Sequence[str], named: str, usual: Sequence[str], taken: Sequence[str], role: str, flag: str
+) -> str:
+    """A column that was named, or else the only one that is called as is usual and is named for nothing else.
+
+    >>> usual_column("a.csv", ["File", "text"], "", ("path", "file"), (), "recording", "--audio")
+    'File'
+
+    Args:
+        path: the table.
+        names: of its columns.
+        named: the column's name, or nothing.
+        usual: what it is called otherwise, in small letters.
+        taken: the columns that are named for other things.
+        role: what the column holds, for a message.
+        flag: what names it on the command line.
+
+    Raises:
+        DataError: it is not there, or cannot be told.
+    """
+    if named:
+        return _present(path, names, named)
+    found = _usual(names, usual, taken)
     if len(found) != 1:
-        raise _not_plain(path, names, found, "text", "--text")
+        raise _not_plain(path, names, found, role, flag)
     return found[0]
 
 
@@ -41,7 +64,7 @@ def label_column(path: str, names: Sequence[str], reading: Reading) -> str:
     if reading.label:
         missing = not reading.labelled and reading.label not in names
         return "" if missing else _present(path, names, reading.label)
-    found = _usual(names, _LABELS, reading)
+    found = _usual(names, _LABELS, reading.named)
     if len(found) == 1:
         return found[0]
     if reading.labelled:
@@ -76,9 +99,9 @@ def _present(path: str, names: Sequence[str], name: str) -> str:
     return name
 
 
-def _usual(names: Sequence[str], usual: Sequence[str], reading: Reading) -> list[str]:
+def _usual(names: Sequence[str], usual: Sequence[str], taken: Sequence[str]) -> list[str]:
     """The columns that are not named otherwise and are called as is usual."""
-    return [name for name in names if name.lower() in usual and name not in reading.named]
+    return [name for name in names if name.lower() in usual and name not in taken]
 
 
 def _not_plain(path: str, names: Sequence[str], found: Sequence[str], role: str, flag: str) -> DataError:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ..sources import DataError
-from .example import Example
 
 _PARTICULAR = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d[\d.,]*""")  # what is quoted, and numbers
+
+
+class _Read(Protocol):
+    """What was read: where it stands, and why it cannot be used; empty if it can."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def fault(self) -> str: ...
+
+
+_R = TypeVar("_R", bound=_Read)
 
 
 class Sieve:
@@ -17,6 +29,7 @@ class Sieve:
 
     Faults are of one kind if they differ only in numbers and in what they quote.
 
+    >>> from holdfast.data import Example
     >>> sieve = Sieve(skip=True)
     >>> good = Example("a.csv, line 2", "a fine film", "pos")
     >>> [*sieve.through([good, Example("a.csv, line 3", None, "neg", "the text is empty")])] == [good]
@@ -32,7 +45,7 @@ class Sieve:
         self._skip = skip
         self._kinds: dict[str, _Kind] = {}
 
-    def through(self, found: Iterable[Example]) -> Iterator[Example]:
+    def through(self, found: Iterable[_R]) -> Iterator[_R]:
         """The examples that can be used.
 
         Raises:
@@ -54,7 +67,7 @@ class Sieve:
             for kind in self._kinds.values()
         ]
 
-    def _count(self, one: Example) -> None:
+    def _count(self, one: _Read) -> None:
         common = _PARTICULAR.sub("…", one.fault)
         kind = self._kinds.setdefault(common, _Kind(one.where, one.fault))
         kind.count += 1

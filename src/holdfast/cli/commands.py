@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import classify, demo, fit, forecast, lab, look, use
+from . import classify, demo, fit, forecast, lab, look, transcribe, use
 from .errors import refusing
 
 
@@ -41,6 +41,7 @@ for _command in (
     forecast.detect,
     classify.classify,
     classify.regress,
+    transcribe.transcribe,
     look.look,
     use.info,
 ):

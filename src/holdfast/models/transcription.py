@@ -205,7 +205,7 @@ class _Halving(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, inputs, C) to (T', B, outputs, C')."""
-        return cast(Tensor, F.relu(self.conv(x.permute(1, 2, 0, 3))).permute(2, 0, 1, 3))
+        return F.relu(self.conv(x.permute(1, 2, 0, 3))).permute(2, 0, 1, 3)
 
 
 def halved(length: N) -> N:

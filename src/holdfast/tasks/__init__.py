@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.naming import nearest
 from holdfast.training import Run, RunError
 
-from . import classification, forecasting, text
+from . import classification, forecasting, text, transcription
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task, shown
 
@@ -28,11 +28,18 @@ __all__ = [
     "shown",
     "task_of",
     "text",
+    "transcription",
 ]
 
 TASKS: dict[str, Task[Any, Any]] = {
     task.name: task
-    for task in (text.Text(), forecasting.Forecast(), classification.Classify(), classification.Regress())
+    for task in (
+        text.Text(),
+        forecasting.Forecast(),
+        classification.Classify(),
+        classification.Regress(),
+        transcription.Transcribe(),
+    )
 }
 
 

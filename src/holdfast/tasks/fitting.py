@@ -251,7 +251,7 @@ def _own_randomness(place: Devices) -> Iterator[None]:
 
 def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
     """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
-    fitted = Fitted(task, run)
+    fitted: Fitted = task.fitted(task, run)
     told("measuring the baselines")
     compared = task.baselines(data, data, "valid", fitted.options, brief=True)
     notes = [*task.notes(data, "valid", fitted.options, brief=True), *compared.notes]

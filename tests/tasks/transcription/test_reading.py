@@ -8,6 +8,7 @@ import torch
 
 from holdfast.data import untold
 from holdfast.data.audio import Mel, Recordings
+from holdfast.data.audio.recordings import Strings
 from holdfast.models import Transcriber, halved
 from holdfast.tasks.transcription.reading import LONGEST, logs_of, reader_of, segments, written_of
 
@@ -82,7 +83,8 @@ def test_all_recordings_are_read_each_as_if_alone() -> None:
     sounds = [noise(seconds, k) for k, seconds in enumerate((0.3, 1.1, 0.5, 21.0, 0.02))]
     flat = np.concatenate([(sound * 32767).astype(np.int16) for sound in sounds])
     starts = np.cumsum([0, *map(len, sounds)])
-    data = Recordings(flat, starts, np.arange(len(sounds)), *([["a"] * len(sounds)] * 2))
+    letters = Strings(np.frombuffer(b"aaaaa", np.uint8), np.arange(6))
+    data = Recordings(flat, starts, np.arange(len(sounds)), letters, letters)
     found = dict(logs_of(model, data, MEL, untold))
     assert sorted(found) == [*range(len(sounds))]
     for k in (0, 1, 2, 4):

@@ -6,7 +6,7 @@ Importing this needs no package of the extra `speech`; reading a sound does.
 from .augmentation import disturbed, masked
 from .mel import Mel, MelStream
 from .recordings import Recordings, Speech, SpeechManner, build_speech, spoken
-from .sound import SUFFIXES, common_rate, pcm_blocks, rate_of, sound, sound_blocks
+from .sound import SUFFIXES, common_rate, pcm_blocks, rate_of, resampled, sound, sound_blocks
 
 __all__ = [
     "SUFFIXES",
@@ -21,6 +21,7 @@ __all__ = [
     "masked",
     "pcm_blocks",
     "rate_of",
+    "resampled",
     "sound",
     "sound_blocks",
     "spoken",

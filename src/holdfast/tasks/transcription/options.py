@@ -19,7 +19,7 @@ class TranscribeOptions(TrainingOptions):
     batch_size: int = redeclared("batch_size", 16)
     learning_rate: float = redeclared("learning_rate", 0.002)
 
-    path: str = option("", "The column of paths of recordings, if it is called otherwise than path, file or audio.")
+    audio: str = option("", "The column of paths of recordings, if it is called otherwise than path, file or audio.")
     text: str = option("", "The column of what is said in them, if it is called otherwise than text or transcript.")
     case: bool = option(False, "Tell capital letters from small ones.")
     rate: int = option(0, "Samples a second; 0: as most of the first recordings have, 16,000 at most.", least=0)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.data import DataError, Told, untold
-from holdfast.data.audio import KEYPAD, Mel, Recordings, Speech, SpeechManner, build_speech, masked
+from holdfast.data.audio import Mel, Recordings, Speech, SpeechManner, build_speech, keypad, masked
 from holdfast.models import STRIDE, Transcriber, halved
 from holdfast.training import Devices, Loss
 
@@ -46,18 +46,18 @@ class Transcribe(Task[TranscribeOptions, Speech]):
     def manner(self, options: TranscribeOptions) -> SpeechManner:
         """How manifests are read."""
         return SpeechManner(
-            path=options.path,
+            audio=options.audio,
             text=options.text,
             case=options.case,
             rate=options.rate,
-            skip=options.skip_bad,
+            skip_bad=options.skip_bad,
             share=options.valid_share,
             seed=options.seed,
         )
 
     def read(self, sources: Sources, options: TranscribeOptions, told: Told) -> Speech:
         """The recordings, kept in the cache folder; without any, tones of a telephone's keys."""
-        data = sources.data or (KEYPAD,)
+        data = sources.data or (keypad.NAME,)
         parts = {"train": data, "valid": sources.valid, "test": sources.test}
         return build_speech(parts, self.manner(options), cache(self.name), told=told)
 
@@ -240,7 +240,6 @@ def _scale(train: Recordings, mel: Mel) -> dict[str, list[float]]:
     """The mean of each band over some recordings, and how far it deviates from that of its recording."""
     which = np.linspace(0, len(train) - 1, min(len(train), _SCALED_BY)).astype(np.int64)
     frames = [mel(torch.from_numpy(train.of(int(k)))).double() for k in which]
-    count = sum(map(len, frames))
-    means = sum(each.sum(0) for each in frames) / count
-    squares = sum(((each - each.mean(0)) ** 2).sum(0) for each in frames) / count
+    means = torch.cat(frames).mean(0)
+    squares = torch.cat([(each - each.mean(0)) ** 2 for each in frames]).mean(0)
     return {"means": means.tolist(), "deviations": squares.sqrt().clamp(min=1e-3).tolist()}

@@ -9,6 +9,9 @@ import pytest
 
 from holdfast.data import DataError, Kind, Manner, Reading, Sequences, build_encoding, build_labelled, tokens_of
 from holdfast.data import sequences as module
+from holdfast.data.audio import Mel
+
+from .audio.helpers import tone, written
 
 TEXTS = ["a good film", "so dull", "good , good", "a dull plot", "fine", "no plot at all"]
 
@@ -152,3 +155,57 @@ def test_a_text_has_one_token_at_least() -> None:
     encoding = build_encoding("prose", ["good film"])
     assert tokens_of("  ", encoding).tolist() == [0]
     assert tokens_of("film", encoding).tolist() == encoding.encode("film").tolist()
+
+
+def _recordings(folder: Path, rates: list[int]) -> str:
+    """A folder of two classes, of which recording k has 1,000 + 10 k samples."""
+    for k, rate in enumerate(rates):
+        written(folder / f"{('high', 'low')[k % 2]}/{k}.wav", tone(300 + 600 * (k % 2), 1, rate)[: 1000 + 10 * k], rate)
+    return str(folder)
+
+
+def test_recordings_become_frames_at_the_commonest_rate(tmp_path: Path) -> None:
+    parts = {
+        "train": [_recordings(tmp_path / "a", [8000] * 9 + [22050])],
+        "test": [_recordings(tmp_path / "b", [16000])],
+    }
+    found = build_labelled(parts, Manner(Reading()), tmp_path / "kept")
+    assert found.mel == Mel(8000)
+    assert (found.channels, found.classes) == (64, ("high", "low"))
+    assert found.parts["test"].lengths.tolist() == [found.mel.frames(500)]
+    again = build_labelled(parts, Manner(Reading()), tmp_path / "kept")
+    assert (again.mel, again.digest) == (found.mel, found.digest)
+    given = {"given": parts["test"]}
+    kind = Kind(channels=64, gaps=False)
+    known = Manner(Reading(mel=Mel(4000)))
+    other = build_labelled(given, known, tmp_path / "kept", classes=found.classes, kind=kind)
+    assert other.mel == Mel(4000)
+    assert other.parts["given"].lengths.tolist() == [Mel(4000).frames(250)]
+    with pytest.raises(DataError, match=r"0\.wav: a recording, but the model learned from none"):
+        build_labelled(given, Manner(Reading()), tmp_path / "kept", classes=found.classes, kind=kind)
+    assert (
+        build_labelled({"train": [_csv(tmp_path / "a.csv", TEXTS, ["a", "b"] * 3)]}, Manner(Reading()), tmp_path).mel
+        is None
+    )
+
+
+def test_another_recording_in_a_table_is_read_anew(tmp_path: Path) -> None:
+    _recordings(tmp_path / "a", [8000] * 4)
+    rows = [f"{name}/{k}.wav,{name}" for k, name in enumerate(["high", "low"] * 2)]
+    (tmp_path / "a/list.csv").write_text("\n".join(["path,label", *rows]))
+    parts, manner = {"train": [str(tmp_path / "a/list.csv")]}, Manner(Reading(audio="path"))
+    found = build_labelled(parts, manner, tmp_path / "kept")
+    assert sorted(len(part) for part in found.parts.values()) == [2, 2]
+    written(tmp_path / "a/low/1.wav", tone(440, 1, 8000), 8000)
+    other = build_labelled(parts, manner, tmp_path / "kept")
+    assert other.digest != found.digest
+    assert max(part.lengths.max() for part in other.parts.values()) == 98
+    (tmp_path / "a/low/1.wav").unlink()
+    (tmp_path / "a/high/2.wav").unlink()
+    with pytest.raises(DataError, match="2 recordings are not there: "):
+        build_labelled(parts, manner, tmp_path / "kept")
+    left = build_labelled(
+        {**parts, "valid": parts["train"]}, Manner(Reading(audio="path"), skip=True), tmp_path / "kept"
+    )
+    assert len(left.parts["train"]) == 2
+    assert left.notes == (f"2 rows left out: there is no recording … (the first is {tmp_path}/a/list.csv, line 3)",) * 2

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from holdfast.data import DataError, Example, Fault, Reading, content_of, examples
+from holdfast.data import DataError, Example, Fault, Reading, content_of, examples, recordings
 from holdfast.tasks import opened
 from holdfast.tasks.classification import Answers, Classify, Regress, SequenceRun
 
@@ -94,7 +94,7 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
     answers = Answers(run)
     _check(run, answers, files, wanted)
     by_line = _STDIN in files
-    found = _lines() if by_line else _examples(run, files, wanted.text)
+    found = _lines() if by_line else _examples(run, files, wanted)
     rows = _Rows(answers, wanted)
     with writing(wanted.out, rows.names, wanted.as_json) as (write, file):
         for part in _parts(_sieved(answers, found, wanted.skip_bad), 1 if by_line else _TOGETHER):
@@ -130,11 +130,16 @@ def _check(run: SequenceRun, answers: Answers, files: Sequence[str], wanted: _Wa
 # Reading.
 
 
-def _examples(run: SequenceRun, files: Sequence[str], text: str) -> Iterator[Example]:
-    """The sequences of files, whose labels, if there are any, mean nothing."""
-    known = run.facts["reading"]["reading"]
-    reading = Reading(**{**known, "channels": tuple(known["channels"])})
-    return examples(files, replace(reading, text=text or reading.text, labelled=False, numeric=False))
+def _examples(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> Iterator[Example]:
+    """The sequences of files, whose labels, if there are any, mean nothing.
+
+    Raises:
+        DataError: recordings are not there, all of which are named at once, and `skip_bad` is not set.
+    """
+    known = Reading.from_dict(run.facts["reading"]["reading"])
+    reading = replace(known, text=wanted.text or known.text, labelled=False, numeric=False)
+    recordings(files, reading, wanted.skip_bad)
+    return examples(files, reading)
 
 
 def _lines() -> Iterator[Example]:

@@ -1,11 +1,14 @@
-"""From files to what models learn from: text as tokens and their batches, tables as a panel of series, and examples."""
+"""From files to what models learn from: text as tokens and their batches, tables as a panel of series, and examples.
+
+Sounds have a package of their own, `holdfast.data.audio`.
+"""
 
 from .columns import Columns
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
 from .frequency import Frequency
 from .kept import fingerprint
-from .labelled import Content, Example, Fault, Kind, Reading, Sieve, content_of, examples, label_of
+from .labelled import Content, Example, Fault, Kind, Reading, Sieve, content_of, examples, label_of, recordings
 from .panel import Panel, build_panel
 from .sequences import Labelled, Manner, Sequences, build_labelled, tokens_of
 from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold
@@ -51,6 +54,7 @@ __all__ = [
     "label_of",
     "lines",
     "read_table",
+    "recordings",
     "tokens_of",
     "untold",
 ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .audio import Mel, common_rate
 from .encodings import Encoding, build_encoding, encoding_from
 from .kept import fingerprint, kept, mapped, sha256
-from .labelled import Example, Kind, Reading, Sieve, examples
+from .labelled import Example, Kind, Reading, Sieve, examples, recordings
 from .sources import DataError, Told, digests_so_far, files, untold
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +87,7 @@ class Labelled:
         channels: of series; 0 for texts.
         digest: the SHA-256 of all files.
         notes: what was left out, and why.
+        mel: how recordings became series; None if there are none.
     """
 
     parts: Mapping[str, Sequences]
@@ -94,6 +96,7 @@ class Labelled:
     channels: int
     digest: str
     notes: tuple[str, ...] = ()
+    mel: Mel | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,9 @@ def build_labelled(
         DataError: something is not as it must be; the message names the file and the line.
     """
     given = {name: tuple(paths) for name, paths in sources.items() if paths}
-    digests = digests_so_far((files(paths) for paths in given.values()), told)
+    heard = {name: recordings(paths, manner.reading, manner.skip) for name, paths in given.items()}
+    digests = digests_so_far(([*dict.fromkeys([*files(paths), *heard[name]])] for name, paths in given.items()), told)
+    read = replace(manner, reading=_with_mel(manner.reading, heard.get("train", [])))
     key = {
         "format": _FORMAT,
         "digests": digests,
@@ -151,7 +156,7 @@ def build_labelled(
         "classes": list(classes),
         "kind": kind and asdict(kind),
     }
-    place, facts = kept(folder, key, lambda where: _write(where, given, manner, encoding, classes, kind, told))
+    place, facts = kept(folder, key, lambda where: _write(where, given, read, encoding, classes, kind, told))
     encoded = encoding_from(facts["encoding"]) if facts["encoding"] else None
 
     def part(name: str, stored: str) -> Sequences:
@@ -165,7 +170,20 @@ def build_labelled(
         return Sequences(flat, starts, said, which, *(_array(place, stored, n) for n in ("texts", "text-starts")))
 
     parts = {name: part(name, stored) for name, stored in facts["parts"].items()}
-    return Labelled(parts, tuple(facts["classes"]), encoded, facts["channels"], digests[-1], tuple(facts["notes"]))
+    return Labelled(
+        parts,
+        tuple(facts["classes"]),
+        encoded,
+        facts["channels"],
+        digests[-1],
+        tuple(facts["notes"]),
+        Mel.from_dict(facts["mel"]) if facts["mel"] else None,
+    )
+
+
+def _with_mel(reading: Reading, learned: Sequence[str]) -> Reading:
+    """The same, where it is settled how the recordings that are learned from become frames."""
+    return replace(reading, mel=Mel(common_rate(learned))) if learned and reading.mel is None else reading
 
 
 def _write(
@@ -217,6 +235,7 @@ def _write(
         "channels": channels,
         "encoding": encoding and encoding.to_dict(),
         "notes": notes,
+        "mel": manner.reading.mel and manner.reading.mel.to_dict(),
     }
 
 

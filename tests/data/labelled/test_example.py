@@ -116,7 +116,10 @@ def test_an_example_tells_its_first_fault_and_keeps_its_label() -> None:
         ({"text": "a", "label": "a"}, "the column 'a' must have one role, got 2"),
         ({"series": "a", "channels": ["b", "b"]}, "the column 'b' must have one role, got 2"),
         ({"series": "a", "channels": "b"}, "channels must be a list of columns, got 'b'"),
-        ({"text": "a", "series": "b"}, "name a column of texts or one that tells series apart, got both: 'a' and 'b'"),
+        (
+            {"text": "a", "series": "b"},
+            "name a column of texts, one that tells series apart, or one of recordings; got 'a' and 'b'",
+        ),
         ({"channels": ["b"]}, "channels are named in tables with a row for each step: name the column of series too"),
     ],
 )

@@ -84,11 +84,11 @@ def test_a_series_that_cannot_be_used_is_told(content: str, said: str, tmp_path:
     assert read(tmp_path) == [(path, None, "walk", said)]
 
 
-@pytest.mark.parametrize("names", [["a.txt", "b.txt"], ["pos/a.wav"], [".git/a.txt"]])
+@pytest.mark.parametrize("names", [["a.txt", "b.txt"], ["pos/a.mp3"], [".git/a.txt"]])
 def test_a_folder_without_folders_of_classes_is_told(names: list[str], tmp_path: Path) -> None:
     for name in names:
         written(tmp_path / name, "good")
     assert message(tmp_path) == (
-        f"the folder {tmp_path} must hold a folder for each class, named by its label, with .txt files (texts) or .csv "
-        f"files (series) in it"
+        f"the folder {tmp_path} must hold a folder for each class, named by its label, with .txt files (texts), "
+        f".csv files (series) or .wav, .flac, .ogg files (recordings) in it"
     )

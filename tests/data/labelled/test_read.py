@@ -73,7 +73,7 @@ def test_files_of_no_known_kind_are_told_before_any_is_read(tmp_path: Path) -> N
         next(examples([f"{tmp_path}/*"], Reading()))
     assert str(error.value) == (
         f"{path} is of no kind that examples are read from: .csv, .tsv, .tab, .jsonl, .ndjson, .json, .parquet, .pq, "
-        f".ts, .npz, each with .gz or without, or a folder with a folder for each class"
+        f".ts, .npz, .wav, .flac, .ogg, each with .gz or without, or a folder with a folder for each class"
     )
 
 

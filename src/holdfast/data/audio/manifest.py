@@ -13,6 +13,7 @@ from ..sources import DataError, is_file
 
 _PATHS = ("path", "file", "audio", "wav", "filename")
 _NAMED = 10  # recordings that a message names
+_NONE = "there is no recording"
 
 
 class Entry(NamedTuple):
@@ -70,22 +71,24 @@ def beside(manifest: str, path: str) -> str:
     return f"{inner.rpartition('/')[0]}/{path}{chain}{outer}"
 
 
+def sought(one: Entry) -> Entry:
+    """The same, which has a fault if its recording is not there."""
+    return one if one.fault or is_file(one.path) else one._replace(fault=f"{_NONE} {one.path!r}")
+
+
 def present(listed: Iterable[Entry], skip: bool) -> list[Entry]:
     """The same, where those whose recording is not there have a fault.
 
     Raises:
         DataError: some are not there, and are not to be left out; the message names the first, and says how many.
     """
-    found = [
-        one._replace(fault=f"there is no recording {one.path!r}") if not one.fault and not is_file(one.path) else one
-        for one in listed
-    ]
-    missing = [new for new in found if new.fault.startswith("there is no recording ")]
+    found = [sought(one) for one in listed]
+    missing = [one for one in found if one.fault.startswith(_NONE)]
     if missing and not skip:
         named = "; ".join(f"{one.path} ({one.where})" for one in missing[:_NAMED])
         more = f"; and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
         are = "1 recording is" if len(missing) == 1 else f"{len(missing):,} recordings are"
-        raise DataError(f"{are} not there: {named}{more}; fit with --skip-bad leaves such rows out")
+        raise DataError(f"{are} not there: {named}{more}; --skip-bad does without them")
     return found
 
 

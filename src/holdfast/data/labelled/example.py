@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from ..numbers import number
 from ..sources import DataError
+
+if TYPE_CHECKING:
+    from ..audio.mel import Mel
 
 Content = str | np.ndarray[Any, Any]
 
@@ -35,6 +38,9 @@ class Reading:
         channels: of those, the columns of numbers; else every other column that has a name.
         labelled: whether there must be labels. Where not, they are read if they are there.
         numeric: whether labels are numbers, else they are classes.
+        audio: of tables that list recordings: the column of their paths, which are relative to the table's folder.
+        mel: how recordings become frames. Where it is known, tables list recordings unless another column is named;
+            the column of their paths may then be the one that is called `path`, `file`, `audio`, `wav` or `filename`.
 
     Raises:
         DataError: a column has two roles, or is named for a table of another kind.
@@ -46,20 +52,45 @@ class Reading:
     channels: tuple[str, ...] = ()
     labelled: bool = True
     numeric: bool = False
+    audio: str = ""
+    mel: Mel | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, str):
             raise DataError(f"channels must be a list of columns, got {self.channels!r}")
         object.__setattr__(self, "channels", tuple(self.channels))
-        if self.series and self.text:
+        contents = [repr(name) for name in (self.text, self.series, self.audio) if name]
+        if len(contents) > 1:
             raise DataError(
-                f"name a column of texts or one that tells series apart, got both: {self.text!r} and {self.series!r}"
+                "name a column of texts, one that tells series apart, or one of recordings; "
+                f"got {' and '.join(contents)}"
             )
         if self.channels and not self.series:
             raise DataError("channels are named in tables with a row for each step: name the column of series too")
         doubles = [name for name in self.named if self.named.count(name) > 1]
         if doubles:
             raise DataError(f"the column {doubles[0]!r} must have one role, got {self.named.count(doubles[0])}")
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Self:
+        """What `dataclasses.asdict` and JSON have made of one.
+
+        >>> Reading.from_dict({"series": "id", "channels": ["x", "y"], "mel": None}).channels
+        ('x', 'y')
+        """
+        from ..audio.mel import Mel  # whose package reads examples' faults
+
+        mel = held.get("mel")
+        return cls(**{**held, "mel": mel and Mel.from_dict(mel)})
+
+    @property
+    def lists_recordings(self) -> bool:
+        """Whether tables list recordings.
+
+        >>> Reading(audio="path").lists_recordings, Reading(text="review").lists_recordings
+        (True, False)
+        """
+        return bool(self.audio) or (self.mel is not None and not self.text and not self.series)
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -68,7 +99,7 @@ class Reading:
         >>> Reading(series="id", channels=("x", "y")).named
         ('id', 'x', 'y')
         """
-        return tuple(name for name in (self.text, self.label, self.series, *self.channels) if name)
+        return tuple(name for name in (self.text, self.label, self.series, self.audio, *self.channels) if name)
 
 
 class Example(NamedTuple):

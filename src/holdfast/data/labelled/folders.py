@@ -1,20 +1,21 @@
-"""Examples from folders: a folder for each class, in it a file for each text or series."""
+"""Examples from folders: a folder for each class, in it a file for each text, series or recording."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..audio.sound import SUFFIXES
 from ..numbers import number
 from ..sources import DataError, below, suffix, text_within
 from .example import Content, Example, Fault, Reading, example, shown
 from .rows import cut
+from .sounds import frames_of
 
 
 def from_folder(folder: str, reading: Reading) -> Iterator[Example]:
-    """The files in a folder's folders, which are named by the labels: `.txt` for texts, `.csv` for series.
+    """The files in a folder's folders, which are named by the labels: `.txt` texts, `.csv` series, sounds recordings.
 
     Files of other kinds, and those that are in no such folder, are left out.
 
@@ -22,13 +23,10 @@ def from_folder(folder: str, reading: Reading) -> Iterator[Example]:
         DataError: there are no such files.
     """
     found = False
-    for inside, path in below(folder):
-        label, _, name = inside.partition("/")
-        if not name or suffix(path) not in _READERS:
-            continue
+    for label, path in in_classes(folder):
         found = True
         try:
-            content = _READERS[suffix(path)](path)
+            content = _READERS[suffix(path)](path, reading)
         except Fault as fault:
             yield Example(path, None, label, str(fault))
         except DataError as error:  # of this file alone, which is one example
@@ -37,16 +35,24 @@ def from_folder(folder: str, reading: Reading) -> Iterator[Example]:
             yield example(path, content, label, reading)
     if not found:
         raise DataError(
-            f"the folder {folder} must hold a folder for each class, named by its label, with .txt files (texts) or "
-            f".csv files (series) in it"
+            f"the folder {folder} must hold a folder for each class, named by its label, with .txt files (texts), "
+            f".csv files (series) or {', '.join(SUFFIXES)} files (recordings) in it"
         )
 
 
-def _text(path: str) -> Content:
+def in_classes(folder: str) -> Iterator[tuple[str, str]]:
+    """The files in a folder's folders that are read: the label of each, and its path."""
+    for inside, path in below(folder):
+        label, _, name = inside.partition("/")
+        if name and suffix(path) in _READERS:
+            yield label, path
+
+
+def _text(path: str, reading: Reading) -> Content:
     return "".join(text_within(path))
 
 
-def _series(path: str) -> Content:
+def _series(path: str, reading: Reading) -> Content:
     """The numbers of a file, a line for each step, below a header or none; (steps, channels)."""
     lines = cut(path)
     line, first, fault = next(lines)
@@ -94,4 +100,8 @@ def _step(line: int, cells: list[str], names: list[str], taken: list[int]) -> li
     return values
 
 
-_READERS: dict[str, Any] = {".txt": _text, ".csv": _series}
+_READERS: dict[str, Callable[[str, Reading], Content]] = {
+    ".txt": _text,
+    ".csv": _series,
+    **dict.fromkeys(SUFFIXES, frames_of),
+}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from ..audio.manifest import present
+from ..audio.sound import SUFFIXES
 from ..sources import DataError, files, is_folder, suffix
 from .arrays import from_arrays
 from .example import Example, Reading
-from .folders import from_folder
+from .folders import from_folder, in_classes
 from .rows import KINDS
+from .sounds import from_sound, listed
 from .tables import from_table
 from .ts import from_ts
 
@@ -19,11 +22,12 @@ _READERS: dict[str, _Reader] = {
     **dict.fromkeys(KINDS, from_table),
     ".ts": from_ts,
     ".npz": from_arrays,
+    **dict.fromkeys(SUFFIXES, from_sound),
 }
 
 
 def examples(paths: Sequence[str], reading: Reading) -> Iterator[Example]:
-    """Labelled texts or series from files, in their order, those that cannot be used too.
+    """Labelled texts, series or recordings from files, in their order, those that cannot be used too.
 
     Files are told by the ends of their names, each of which `.gz` may follow:
 
@@ -33,8 +37,11 @@ def examples(paths: Sequence[str], reading: Reading) -> Iterator[Example]:
     - `.jsonl`, `.ndjson` or `.json`: an object a line, in it a text, or a list of numbers, or of lists of numbers.
     - `.parquet` or `.pq`.
     - `.ts`, as in the UEA and UCR archives, and `.npz`, with arrays `x`, `y` and `lengths`.
-    - A folder with a folder for each class, and in it `.txt` files of texts, or `.csv` files of numbers, a line for
-      each step.
+    - `.wav`, `.flac` or `.ogg`: a recording, without a label. Tables list recordings where the column of their paths is
+      named, or `reading.mel` is known. All become frames of log-mel energies as `reading.mel` says; without it they
+      cannot be used.
+    - A folder with a folder for each class, and in it `.txt` files of texts, `.csv` files of numbers, a line for each
+      step, or recordings.
 
     Where the column of series is named, a table has a row for each step, and its series are in memory until its end.
     Of other tables and of `.ts` files, no more than some rows are.
@@ -60,6 +67,28 @@ def examples(paths: Sequence[str], reading: Reading) -> Iterator[Example]:
     if not paths:
         raise DataError("there are no files to read")
     return _alike(_all(paths, reading))
+
+
+def recordings(paths: Sequence[str], reading: Reading, skip: bool) -> list[str]:
+    """The recordings that `examples` would read: those that are named, lie in folders of classes, or are in tables.
+
+    Args:
+        paths: files, folders, globs or URLs.
+        reading: what of them is read.
+        skip: whether those that tables list, but are not there, are left out.
+
+    Raises:
+        DataError: some are not there; the message names the first and says how many; or a table cannot be read.
+    """
+    found: list[str] = []
+    tables: list[str] = []
+    for path in paths:
+        names = [name for _, name in in_classes(path)] if is_folder(path) else files([path])
+        found += [name for name in names if suffix(name) in SUFFIXES]
+        if reading.lists_recordings and not is_folder(path):
+            tables += [name for name in names if suffix(name) in KINDS]
+    there = present((one for table in dict.fromkeys(tables) for one in listed(table, reading)), skip)
+    return [*dict.fromkeys([*found, *(one.path for one in there if not one.fault)])]
 
 
 def _all(paths: Sequence[str], reading: Reading) -> Iterator[Example]:

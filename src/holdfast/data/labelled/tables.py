@@ -14,14 +14,19 @@ from ..numbers import number
 from .example import Example, Fault, Reading, example, label_of, shown
 from .roles import label_column, series_columns, text_column
 from .rows import open_rows
+from .sounds import from_list
 
 
 def from_table(path: str, reading: Reading) -> Iterator[Example]:
     """The examples of a table: a row for each, or where a column of series is named, a row for each step.
 
+    A row holds a text or a series, or names a recording.
+
     Raises:
         DataError: the file cannot be read or is no table, or a column is not there or cannot be told.
     """
+    if reading.lists_recordings:
+        return from_list(path, reading)
     return _steps(path, reading) if reading.series else _rows(path, reading)
 
 

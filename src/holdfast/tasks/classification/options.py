@@ -27,6 +27,7 @@ class SequenceOptions(TrainingOptions):
     label: str = option("", "The column of what is to be said of each, in the same way.")
     series: str = option("", "In tables of numbers: the column that says which series a row, which is a step, is of.")
     channels: tuple[str, ...] = option((), "In tables of numbers: the columns that are read; by default all others.")
+    audio: str = option("", "The column of paths of recordings.")
     skip_bad: bool = option(False, "Leave out what cannot be used, and count it, where it would be an error.")
     valid_share: float = option(0.1, "Of the data, for choices, without --valid.", least=0.001, most=0.9)
     level: Literal["prose", "word", "bpe", "char", "byte"] = option(

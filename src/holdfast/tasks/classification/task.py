@@ -82,7 +82,14 @@ class SequenceTask(Task[SequenceOptions, Material]):
     def manner(self, options: SequenceOptions) -> Manner:
         """How files are read."""
         return Manner(
-            Reading(options.text, options.label, options.series, options.channels, numeric=self.numeric),
+            Reading(
+                options.text,
+                options.label,
+                options.series,
+                options.channels,
+                numeric=self.numeric,
+                audio=options.audio,
+            ),
             options.skip_bad,
             options.level,
             options.vocabulary if options.level in ("prose", "word", "bpe") else 0,
@@ -105,7 +112,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
     def read(self, sources: Sources, options: SequenceOptions, told: Told) -> Material:
         """The sequences, kept in the cache folder."""
         if not sources.data:
-            raise DataError("name at least one file of labelled texts or series to learn from")
+            raise DataError("name at least one file of labelled texts, series or recordings to learn from")
         language = Language.of(sources.start[0]) if sources.start else None
         parts = {"train": sources.data, "valid": sources.valid, "test": sources.test}
         encoding = encoding_from(language.facts["encoding"]) if language else None
@@ -134,13 +141,15 @@ class SequenceTask(Task[SequenceOptions, Material]):
         about["steps of the shortest, the median and the longest"] = f"{shortest:,}, {middle:,}, {most:,}"
         if labelled.classes:
             about["classes"] = ", ".join(labelled.classes)
+        if labelled.mel is not None:
+            about["samples per second"] = f"{labelled.mel.rate:,}"
         if labelled.encoding is None:
             return {**about, "channels": labelled.channels}
         return {**about, "level": labelled.encoding.level, "vocabulary": labelled.encoding.size}
 
     def facts(self, data: Material, options: SequenceOptions) -> dict[str, Any]:
         """The encoding, the classes, the scale of the channels and of what is said, the layers that are taken over."""
-        labelled = data.labelled
+        labelled, manner = data.labelled, self.manner(options)
         train = labelled.parts["train"]
         return {
             "encoding": labelled.encoding and labelled.encoding.to_dict(),
@@ -148,7 +157,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
             "channels": labelled.channels,
             "scale": _channel_scale(train, labelled.parts.values()) if labelled.encoding is None else None,
             "said": _said_scale(train) if self.numeric else None,
-            "reading": asdict(self.manner(options)),
+            "reading": asdict(replace(manner, reading=replace(manner.reading, mel=labelled.mel))),
             "language": data.language and data.language.arguments,
         }
 
@@ -223,8 +232,7 @@ class SequenceTask(Task[SequenceOptions, Material]):
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Material:
         """Other labelled sequences, of the classes that were learned."""
         known = facts["reading"]
-        reading = Reading(**{**known["reading"], "channels": tuple(known["reading"]["channels"])})
-        manner = Manner(**{**known, "reading": reading})
+        manner = Manner(**{**known, "reading": Reading.from_dict(known["reading"])})
         encoding = encoding_from(facts["encoding"]) if facts["encoding"] else None
         parts = {"given": paths}
         kept = cache(self.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -26,6 +27,18 @@ def _fault(path: str, rate: int = 8000) -> str:
     with pytest.raises(Fault) as fault:
         sound(path, rate)
     return str(fault.value)
+
+
+def test_only_reading_needs_the_packages_of_sounds(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['soundfile'] = sys.modules['soxr'] = None\n"
+        "import holdfast.data, holdfast.data.audio as audio\n"
+        "try: audio.rate_of(sys.argv[1])\n"
+        "except ImportError as error: print(error)"
+    )
+    path = written(tmp_path / "a.wav", np.zeros(9), 8000)
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert done.stdout == "this needs soundfile: pip install 'holdfast[speech]'\n"
 
 
 def test_a_wav_that_python_writes_is_read_as_it_is(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines
 from holdfast.data.sources import (
     below,
     digests_so_far,
+    is_file,
     is_folder,
     seekable,
     suffix,
@@ -222,6 +223,16 @@ def test_text_without_a_character_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text_is_told_by_the_byte(content: bytes, why: str, tmp_path: Path) -> None:
     path = written(tmp_path / "text", content)
     assert message([path]) == f"{path} must be UTF-8 text, but {why}"
+
+
+def test_a_file_is_told_from_a_folder_and_from_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path / "a b", "a")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "deep/a")
+    for name in (path, f"file://{path}", f"zip://deep/a::{tmp_path}/a.zip"):
+        assert is_file(name)
+    for name in (str(tmp_path), f"{path}c", f"zip://deep::{tmp_path}/a.zip", f"zip://b::{tmp_path}/a.zip"):
+        assert not is_file(name)
 
 
 def test_a_protocol_nobody_knows_is_an_error() -> None:

@@ -124,6 +124,14 @@ def test_masks_become_the_mean_of_their_band_and_nothing_else_changes() -> None:
     assert seen.all()
 
 
+def test_a_mean_of_many_frames_is_right_in_half_precision() -> None:
+    frames, lengths = torch.rand(4000, 1, 40, generator=torch.Generator().manual_seed(0)) + 1, torch.tensor([4000])
+    half = masked(frames.bfloat16(), lengths, torch.Generator().manual_seed(1))
+    whole = masked(frames.bfloat16().float(), lengths, torch.Generator().manual_seed(1))
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, whole.bfloat16())
+
+
 def test_masks_differ_between_the_sequences_of_a_batch() -> None:
     frames = torch.randn(300, 1, 40).expand(300, 6, 40)
     found = masked(frames, torch.full((6,), 300))

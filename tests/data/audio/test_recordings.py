@@ -78,6 +78,12 @@ def test_a_tenth_is_put_aside_to_choose_on(tmp_path: Path) -> None:
         _build(tmp_path, train=_manifest(tmp_path / "b", ["one"]))
 
 
+def test_the_symbols_are_those_of_what_is_learned_from_in_whatever_order_parts_are_named(tmp_path: Path) -> None:
+    train, test = _manifest(tmp_path / "a"), _manifest(tmp_path / "b", ["one"])
+    found = _build(tmp_path, test=test, valid=test, train=train)
+    assert "".join(found.symbols) == " ehnortw"
+
+
 def test_large_letters_stay_where_that_is_wanted(tmp_path: Path) -> None:
     train = _manifest(tmp_path / "a", ["Ja", "cafe\u0301", "É"])
     assert _texts(_build(tmp_path, train=train, valid=train).parts["train"]) == ["ja", "café", "é"]

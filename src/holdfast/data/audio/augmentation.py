@@ -142,7 +142,8 @@ def masked(frames: Tensor, lengths: Tensor, generator: torch.Generator | None = 
         of_time |= _stretch(step, lengths, longest, generator) & (k < masks)
 
     unknown = (of_time[:, :, None] | of_bands.T) & valid[:, :, None]  # (T, B, C)
-    means = torch.where(valid[:, :, None], frames, 0).sum(0) / lengths.clamp(min=1)[:, None]  # (B, C)
+    exact = torch.promote_types(frames.dtype, torch.float32)  # so that a sum of half precision is right
+    means = torch.where(valid[:, :, None], frames, 0).sum(0, dtype=exact) / lengths.clamp(min=1)[:, None]  # (B, C)
     return torch.where(unknown, means.to(frames.dtype), frames)
 
 

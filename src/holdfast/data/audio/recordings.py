@@ -29,7 +29,8 @@ _FORMAT = 1  # goes up when the same files would be written otherwise
 _TEXTS = ("text", "sentence", "transcript", "transcription")
 _SCALE = 32768  # of samples of 16 bits
 _SELDOM = 100  # recordings between two times that somebody is told of them
-_KEYPAD = {"train": (2000, 0), "valid": (200, 1), "test": (200, 2), "given": (200, 2)}  # recordings, and their seed
+_KEYPAD = {"train": (2000, 0), "valid": (200, 1), "test": (200, 2), "given": (200, 2)}
+"""Of each part how many recordings come with holdfast, and their seed."""
 
 
 class Strings(NamedTuple):
@@ -259,12 +260,13 @@ class _Part(NamedTuple):
 
 
 def _with_builtin(given: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The same, where who learns from what comes with holdfast gets its other parts too."""
+    """The same, what is learned from first; who learns from what comes with holdfast gets its other parts too."""
     for paths in given.values():
         if keypad.NAME in paths and len(paths) > 1:
             raise DataError(f"{keypad.NAME} is all that a part holds: name it without other files")
     more = dict.fromkeys(("valid", "test"), (keypad.NAME,)) if given.get("train") == (keypad.NAME,) else {}
-    return {**given, **{name: paths for name, paths in more.items() if name not in given}}
+    found = {**more, **given}
+    return {name: found[name] for name in _KEYPAD if name in found}
 
 
 def _part(name: str, paths: tuple[str, ...], manner: SpeechManner) -> _Part:

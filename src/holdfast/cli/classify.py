@@ -138,7 +138,7 @@ def _examples(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> Iterat
     """
     known = Reading.from_dict(run.facts["reading"]["reading"])
     reading = replace(known, text=wanted.text or known.text, labelled=False, numeric=False)
-    recordings(files, reading, wanted.skip_bad)
+    recordings({"given": files}, reading, wanted.skip_bad)
     return examples(files, reading)
 
 

@@ -144,7 +144,7 @@ def build_labelled(
         DataError: something is not as it must be; the message names the file and the line.
     """
     given = {name: tuple(paths) for name, paths in sources.items() if paths}
-    heard = {name: recordings(paths, manner.reading, manner.skip) for name, paths in given.items()}
+    heard = recordings(given, manner.reading, manner.skip)
     digests = digests_so_far(([*dict.fromkeys([*files(paths), *heard[name]])] for name, paths in given.items()), told)
     read = replace(manner, reading=_with_mel(manner.reading, heard.get("train", [])))
     key = {

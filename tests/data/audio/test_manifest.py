@@ -46,11 +46,11 @@ def test_all_recordings_that_are_not_there_are_named_at_once(tmp_path: Path) -> 
     written(tmp_path / "3.wav", np.zeros(9), 8000)
     (tmp_path / "a.csv").write_text("path\n" + "".join(f"{k}.wav\n" for k in range(14)))
     with pytest.raises(DataError) as error:
-        present(_listed(tmp_path / "a.csv"), skip=False)
+        present({"train": _listed(tmp_path / "a.csv")}, skip=False)
     first = "; ".join(f"{tmp_path}/{k}.wav ({tmp_path}/a.csv, line {k + 2})" for k in (0, 1, 2, *range(4, 11)))
     assert str(error.value) == (f"13 recordings are not there: {first}; and 3 more; --skip-bad does without them")
-    found = present(_listed(tmp_path / "a.csv"), skip=True)
+    found = present({"train": _listed(tmp_path / "a.csv")}, skip=True)["train"]
     assert [one.fault for one in found[2:4]] == [f"there is no recording '{tmp_path}/2.wav'", ""]
     (tmp_path / "a.csv").write_text("path\n3.wav\nx.wav\n")
     with pytest.raises(DataError, match=r"^1 recording is not there: .*/x\.wav \(.*/a\.csv, line 3\); --skip"):
-        present(_listed(tmp_path / "a.csv"), skip=False)
+        present({"train": _listed(tmp_path / "a.csv")}, skip=False)

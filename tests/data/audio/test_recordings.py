@@ -191,6 +191,8 @@ def test_recordings_that_cannot_be_heard_are_named_or_left_out(tmp_path: Path) -
         wav.unlink()
     with pytest.raises(DataError, match="5 recordings are not there: "):
         _build(tmp_path, train=train)
+    with pytest.raises(DataError, match="10 recordings are not there: "):
+        _build(tmp_path, train=train, test=train)
     with pytest.raises(DataError, match="there is not one recording left of the part train"):
         _build(tmp_path, train=train, manner={"skip_bad": True})
 

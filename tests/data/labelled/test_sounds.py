@@ -108,12 +108,15 @@ def test_all_recordings_are_found_before_they_are_read(tmp_path: Path) -> None:
     clip = written(tmp_path / "clip.bin", "whatever")
     tables = [written(tmp_path / f"{k}.csv", f"path,label\n1.wav,a\n{name},b\n") for k, name in enumerate("xy")]
     given = [lone, str(tmp_path / "a"), *tables]
-    assert recordings(given, Reading(), skip=False) == [lone, classed]
+    assert recordings({"train": given, "test": [lone]}, Reading(), skip=False) == {
+        "train": [lone, classed],
+        "test": [lone],
+    }
     with pytest.raises(DataError, match=r"2 recordings are not there: .*/x \(.*/0\.csv, line 3\); .*/y \(.*/1\.csv, l"):
-        recordings(given, Reading(audio="path"), skip=False)
-    assert recordings(given, Reading(audio="path"), skip=True) == [lone, classed]
+        recordings({"train": given[:3], "test": given[3:]}, Reading(audio="path"), skip=False)
+    assert recordings({"a": given}, Reading(audio="path"), skip=True) == {"a": [lone, classed]}
     table = written(tmp_path / "2.csv", "path,label\nclip.bin,a\n")
-    assert recordings([table], Reading(mel=MEL), skip=False) == [clip]
+    assert recordings({"a": [table]}, Reading(mel=MEL), skip=False) == {"a": [clip]}
 
 
 @pytest.mark.parametrize("given", [{}, {"audio": "path", "mel": MEL}, {"series": "id", "channels": ("x", "y")}])

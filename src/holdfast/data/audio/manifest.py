@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..labelled.example import shown
@@ -76,14 +76,14 @@ def sought(one: Entry) -> Entry:
     return one if one.fault or is_file(one.path) else one._replace(fault=f"{_NONE} {one.path!r}")
 
 
-def present(listed: Iterable[Entry], skip: bool) -> list[Entry]:
-    """The same, where those whose recording is not there have a fault.
+def present(parts: Mapping[str, Iterable[Entry]], skip: bool) -> dict[str, list[Entry]]:
+    """Of each part the same, where those whose recording is not there have a fault.
 
     Raises:
         DataError: some are not there, and are not to be left out; the message names the first, and says how many.
     """
-    found = [sought(one) for one in listed]
-    missing = [one for one in found if one.fault.startswith(_NONE)]
+    found = {name: [sought(one) for one in listed] for name, listed in parts.items()}
+    missing = [one for listed in found.values() for one in listed if one.fault.startswith(_NONE)]
     if missing and not skip:
         named = "; ".join(f"{one.path} ({one.where})" for one in missing[:_NAMED])
         more = f"; and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""

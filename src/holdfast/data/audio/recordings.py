@@ -180,7 +180,10 @@ def build_speech(
     given = _with_builtin({name: tuple(paths) for name, paths in sources.items() if paths})
     if not given:
         raise DataError("name at least one table of recordings")
-    parts = {name: _part(name, paths, manner) for name, paths in given.items()}
+    tables = {name: _tables(paths) for name, paths in given.items()}
+    listed = {name: (one for path in paths for one in _listed(path, manner)) for name, paths in tables.items()}
+    found = present(listed, manner.skip_bad)
+    parts = {name: _part(name, tables[name], found[name], manner) for name in given}
     digests = digests_so_far((part.files for part in parts.values()), told)
     key = {
         "format": _FORMAT,
@@ -200,7 +203,7 @@ def build_speech(
         )
         return Recordings(mapped(place / f"{stored}.bin", np.dtype("<i2")), starts, which, texts, names)
 
-    builtin = {name: _KEYPAD[name] for name, paths in given.items() if paths == (keypad.NAME,)}
+    builtin = {name: _KEYPAD[name] for name in given if not tables[name]}
     return Speech(
         {name: read(name, stored) for name, stored in facts["parts"].items()},
         tuple(facts["symbols"]),
@@ -269,14 +272,18 @@ def _with_builtin(given: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, 
     return {name: found[name] for name in _KEYPAD if name in found}
 
 
-def _part(name: str, paths: tuple[str, ...], manner: SpeechManner) -> _Part:
-    if paths == (keypad.NAME,):
-        return _Part([], lambda: keypad.RATE, partial(_dialled, *_KEYPAD[name]))
-    tables = files(paths)
-    for path in tables:
+def _tables(paths: tuple[str, ...]) -> list[str]:
+    """The tables of a part; none of what comes with holdfast."""
+    found = [] if paths == (keypad.NAME,) else files(paths)
+    for path in found:
         if suffix(path) not in KINDS:
             raise DataError(f"{path} is no table of recordings: {', '.join(KINDS)}, each with .gz or without")
-    found = present((one for path in tables for one in _listed(path, manner)), manner.skip_bad)
+    return found
+
+
+def _part(name: str, tables: list[str], found: list[Entry], manner: SpeechManner) -> _Part:
+    if not tables:
+        return _Part([], lambda: keypad.RATE, partial(_dialled, *_KEYPAD[name]))
     recordings = [*dict.fromkeys(one.path for one in found if not one.fault)]
     return _Part([*tables, *recordings], partial(common_rate, recordings), partial(_items, found, name, manner))
 

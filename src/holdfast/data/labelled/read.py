@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..audio.manifest import present
 from ..audio.sound import SUFFIXES
@@ -69,26 +69,35 @@ def examples(paths: Sequence[str], reading: Reading) -> Iterator[Example]:
     return _alike(_all(paths, reading))
 
 
-def recordings(paths: Sequence[str], reading: Reading, skip: bool) -> list[str]:
-    """The recordings that `examples` would read: those that are named, lie in folders of classes, or are in tables.
+def recordings(parts: Mapping[str, Sequence[str]], reading: Reading, skip: bool) -> dict[str, list[str]]:
+    """Of each part the recordings that `examples` would read: those that are named, lie in folders, or are in tables.
 
     Args:
-        paths: files, folders, globs or URLs.
+        parts: files, folders, globs or URLs.
         reading: what of them is read.
         skip: whether those that tables list, but are not there, are left out.
 
     Raises:
         DataError: some are not there; the message names the first and says how many; or a table cannot be read.
     """
-    found: list[str] = []
-    tables: list[str] = []
+    tables = {name: _tables(paths) if reading.lists_recordings else [] for name, paths in parts.items()}
+    listed_in = {name: (one for table in found for one in listed(table, reading)) for name, found in tables.items()}
+    there = present(listed_in, skip)
+    return {
+        name: [*dict.fromkeys([*_named_themselves(paths), *(one.path for one in there[name] if not one.fault)])]
+        for name, paths in parts.items()
+    }
+
+
+def _tables(paths: Sequence[str]) -> list[str]:
+    return [name for name in files([path for path in paths if not is_folder(path)]) if suffix(name) in KINDS]
+
+
+def _named_themselves(paths: Sequence[str]) -> Iterator[str]:
+    """The recordings that are not listed in tables."""
     for path in paths:
         names = [name for _, name in in_classes(path)] if is_folder(path) else files([path])
-        found += [name for name in names if suffix(name) in SUFFIXES]
-        if reading.lists_recordings and not is_folder(path):
-            tables += [name for name in names if suffix(name) in KINDS]
-    there = present((one for table in dict.fromkeys(tables) for one in listed(table, reading)), skip)
-    return [*dict.fromkeys([*found, *(one.path for one in there if not one.fault)])]
+        yield from (name for name in names if suffix(name) in SUFFIXES)
 
 
 def _all(paths: Sequence[str], reading: Reading) -> Iterator[Example]:

@@ -6,7 +6,7 @@ What lies past a length is never read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -41,7 +41,8 @@ class SequenceModel(nn.Module):
         hidden: H, units of a layer and direction.
         layers: how many are stacked.
         bidirectional: whether they read from the end too.
-        below: widths of layers of one direction below them, which are those of a language model; see `take_over`.
+        below: widths of layers of one direction below them, which are those of a language model; see `take_over`. The
+            first layer reads what each of them says, and the embedding.
         below_cell: their cell.
         pooling: names in `POOLS`.
         dropout: between the layers, and before the linear map.
@@ -102,7 +103,7 @@ class SequenceModel(nn.Module):
         self.below = nn.ModuleList(layer_class(below_cell)(a, b, weight_drop=weight_drop) for a, b in pairwise(widths))
         self.layers = nn.ModuleList(
             make(width, hidden, bidirectional=bidirectional, weight_drop=weight_drop)
-            for width in [widths[-1], *[hidden * (1 + bidirectional)] * (layers - 1)]
+            for width in [sum(widths), *[hidden * (1 + bidirectional)] * (layers - 1)]
         )
         self.pooling = Pooling(pooling, hidden * (1 + bidirectional), bidirectional)
         self.output = nn.Linear(self.pooling.width, outputs)
@@ -161,18 +162,26 @@ class SequenceModel(nn.Module):
         return self._over(self.inputs(self._disturbed(x)), lengths)
 
     def _over(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """The layers, one over the other."""
-        h = F.dropout(inputs, self.input_dropout, self.training)
-        stack = self.stack()
-        for k, layer in enumerate(stack):
-            h, _ = layer(h, lengths=lengths)
-            if k + 1 < len(stack):
-                h = F.dropout(h, self.dropout, self.training)
-        return h
+        """What the last layer says of each step."""
+        return self.through(inputs, lambda layer, h: layer(h, lengths=lengths)[0], self.training)
 
-    def stack(self) -> list[Recurrent]:
-        """All layers, the lowest first."""
-        return cast(list[Recurrent], [*self.below, *self.layers])
+    def through(self, inputs: Tensor, run: Callable[[Recurrent, Tensor], Tensor], training: bool = False) -> Tensor:
+        """The layers, one over the other; above those of a language model the first reads its embedding and them all.
+
+        Args:
+            inputs: what the first layer reads, (…, E).
+            run: runs a layer.
+            training: whether there is dropout.
+        """
+        h = F.dropout(inputs, self.input_dropout, training)
+        read = [h]
+        for layer in cast(Sequence[Recurrent], self.below):
+            h = F.dropout(run(layer, h), self.dropout, training)
+            read.append(h)
+        h = torch.cat(read, -1)
+        for k, layer in enumerate(cast(Sequence[Recurrent], self.layers)):
+            h = run(layer, F.dropout(h, self.dropout, training) if k else h)
+        return h
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the first layer reads, (…, E): of tokens (…), or of rows (…, C)."""
@@ -227,7 +236,7 @@ class SequenceStream:
 
     def __init__(self, model: SequenceModel, batch_size: int = 1) -> None:
         self._model = model
-        self._streams = [layer.stream(batch_size) for layer in model.stack()]
+        self._streams = {layer: layer.stream(batch_size) for layer in (*model.below, *model.layers)}
         self._pooled: list[State] | None = None
         self.batch_size = batch_size
 
@@ -242,14 +251,12 @@ class SequenceStream:
         wanted = (self.batch_size,) if model.vocabulary else (self.batch_size, len(model.means))
         if x.shape != wanted:
             raise ValueError(f"x must be a step of each sequence, {wanted}; got {tuple(x.shape)}")
-        h = model.inputs(x)  # (B, E)
-        for stream in self._streams:
-            h = stream.step(h)  # (B, H)
+        h = model.through(model.inputs(x), lambda layer, h: self._streams[layer].step(h))  # (B, H)
         pooled, self._pooled = model.pooling.step(h, self._pooled)
         return cast(Tensor, model.output(pooled))
 
     def reset(self) -> None:
         """Begin new sequences."""
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.reset()
         self._pooled = None

@@ -18,7 +18,11 @@ class SequenceOptions(TrainingOptions):
     """
 
     minutes: float = redeclared("minutes", 10.0)
-    epochs: int = option(0, "Passes over the data at most; 0: five, or as many as make 1,500 steps.", least=0)
+    epochs: int = option(
+        0,
+        "Passes at most; 0: five, or as many as make 1,500 steps; above a language model four, or 500 steps.",
+        least=0,
+    )
     batch_size: int = redeclared("batch_size", 32)
     learning_rate: float = redeclared("learning_rate", 0.002)
     average: float = redeclared("average", 0.01)
@@ -50,7 +54,9 @@ class SequenceOptions(TrainingOptions):
     pooling: tuple[str, ...] = option(("mean", "max"), f"From steps to a sequence: any of {', '.join(POOLS)}.")
     dropout: float = option(0.5, "Before the output, and from layer to layer.", least=0.0, most=0.95)
     input_dropout: float = option(0.3, "Of the numbers that the first layer reads.", least=0.0, most=0.95)
-    word_dropout: float = option(0.1, "Of the tokens, which are made unknown.", least=0.0, most=0.95)
+    word_dropout: float = option(
+        -1.0, "Of the tokens, which are made unknown; below 0: a tenth, above a language model none.", most=0.95
+    )
     noise: float = option(0.3, "Added to series in training, in units of each channel's deviation.", least=0.0)
     weight_drop: float = option(0.2, "Of the recurrent weights.", least=0.0, most=0.95)
 

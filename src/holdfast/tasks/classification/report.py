@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.data import Encoding, Labelled, Sequences
-from holdfast.layers import Recurrent
 from holdfast.microscope import Band, Series, line_chart
 from holdfast.microscope.page import figure, pair, section, shaded_table, table
 from holdfast.models import SequenceModel
@@ -575,10 +574,7 @@ class _Reader(nn.Module):
         self.stack = nn.ModuleList([*model.below, *model.layers])
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.model.inputs(x)
-        for layer in self.stack:
-            assert isinstance(layer, Recurrent)
-            h, _ = layer(h)
+        h = self.model.through(self.model.inputs(x), lambda layer, h: layer(h)[0])
         lengths = torch.full((h.shape[1],), len(h), device=h.device)
         said: Tensor = self.model.output(self.model.pooling(h, lengths))
         return said

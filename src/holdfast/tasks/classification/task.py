@@ -40,8 +40,10 @@ from .reading import said_of
 
 Array = np.ndarray[Any, Any]
 
-_STEPS, _EPOCHS = 1500, 5  # of a training that is given no number: as many epochs, or more of few data
-_THAWED, _SLOWER = 0.2, 0.5  # share of the steps after which all layers learn; of each layer's rate, that of the next
+_FRESH = 1500, 5  # steps and epochs of a training that is given no number: the epochs, or more to make so many steps
+_ABOVE = 500, 4  # the same above a language model, from which a training goes astray sooner
+_THAWED = 0.1  # share of the steps after which all layers learn
+_UNKNOWN = 0.1  # share of the tokens that are made unknown, if the model begins with nothing learned
 _HOTTEST = 20.0  # what outputs are divided by at most before they become probabilities
 
 
@@ -123,12 +125,15 @@ class SequenceTask(Task[SequenceOptions, Material]):
     def settle(
         self, data: Material, options: SequenceOptions, place: Devices, told: Told
     ) -> tuple[SequenceOptions, dict[str, Any]]:
-        """How many passes there are at most."""
+        """How many passes there are at most, and how many tokens are made unknown."""
+        if options.word_dropout < 0:
+            options = replace(options, word_dropout=0.0 if data.language else _UNKNOWN)
         if options.epochs or options.steps:
             return options, {}
         together = options.batch_size * place.size * options.accumulate
         batches = max(1, len(data.labelled.parts["train"]) // together)
-        return replace(options, epochs=max(_EPOCHS, -(-_STEPS // batches))), {}
+        steps, epochs = _ABOVE if data.language else _FRESH
+        return replace(options, epochs=max(epochs, -(-steps // batches))), {}
 
     def describe(self, data: Material) -> dict[str, Any]:
         """How many sequences there are, of which classes, and how long they are."""
@@ -360,7 +365,7 @@ class _Problem:
         return Epoch(self.train, options.batch_size, options.longest, seed, place.rank, place.size)
 
     def paces(self, model: nn.Module) -> list[Pace]:
-        """What is new learns at once; what was taken over joins layer by layer, the lowest last, and more slowly.
+        """What is new learns at once; what was taken over joins layer by layer, the lowest last.
 
         So it is not shaken by the first gradients of layers that know nothing yet (Howard and Ruder 2018).
         """
@@ -372,7 +377,7 @@ class _Problem:
         news = [model.layers, model.pooling, model.output]
         steps = _THAWED / len(old)
         return [Pace([p for module in news for p in module.parameters()])] + [
-            Pace(module.parameters(), _SLOWER**k, steps * k) for k, module in enumerate(reversed(old), 1)
+            Pace(module.parameters(), begins=steps * k) for k, module in enumerate(reversed(old), 1)
         ]
 
     def carry(self) -> Sequence[Tensor]:

@@ -299,7 +299,7 @@ class Training:
         if math.isfinite(mean) and math.isfinite(norm):
             for group in self.optimiser.param_groups:
                 begun = not group["begins"] or (now.total and now.step > group["begins"] * now.total)
-                group["lr"] = rate * group["rate"] if begun else 0.0
+                group["lr"] = rate if begun else 0.0
             self.optimiser.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)

@@ -21,16 +21,14 @@ PLATEAU = 0.5  # what the learning rate is multiplied by after an evaluation wit
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast some weights learn.
+    """When some weights learn.
 
     Attributes:
         parameters: the weights.
-        rate: their share of the learning rate.
         begins: the share of the steps after which they begin to learn.
     """
 
     parameters: Iterable[nn.Parameter]
-    rate: float = 1.0
     begins: float = 0.0
 
 
@@ -57,7 +55,7 @@ def optimiser(paces: Sequence[Pace], options: TrainingOptions) -> torch.optim.Op
             (0.0, [p for p in learned if p.dim() <= 1]),
         ):
             if some:
-                groups.append({"params": some, "weight_decay": decay, "rate": pace.rate, "begins": pace.begins})
+                groups.append({"params": some, "weight_decay": decay, "begins": pace.begins})
     if options.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum)
     return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)

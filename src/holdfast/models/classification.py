@@ -115,7 +115,7 @@ class SequenceModel(nn.Module):
             x: tokens (T, B), or series (T, B, C).
             lengths: at least 1, (B,).
         """
-        return self.from_inputs(self.inputs(self._disturbed(x)), lengths)
+        return self.from_inputs(self.inputs(self.disturbed(x)), lengths)
 
     def from_inputs(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The same from what the first layer reads, (T, B, …)."""
@@ -159,7 +159,7 @@ class SequenceModel(nn.Module):
 
     def read(self, x: Tensor, lengths: Tensor) -> Tensor:
         """What the last layer says of each step, (T, B, H · directions), 0 past a length."""
-        return self._over(self.inputs(self._disturbed(x)), lengths)
+        return self._over(self.inputs(self.disturbed(x)), lengths)
 
     def _over(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """What the last layer says of each step."""
@@ -192,7 +192,7 @@ class SequenceModel(nn.Module):
             return scaled
         return torch.cat([scaled.nan_to_num(0.0), x.isnan().to(x.dtype)], -1)
 
-    def _disturbed(self, x: Tensor) -> Tensor:
+    def disturbed(self, x: Tensor) -> Tensor:
         """What is read in training instead: some tokens are unknown, numbers are inexact."""
         if self.training and self.vocabulary and self.word_dropout:
             return x.masked_fill(torch.rand(x.shape, device=x.device) < self.word_dropout, _UNKNOWN)

@@ -15,6 +15,7 @@ from holdfast.models import SequenceModel
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.classification import Classify, Regress, SequenceRun
 from holdfast.tasks.classification.reading import said_of
+from holdfast.tasks.classification.task import astray
 from holdfast.training import Devices, OptionError, RunError, make
 
 TINY: dict[str, Any] = {"steps": 80, "hidden": 8, "embedding": 8, "batch_size": 16, "evaluations": 3, "minutes": 1.0}
@@ -281,6 +282,47 @@ def test_sequences_that_a_run_cannot_read_are_not_measured(tmp_path: Path) -> No
         run.evaluate([_series(tmp_path / "one.npz", 10, channels=1)], baselines=False)
     with pytest.raises(DataError, match=r"b\.csv, line 2: a text, but the model reads series"):
         run.evaluate([_csv(tmp_path / "b.csv", [("a film", "1"), ("a plot", "2")], "text,label")])
+
+
+def test_a_text_is_led_astray_where_its_loss_rises_most() -> None:
+    torch.manual_seed(0)
+    model = SequenceModel(outputs=2, vocabulary=9, embedding=5, hidden=4).double()
+    x, lengths, truth = torch.randint(9, (6, 3)), torch.tensor([6, 2, 4]), torch.tensor([0, 1, 1])
+
+    def loss(inputs: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(model.from_inputs(inputs, lengths), truth, reduction="none")
+
+    inputs = model.inputs(x)
+    away = astray(loss(inputs).mean(), inputs, lengths, 1e-3)
+    for k, length in enumerate(lengths.tolist()):
+        assert not away[length:, k].any()
+        assert away[:, k].norm().item() == pytest.approx(1e-3 * inputs[:length, k].norm().item())
+    rises = loss(inputs + away) - loss(inputs)
+    assert (rises > 0).all()
+    for _ in range(50):
+        other = torch.randn_like(away)
+        for k, length in enumerate(lengths.tolist()):
+            other[length:, k] = 0
+        other *= (away.norm(dim=(0, 2)) / other.norm(dim=(0, 2)))[:, None]
+        assert (loss(inputs + other) - loss(inputs) < rises).all()
+
+
+def test_only_texts_are_led_astray_and_only_if_that_is_wanted(tmp_path: Path) -> None:
+    texts, series = _csv(tmp_path / "a.csv", _texts(40)), _series(tmp_path / "s.npz", 20)
+    still = {**TINY, "dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "weight_drop": 0.0, "noise": 0.0}
+    cases: list[tuple[Any, str, bool]] = [(Classify(), texts, True), (Regress(), series, False)]
+    for task, data, differs in cases:
+        values = []
+        for share in (0.0, 0.3):
+            options = make(task.options, {**still, "adversarial": share})
+            material = task.read(Sources((data,)), options, lambda what: None)
+            problem = task.problem(material, options, Devices(torch.device("cpu")))
+            torch.manual_seed(0)
+            model = task.build(task.facts(material, options), options)
+            found = problem.loss(model, problem.epoch(0)[0], ())
+            values.append((found.value.item(), found.shown.item()))
+        assert values[0][1] == pytest.approx(values[1][1])
+        assert values[1][0] > values[0][0] + 1e-4 if differs else values[1][0] == values[0][0]
 
 
 def test_layers_that_were_taken_over_learn_later(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ class SequenceOptions(TrainingOptions):
     word_dropout: float = option(
         -1.0, "Of the tokens, which are made unknown; below 0: a tenth, above a language model none.", most=0.95
     )
+    adversarial: float = option(
+        0.05, "Texts are learned led astray too: by so much of their size, where it confuses most.", least=0.0
+    )
     noise: float = option(0.3, "Added to series in training, in units of each channel's deviation.", least=0.0)
     weight_drop: float = option(0.2, "Of the recurrent weights.", least=0.0, most=0.95)
 

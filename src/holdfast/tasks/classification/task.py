@@ -386,9 +386,17 @@ class _Problem:
 
     def loss(self, model: nn.Module, batch: Batch, carry: Sequence[Tensor]) -> Loss:
         """The mean loss of a batch."""
+        assert isinstance(model, SequenceModel)
         x, lengths, truth = (t.to(self.place.device) for t in batch)
-        value = self.task.loss(model(x, lengths), truth, self.weights, self.facts)
-        return Loss(value, self.task.shown(value, self.facts), ())
+        inputs = model.inputs(model.disturbed(x))
+
+        def of(inputs: Tensor) -> Tensor:
+            return self.task.loss(model.from_inputs(inputs, lengths), truth, self.weights, self.facts)
+
+        plain = value = of(inputs)
+        if self.options.adversarial and model.vocabulary:
+            value = (plain + of(inputs + astray(plain, inputs, lengths, self.options.adversarial))) / 2
+        return Loss(value, self.task.shown(plain, self.facts), ())
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The measures on the validation data, after the probabilities were calibrated on them."""
@@ -396,6 +404,22 @@ class _Problem:
         said = said_of(model, self.valid, self.options.longest)
         self.task.calibrate(model, said, self.valid.said)
         return self.task.judged(model, said, self.valid.said, self.facts)
+
+
+def astray(loss: Tensor, inputs: Tensor, lengths: Tensor, share: float) -> Tensor:
+    """What raises the loss of each text most when it is added to what its tokens have become (Miyato 2017), (T, B, E).
+
+    Args:
+        loss: of the inputs.
+        inputs: (T, B, E).
+        lengths: (B,).
+        share: how large it is, of the size of a text's inputs.
+    """
+    (slope,) = torch.autograd.grad(loss, inputs, retain_graph=True)
+    there = torch.arange(len(inputs), device=lengths.device)[:, None] < lengths  # (T, B)
+    size = (inputs.detach() * there[..., None]).norm(dim=(0, 2))  # (B,)
+    steep = slope.norm(dim=(0, 2)).clamp(min=torch.finfo(slope.dtype).tiny)
+    return slope * (share * size / steep)[:, None]
 
 
 def kind_of(facts: Mapping[str, Any]) -> Kind:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from holdfast.data.audio import keypad
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+from tests.tasks.transcription import tones
 
-TINY = ["--steps", "80", "--hidden", "16", "--layers", "1", "--channels", "4", "--bands", "24", "--batch-size", "8"]
-MORE = ["--learning-rate", "0.01", "--dropout", "0", "--evaluations", "1", "--json"]
+TINY = ["--steps", "150", "--hidden", "16", "--layers", "1", "--channels", "4", "--bands", "24", "--batch-size", "8"]
+MORE = ["--learning-rate", "0.01", "--dropout", "0", "--average", "0.05", "--no-augment", "--json"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return keypad.write(tmp_path_factory.mktemp("tones"), 40, seed=1, shortest=2, longest=4)
+    return tones.write(tmp_path_factory.mktemp("tones"), 40, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import torch
 
 import holdfast
 from holdfast.data import DataError
-from holdfast.data.audio import keypad
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.text import fit as fit_text
 from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun
 from holdfast.training import Interrupted, RunError
+from tests.tasks.transcription import tones
 
 TINY = {"hidden": 32, "layers": 1, "channels": 4, "bands": 24, "batch_size": 8, "evaluations": 2, "steps": 12}
 
@@ -31,13 +31,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return keypad.write(tmp_path_factory.mktemp("tones"), 80, seed=1, shortest=2, longest=4)
+    return tones.write(tmp_path_factory.mktemp("tones"), 80, seed=1)
 
 
 @pytest.fixture(scope="module")
 def run(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> TranscribeRun:
     folder = tmp_path_factory.mktemp("run") / "run"
-    options = {**TINY, "steps": 150, "learning_rate": 0.01, "streaming": True, "dropout": 0.0, "weight_drop": 0.0}
+    quick = {"steps": 200, "learning_rate": 0.01, "average": 0.05, "augment": False, "dropout": 0.0, "weight_drop": 0.0}
+    options = {**TINY, **quick, "streaming": True}
     fit(Transcribe(), Sources((str(manifest),)), folder, options)
     found = opened(folder)
     assert isinstance(found, TranscribeRun)
@@ -51,9 +52,10 @@ def recordings(manifest: Path) -> list[tuple[Path, str]]:
 
 def test_it_learns_to_write_what_is_said(run: TranscribeRun) -> None:
     result = run.evaluate()
-    assert result.measures["cer"] < 0.5
-    assert result.measures["cer"] < min(one["cer"] for one in result.baselines.values())
-    assert set(result.baselines) == {"the commonest text", "without memory, a third of a second"}
+    assert result.measures["cer"] < 0.1
+    commonest, linear = result.baselines.values()  # tones can be told apart without memory
+    assert commonest["cer"] > 0.5
+    assert linear["cer"] < 0.5
 
 
 def test_the_loss_of_a_batch_is_that_of_each_recording(manifest: Path) -> None:
@@ -114,7 +116,9 @@ def test_files_samples_and_streams_give_the_same_text(run: TranscribeRun, manife
         live = run.live()
         parts = [part for piece in np.array_split(samples, 9) for part in live.push(piece)] + live.finish()
         assert "".join(part.text for part in parts) == from_file.text
-        assert [word for part in parts for word in part.words] == from_file.words
+        words = [word for part in parts for word in part.words]
+        assert [word[:3] for word in words] == [word[:3] for word in from_file.words]
+        assert [word.confidence for word in words] == pytest.approx([word.confidence for word in from_file.words])
         assert from_file.end == pytest.approx(len(samples) / rate, abs=0.1)
 
 
@@ -157,14 +161,14 @@ def test_a_language_model_of_characters_decides_between_what_sounds_alike(
     run: TranscribeRun, manifest: Path, tmp_path: Path
 ) -> None:
     lines = tmp_path / "lines.txt"
-    lines.write_text("".join(f"{k % 10}{(k + 1) % 10}\n" for k in range(3000)))
+    lines.write_text("".join(f"{k % 4}{(k + 1) % 4}\n" for k in range(3000)))
     small = {"steps": 60, "hidden": 16, "embedding": 8, "batch_size": 8, "window": 16, "level": "char"}
     language = fit_text(lines, out=tmp_path / "lm", **small)
     path = recordings(manifest)[0][0]
     plain = run.transcribe(path, decoding=Decoding(beam=8))
     helped = run.transcribe(path, decoding=Decoding(8, str(language.folder), language_weight=50.0))
     assert plain.text != helped.text
-    assert all((int(a) + 1) % 10 == int(b) for a, b in pairwise(helped.text))
+    assert all((int(a) + 1) % 4 == int(b) for a, b in pairwise(helped.text))
     with pytest.raises(ValueError, match="a language model needs a beam"):
         Decoding(language="lm")
     with pytest.raises(RunError, match="a run of the task transcribe"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from holdfast.training import Diverged, Interrupted, OptionError, Pace
+from holdfast.training import Diverged, Interrupted, Loss, OptionError, Pace
 from tests.training.toy import BATCHES, Memory, Problem, Silent, training
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -74,6 +74,25 @@ def test_epochs_bound_the_steps_that_fit_into_the_minutes() -> None:
     assert keeper.steps == [6 * BATCHES]
     assert training(Memory(), minutes=0.2, epochs=1, evaluations=1).run().step == BATCHES
     assert training(Memory(), minutes=0.2, epochs=12, accumulate=2, evaluations=1).run().step == 6 * BATCHES
+
+
+class _Wide(Problem):
+    """The toy problem, of each of whose numbers there are three."""
+
+    def epoch(self, number: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(x.expand(-1, -1, 3), target) for x, target in super().epoch(number)]
+
+    def loss(self, model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor], carry: object) -> Loss:
+        return super().loss(model, (batch[0][..., :1], batch[1]), carry)  # type: ignore[arg-type]
+
+
+def test_units_are_steps_of_sequences_however_wide() -> None:
+    counts = []
+    for problem in (Problem(), _Wide()):
+        watcher = Silent()
+        watcher.step = lambda position, loss, units, seconds: counts.append(units)  # type: ignore[method-assign]
+        training(Memory(), problem, watcher, steps=2).run()
+    assert counts == [5 * 4] * 4
 
 
 def test_training_lowers_the_loss() -> None:

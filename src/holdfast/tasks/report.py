@@ -33,7 +33,7 @@ def write_report(fitted: Fitted, data: Any, compared: Compared, notes: Sequence[
 
 def _curves(fitted: Fitted, baselines: Mapping[str, Mapping[str, float]]) -> str:
     """The loss of the steps, averaged, and what was evaluated, against the steps."""
-    name = fitted.task.objective
+    name = fitted.task.curve or fitted.task.objective
     lines = fitted.run.metrics()
     wide = max(1, len(lines) // POINTS)
     finite = [one for one in lines if one["loss"] is not None]

@@ -126,6 +126,7 @@ class Task(ABC, Generic[O, D]):
         options: its options dataclass.
         presets: options by the kind of data they are for.
         objective: the measure that is to become small.
+        curve: the measure that the loss of a step is one of, and that is drawn beside it; by default the objective.
         unit: what a step's throughput counts.
         fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
@@ -135,6 +136,7 @@ class Task(ABC, Generic[O, D]):
     summary: ClassVar[str]
     presets: ClassVar[Mapping[str, Preset]] = {}
     objective: ClassVar[str]
+    curve: ClassVar[str] = ""
     unit: ClassVar[str]
     fitted: ClassVar[type[Any]]
     use: ClassVar[str]

@@ -465,7 +465,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _units(batch: Any) -> int:
-    """How many units of data a batch holds: the numbers of its first tensor."""
+    """How many units of data a batch holds: the places along the first two axes of its first tensor, time and batch."""
     while isinstance(batch, (tuple, list)):
         batch = batch[0]
-    return batch.numel() if isinstance(batch, Tensor) else 0
+    return batch.shape[:2].numel() if isinstance(batch, Tensor) else 0

@@ -38,7 +38,8 @@ class Transcribe(Task[TranscribeOptions, Speech]):
     name = "transcribe"
     summary = "A transcriber: it reads the sound of speech, and writes down what is said."
     objective = "cer"
-    unit = "steps"
+    curve = "nats"
+    unit = "frames"
     options = TranscribeOptions
     fitted = TranscribeRun
     use = "Write down what is said: holdfast transcribe {run} FILE"

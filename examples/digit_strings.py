@@ -66,8 +66,25 @@ def parts(found: Sequence[Recording], without: str) -> dict[str, list[Recording]
     return {"train": [one for one in others if one not in valid], "valid": valid, "test": test}
 
 
-def strings(found: Sequence[Recording], count: int, draw: np.random.Generator) -> Iterator[tuple[Any, int, str]]:
-    """Samples, their rate and the digits of some strings, each by one speaker."""
+@dataclass(frozen=True)
+class String:
+    """Digits one after the other, said by one speaker.
+
+    Attributes:
+        samples: the sound.
+        rate: samples a second.
+        digits: what is said.
+        ends: when each digit has been said, in seconds.
+    """
+
+    samples: Any
+    rate: int
+    digits: str
+    ends: list[float]
+
+
+def strings(found: Sequence[Recording], count: int, draw: np.random.Generator) -> Iterator[String]:
+    """Some strings, each by one speaker."""
     by_speaker: dict[str, list[Recording]] = {}
     for one in found:
         by_speaker.setdefault(one.speaker, []).append(one)
@@ -76,11 +93,13 @@ def strings(found: Sequence[Recording], count: int, draw: np.random.Generator) -
         spoken = by_speaker[speakers[draw.integers(len(speakers))]]
         chosen = [spoken[k] for k in draw.integers(len(spoken), size=draw.integers(DIGITS[0], DIGITS[1] + 1))]
         pieces: list[Any] = []
+        ends: list[float] = []
         for one in chosen:
             samples, rate = soundfile.read(one.path, dtype="float32")
             pieces += [_pause(rate, draw), samples]
+            ends.append(sum(map(len, pieces)) / rate)
         pieces.append(_pause(rate, draw))
-        yield np.concatenate(pieces), rate, "".join(one.digit for one in chosen)
+        yield String(np.concatenate(pieces), rate, "".join(one.digit for one in chosen), ends)
 
 
 def _pause(rate: int, draw: np.random.Generator) -> Any:
@@ -92,20 +111,18 @@ def write(folder: Path, out: Path, without: str = "", seed: int = 0, counts: dic
     out.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(seed)
     for name, found in parts(recordings(folder), without).items():
-        _manifest(out / f"keywords-{name}.csv", "digit", [(str(one.path.resolve()), one.digit) for one in found])
+        _table(out / f"keywords-{name}.csv", ("path", "digit"), [(str(one.path.resolve()), one.digit) for one in found])
         rows = []
         (out / name).mkdir(exist_ok=True)
-        for k, (samples, rate, digits) in enumerate(strings(found, (counts or STRINGS)[name], draw)):
-            soundfile.write(out / name / f"{k:05}.flac", samples, rate)
-            rows.append((f"{name}/{k:05}.flac", digits))
-        _manifest(out / f"strings-{name}.csv", "text", rows)
+        for k, one in enumerate(strings(found, (counts or STRINGS)[name], draw)):
+            soundfile.write(out / name / f"{k:05}.flac", one.samples, one.rate)
+            rows.append((f"{name}/{k:05}.flac", one.digits, " ".join(f"{end:.3f}" for end in one.ends)))
+        _table(out / f"strings-{name}.csv", ("path", "text", "ends"), rows)
 
 
-def _manifest(path: Path, said: str, rows: Sequence[tuple[str, str]]) -> None:
+def _table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", said])
-        writer.writerows(rows)
+        csv.writer(file).writerows([columns, *rows])
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def opened(folder: str | Path) -> Fitted:
 
 
 def load(folder: str | Path) -> Any:
-    """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`.
+    """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`, for speech `run.transcribe(…)`.
 
     Of the tasks forecast, classify and regress it is a `Forecaster`, a `SequenceClassifier` or a `SequenceRegressor`.
 

@@ -2,6 +2,6 @@
 
 from .run import Decoding, Live, TranscribeRun, Transcript
 from .subtitles import subtitles
-from .task import Transcribe
+from .task import Transcribe, fit
 
-__all__ = ["Decoding", "Live", "Transcribe", "TranscribeRun", "Transcript", "subtitles"]
+__all__ = ["Decoding", "Live", "Transcribe", "TranscribeRun", "Transcript", "fit", "subtitles"]

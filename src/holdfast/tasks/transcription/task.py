@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from holdfast.data import DataError, Told, untold
 from holdfast.data.audio import Mel, Recordings, Speech, SpeechManner, build_speech, keypad, masked
 from holdfast.models import STRIDE, Transcriber, halved
-from holdfast.training import Devices, Loss
+from holdfast.training import Devices, Loss, Run, Watcher
 
-from ..fitting import Fitted, cache
+from ..fitting import Fitted, cache, paths_of
+from ..fitting import fit as _fit
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines
@@ -174,6 +176,30 @@ class Transcribe(Task[TranscribeOptions, Speech]):
     def splits(self, data: Speech) -> list[str]:
         """The parts that a model can be measured on."""
         return [name for name in data.parts if name != "train"]
+
+
+def fit(
+    data: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    valid: str | Path | Sequence[str | Path] = (),
+    test: str | Path | Sequence[str | Path] = (),
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> TranscribeRun:
+    """Train a transcriber into a folder.
+
+    Args:
+        data: tables of recordings with what is said in them; none: tones of a telephone's keys.
+        out: the run's folder, which is made.
+        valid: what the best model is chosen by, likewise; none: a tenth of the data.
+        test: what `evaluate` reads at the end, likewise.
+        watcher: who is told what happens.
+        options: those of `TranscribeOptions`, by name.
+    """
+    folder = Path(out).expanduser()
+    _fit(Transcribe(), Sources(paths_of(data), paths_of(valid), paths_of(test)), folder, options, watcher)
+    return TranscribeRun(Transcribe(), Run.open(folder))
 
 
 @dataclass

@@ -60,6 +60,7 @@ def test_an_lstm_s_gradients_are_those_of_a_loop_of_nn_lstmcell() -> None:
 )
 def test_the_gradient_to_the_inputs_is_what_small_changes_do(layer: Any) -> None:
     torch.manual_seed(1)
+    layer.reset_parameters()  # some draws curve so much that even small changes are too large
     model, time = Last(layer).eval(), int(bool(layer.batch_first))
     x = torch.randn(5, 5, 3, dtype=D)
     found = memory_horizon(model, x, read=torch.sum).inputs["rnn"]

@@ -77,7 +77,7 @@ def test_recordings_that_a_table_lists_are_learned_and_told_apart(run: Path, tmp
 def test_a_run_reads_recordings_as_it_learned_to(run: Path, tmp_path: Path) -> None:
     (name,) = _recordings(tmp_path, 1, seed=1, rate=16000)
     found = opened(run)
-    mel = Mel.from_dict(found.facts["reading"]["reading"]["mel"])
+    mel = Mel(**found.facts["reading"]["reading"]["mel"])
     assert mel == Mel(8000)
     frames = mel(torch.from_numpy(sound(str(tmp_path / name), mel.rate))).numpy()
     done = invoked("classify", run, tmp_path / name, "--json")

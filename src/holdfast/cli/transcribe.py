@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -15,6 +15,7 @@ from holdfast.data import DataError, Fault
 from holdfast.data import files as files_of
 from holdfast.data.audio import SUFFIXES, pcm_blocks
 from holdfast.data.sources import is_folder, suffix
+from holdfast.models import Word
 from holdfast.tasks import opened
 from holdfast.tasks.transcription import Decoding, TranscribeRun, Transcript, subtitles
 
@@ -131,8 +132,9 @@ def _sounds(given: Sequence[str]) -> list[str]:
 
 def _files(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], wanted: _Wanted) -> None:
     if wanted.out is not None and wanted.out.suffix in _SUBTITLES:
-        faults = _subtitle(run, decoding, sounds, wanted.out)
-    elif wanted.out is None and not wanted.words and not wanted.as_json:
+        _subtitle(run, decoding, sounds, wanted.out)
+        return
+    if wanted.out is None and not wanted.words and not wanted.as_json:
         faults = _print(run, decoding, sounds, wanted.skip_bad)
     else:
         faults = _write(run, decoding, sounds, wanted)
@@ -156,17 +158,16 @@ def _print(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], skip: 
     return faults
 
 
-def _subtitle(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], out: Path) -> int:
-    """Subtitles of one recording, which must be read."""
+def _subtitle(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], out: Path) -> None:
+    """Write subtitles of one recording."""
     if len(sounds) > 1:
         raise Refused(f"subtitles are of one recording; got {len(sounds):,}")
     try:
         said = run.transcribe(sounds[0], decoding=decoding)
     except Fault as fault:
-        return _failed(sounds[0], fault, skip=False)
+        raise DataError(f"{sounds[0]}: {fault}") from None
     with replacing(out) as file:
         file.writelines(subtitles(said.words, out.suffix.removeprefix(".")))
-    return 0
 
 
 def _write(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], wanted: _Wanted) -> int:
@@ -205,7 +206,7 @@ def _rows(path: str, said: Transcript, words: bool) -> list[Row]:
     return [{"path": path, **_word(word)} for word in said.words]
 
 
-def _word(word: Any) -> Row:
+def _word(word: Word) -> Row:
     times = {"start": round(word.start, 2), "end": round(word.end, 2)}
     return {**times, "word": word.text, "confidence": round(word.confidence, 4)}
 

@@ -14,6 +14,7 @@ from .encodings import Encoding, build_encoding, encoding_from
 from .kept import fingerprint, kept, mapped, sha256
 from .labelled import Example, Kind, Reading, Sieve, examples, recordings
 from .sources import DataError, Told, digests_so_far, files, untold
+from .strings import Strings
 
 Array = np.ndarray[Any, Any]
 
@@ -36,16 +37,14 @@ class Sequences:
         starts: where each begins, and where the last one ends.
         numbers: of each the number of its class, or what is said of it; NaN where nothing is.
         which: those that belong to this part, in its order, (S,).
-        texts: the bytes of the texts themselves, UTF-8; None for series.
-        text_starts: where each text begins in them.
+        texts: the texts themselves; None for series.
     """
 
     flat: Array
     starts: Array
     numbers: Array
     which: Array
-    texts: Array | None = None
-    text_starts: Array | None = None
+    texts: Strings | None = None
 
     def __len__(self) -> int:
         return len(self.which)
@@ -71,9 +70,7 @@ class Sequences:
     def text(self, k: int) -> str:
         """Text k as it was read."""
         assert self.texts is not None
-        assert self.text_starts is not None
-        at = self.which[k]
-        return bytes(self.texts[self.text_starts[at] : self.text_starts[at + 1]]).decode("utf-8", "surrogatepass")
+        return self.texts.of(self.which[k])
 
 
 @dataclass(frozen=True)
@@ -167,7 +164,7 @@ def build_labelled(
         )
         if encoded is None:
             return Sequences(flat.reshape(-1, facts["channels"]), starts, said, which)
-        return Sequences(flat, starts, said, which, *(_array(place, stored, n) for n in ("texts", "text-starts")))
+        return Sequences(flat, starts, said, which, _texts(place, stored))
 
     parts = {name: part(name, stored) for name, stored in facts["parts"].items()}
     return Labelled(
@@ -177,7 +174,7 @@ def build_labelled(
         facts["channels"],
         digests[-1],
         tuple(facts["notes"]),
-        Mel.from_dict(facts["mel"]) if facts["mel"] else None,
+        Mel(**facts["mel"]) if facts["mel"] else None,
     )
 
 
@@ -235,7 +232,7 @@ def _write(
         "channels": channels,
         "encoding": encoding and encoding.to_dict(),
         "notes": notes,
-        "mel": manner.reading.mel and manner.reading.mel.to_dict(),
+        "mel": manner.reading.mel and asdict(manner.reading.mel),
     }
 
 
@@ -321,20 +318,20 @@ def _split(which: Array, labels: Sequence[Any], manner: Manner, notes: list[str]
 def _encoding(place: Path, which: Array, manner: Manner, told: Told) -> Encoding:
     """One that is made of what is learned from."""
     told("collecting the vocabulary")
-    texts, starts = _array(place, "train", "texts"), _array(place, "train", "text-starts")
-    pieces = (_text(texts, starts, k) + "\n" for k in which)
+    texts = _texts(place, "train")
+    pieces = (texts.of(k) + "\n" for k in which)
     return build_encoding(manner.level, pieces, manner.vocabulary or None)
 
 
 def _encode(place: Path, name: str, encoding: Encoding, told: Told) -> None:
     """Write the tokens of texts."""
-    texts, starts = _array(place, name, "texts"), _array(place, name, "text-starts")
+    texts = _texts(place, name)
     ends = [0]
     with (place / f"{name}.bin").open("wb") as file:
-        for k in range(len(starts) - 1):
+        for k in range(count := len(texts.starts) - 1):
             if k % _SELDOM == 0:
-                told(f"encoding {name}: {k:,} of {len(starts) - 1:,} texts")
-            ids = tokens_of(_text(texts, starts, k), encoding)
+                told(f"encoding {name}: {k:,} of {count:,} texts")
+            ids = tokens_of(texts.of(k), encoding)
             file.write(ids.astype(encoding.dtype.newbyteorder("<")).tobytes())
             ends.append(ends[-1] + len(ids))
     _save(place, name, "starts", np.array(ends))
@@ -346,8 +343,8 @@ def tokens_of(text: str, encoding: Encoding) -> Array:
     return ids if len(ids) else np.array([encoding.unknown or 0])
 
 
-def _text(texts: Array, starts: Array, k: int) -> str:
-    return bytes(texts[starts[k] : starts[k + 1]]).decode("utf-8", "surrogatepass")
+def _texts(place: Path, name: str) -> Strings:
+    return Strings(_array(place, name, "texts"), _array(place, name, "text-starts"))
 
 
 def _save(place: Path, name: str, what: str, array: Array) -> None:

@@ -120,12 +120,6 @@ def test_no_samples_have_no_frames() -> None:
     assert Mel(8000).frames(0) == len(Mel(8000)(torch.zeros(0))) == len(stream.finish()) == 0
 
 
-def test_a_manner_of_frames_is_kept_as_json_keeps_it() -> None:
-    mel = Mel(**ODD)  # type: ignore[arg-type]
-    assert Mel.from_dict(mel.to_dict()) == mel
-    assert mel.to_dict() == ODD
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [

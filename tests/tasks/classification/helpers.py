@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.data import Encoding, Labelled, Sequences, build_encoding
+from holdfast.data.strings import Strings
 
 Array = np.ndarray[Any, Any]
 
@@ -21,8 +22,7 @@ def of_texts(texts: Several[str], said: Several[float], encoding: Encoding) -> S
         _starts(tokens),
         np.array(said, np.float64),
         np.arange(len(texts)),
-        np.frombuffer(b"".join(written), np.uint8),
-        _starts(written),
+        Strings(np.frombuffer(b"".join(written), np.uint8), _starts(written)),
     )
 
 

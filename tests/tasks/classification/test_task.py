@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from holdfast.data import DataError
@@ -360,6 +361,12 @@ def test_series_are_refused_before_a_language_model_is_learned(tmp_path: Path, m
     given = {**TINY, "series": "series", "pretrain": (str(tmp_path / "plain.txt"),)}
     with pytest.raises(OptionError, match=r"pretrain is for texts; .*line 2 is a series"):
         fit(Classify(), Sources((str(series),)), tmp_path / "run", given)
+    sounds = tmp_path / "sounds.csv"
+    sounds.write_text("path,label\na.wav,p\n")
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    heard = {**given, "series": "", "audio": "path"}
+    with pytest.raises(OptionError, match=r"pretrain is for texts; .*a\.wav is a recording"):
+        fit(Classify(), Sources((str(sounds),)), tmp_path / "run", heard)
     assert not (tmp_path / "cache" / "holdfast" / "language").exists()
 
 

@@ -8,7 +8,7 @@ import torch
 
 from holdfast.data import untold
 from holdfast.data.audio import Mel, Recordings
-from holdfast.data.audio.recordings import Strings
+from holdfast.data.strings import Strings
 from holdfast.models import Transcriber, halved
 from holdfast.tasks.transcription.reading import LONGEST, logs_of, reader_of, segments, written_of
 

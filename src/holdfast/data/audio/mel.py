@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,19 +67,6 @@ class Mel:
                 f"got lowest {self.lowest:g} and highest {self._top:g}"
             )
         _ = self.filters  # which says if bands are too many
-
-    @classmethod
-    def from_dict(cls, held: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
-
-        >>> Mel.from_dict(Mel(8000).to_dict()) == Mel(8000)
-        True
-        """
-        return cls(**held)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All attributes, fit for JSON."""
-        return asdict(self)
 
     @property
     def window_samples(self) -> int:

@@ -19,6 +19,7 @@ from ..labelled.roles import usual_column
 from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
 from ..sources import DataError, Told, digests_so_far, files, suffix, untold
+from ..strings import Strings
 from . import keypad
 from .manifest import Entry, entries, present, unheard
 from .sound import common_rate, resampled, sound_blocks
@@ -31,25 +32,6 @@ _SCALE = 32768  # of samples of 16 bits
 _SELDOM = 100  # recordings between two times that somebody is told of them
 _KEYPAD = {"train": (2000, 0), "valid": (200, 1), "test": (200, 2), "given": (200, 2)}
 """Of each part how many recordings come with holdfast, and their seed."""
-
-
-class Strings(NamedTuple):
-    """Texts, one after the other in UTF-8.
-
-    >>> Strings(np.frombuffer(b"tobe", np.uint8), np.array([0, 2, 4])).of(1)
-    'be'
-
-    Attributes:
-        letters: the bytes of all.
-        starts: where each begins, and where the last one ends.
-    """
-
-    letters: Array
-    starts: Array
-
-    def of(self, k: int) -> str:
-        """Text k."""
-        return bytes(self.letters[self.starts[k] : self.starts[k + 1]]).decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True)

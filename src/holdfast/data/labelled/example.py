@@ -81,7 +81,7 @@ class Reading:
         from ..audio.mel import Mel  # whose package reads examples' faults
 
         mel = held.get("mel")
-        return cls(**{**held, "mel": mel and Mel.from_dict(mel)})
+        return cls(**{**held, "mel": mel and Mel(**mel)})
 
     @property
     def lists_recordings(self) -> bool:

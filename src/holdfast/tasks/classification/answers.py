@@ -12,8 +12,7 @@ from torch import Tensor
 from holdfast.data import Content, Sequences, tokens_of
 from holdfast.data.encodings import WordEncoding
 
-from ..lengths import in_order
-from .batches import STEPS, side_by_side
+from .batches import read_together, side_by_side
 from .reading import said_of
 from .task import SequenceRun, kind_of
 
@@ -55,7 +54,7 @@ class Answers:
         data = self._sequences(contents)
         longest = int(data.lengths.max(initial=1))
         found: list[Array] = [np.empty(0)] * len(data)
-        for which in in_order(np.minimum(data.lengths, longest), STEPS):
+        for which in read_together(data, longest):
             batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
             with torch.no_grad():
                 said = self._meant(model.after_each_step(batch.x, batch.lengths))  # (T, B, …)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from holdfast.data import Sequences
 
-from ..lengths import drawn
+from ..lengths import drawn, in_order
 
 Array = np.ndarray[Any, Any]
 
-STEPS = 1 << 15  # that are read at a time, where there is nothing to learn
+_STEPS = 1 << 15  # that are read at a time, where there is nothing to learn
 
 
 class Batch(NamedTuple):
@@ -78,3 +78,8 @@ class Epoch(Several[Batch]):
     def __getitem__(self, k: Any) -> Any:
         which = self.rows[k]
         return side_by_side([self.data.of(i) for i in which], self.data.said[which], self.longest)
+
+
+def read_together(data: Sequences, longest: int) -> list[Array]:
+    """All sequences once, those of like length together, as many as are read at a time where nothing is learned."""
+    return in_order(np.minimum(data.lengths, longest), _STEPS)

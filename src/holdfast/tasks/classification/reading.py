@@ -9,8 +9,7 @@ from torch import Tensor
 from holdfast.data import Sequences, Told
 from holdfast.models import SequenceModel
 
-from ..lengths import in_order
-from .batches import STEPS, side_by_side
+from .batches import read_together, side_by_side
 
 
 @torch.no_grad()
@@ -20,7 +19,7 @@ def said_of(model: SequenceModel, data: Sequences, longest: int, told: Told | No
     device = next(model.parameters()).device
     found = torch.empty(len(data), model.output.out_features)
     done = 0
-    for which in in_order(np.minimum(data.lengths, longest), STEPS):
+    for which in read_together(data, longest):
         batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
         found[torch.from_numpy(which)] = model(batch.x.to(device), batch.lengths.to(device)).float().cpu()
         done += len(which)

@@ -22,11 +22,10 @@ from holdfast.microscope.page import figure, pair, section, shaded_table, table
 from holdfast.models import SequenceModel
 
 from .. import inside
-from ..lengths import in_order
 from ..task import Compared, shown
 from ..text import TOKEN
 from . import intervals
-from .batches import STEPS, shortened
+from .batches import read_together, shortened
 from .examples import legend, of_whole, series_shown, text_shown, words_of
 from .influence import contributions
 from .measures import reliability
@@ -523,7 +522,7 @@ def _telling(judged: _Judged) -> str:
     outputs = judged.said.argmax(1).numpy()
     found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     some = replace(judged.data, which=judged.data.which[which])
-    for batch in in_order(np.minimum(some.lengths, judged.longest), STEPS):
+    for batch in read_together(some, judged.longest):
         numbers = which[batch].tolist()
         for k, each in zip(numbers, judged.explained(numbers, outputs[numbers].tolist())):
             once: dict[str, list[float]] = defaultdict(list)  # a text counts once, however often it says a word

@@ -24,6 +24,7 @@ from holdfast.data import (
     build_labelled,
     encoding_from,
     examples,
+    recordings,
 )
 from holdfast.models import SequenceModel
 from holdfast.training import Devices, Loss, OptionError, Pace, Watcher
@@ -106,8 +107,11 @@ class SequenceTask(Task[SequenceOptions, Material]):
         return learned(sources, options, place, watcher)
 
     def _refuse_series(self, sources: Sources, options: SequenceOptions) -> None:
-        """Say that series do not begin with a language model before one is learned."""
-        first = next(examples(sources.data, self.manner(options).reading), None)
+        """Say that series and recordings do not begin with a language model before one is learned."""
+        reading = self.manner(options).reading
+        if heard := recordings({"train": sources.data}, reading, skip=True)["train"]:
+            raise OptionError(f"pretrain is for texts; {heard[0]} is a recording")
+        first = next(examples(sources.data, reading), None)
         if first and first.content is not None and (fault := Kind(channels=0).fault_of(first.content)):
             raise OptionError(f"pretrain is for texts; {first.where} is {fault}")
 

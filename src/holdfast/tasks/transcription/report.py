@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from holdfast.data import untold
 from holdfast.data.audio import Recordings, Speech
@@ -34,13 +33,27 @@ _NOTHING = "∅"
 
 @dataclass(frozen=True)
 class _Judged:
-    """A recording: what was said, what was written, and the symbols' errors."""
+    """A recording.
+
+    Attributes:
+        number: which one it is.
+        said: what was said.
+        transcript: what was written.
+        placed: when each symbol that was written begins, in seconds.
+        compared: jiwer's alignment of both texts, symbol by symbol.
+    """
 
     number: int
     said: str
     transcript: Transcript
-    logs: Tensor
-    errors: int
+    placed: list[tuple[float, str]]
+    compared: Any
+
+    @property
+    def errors(self) -> int:
+        """Symbols that are wrong, missing or too many."""
+        found = self.compared
+        return int(found.substitutions + found.deletions + found.insertions)
 
 
 def sections(run: TranscribeRun, data: Speech) -> Iterable[str]:
@@ -58,10 +71,10 @@ def _judged(run: TranscribeRun, part: Recordings) -> list[_Judged]:
     decoder = Decoder(run, Decoding())
     found = []
     for k, logs in logs_of(run.model, part, run.mel, untold):
-        transcript, said = decoder.transcript(Segment(0, logs)), part.text(k)
-        alignment = jiwer.process_characters(said, transcript.text)
-        errors = alignment.substitutions + alignment.deletions + alignment.insertions
-        found.append(_Judged(k, said, transcript, logs, errors))
+        segment, said = Segment(0, logs), part.text(k)
+        transcript = decoder.transcript(segment)
+        compared = jiwer.process_characters(said, transcript.text)
+        found.append(_Judged(k, said, transcript, decoder.placed(segment), compared))
     return sorted(found, key=lambda one: (-one.errors / len(one.said), one.transcript.confidence, one.number))
 
 
@@ -85,7 +98,7 @@ def _one(run: TranscribeRun, part: Recordings, one: _Judged) -> str:
     wide = -(-len(frames) // _COLUMNS)
     columns = np.stack([frames[k : k + wide].mean(0) for k in range(0, len(frames), wide)], 1)[::-1]  # (C, columns)
     marks: dict[int, str] = {}
-    for begin, symbol in _placed(run, one):
+    for begin, symbol in one.placed:
         column = int(begin / (mel.hop * wide))
         if column < columns.shape[1]:
             marks[column] = marks.get(column, "") + symbol
@@ -103,12 +116,6 @@ def _one(run: TranscribeRun, part: Recordings, one: _Judged) -> str:
     return figure(picture, caption) + _sound(samples, mel.rate)
 
 
-def _placed(run: TranscribeRun, one: _Judged) -> list[tuple[float, str]]:
-    """When each symbol that was written begins, in seconds."""
-    decoder = Decoder(run, Decoding())
-    return decoder.placed(Segment(0, one.logs))
-
-
 def _sound(samples: Array, rate: int) -> str:
     """The recording itself, to be listened to."""
     held = io.BytesIO()
@@ -122,14 +129,12 @@ def _sound(samples: Array, rate: int) -> str:
 
 def _by_symbol(judged: list[_Judged]) -> str:
     """How often each symbol was said and what was written instead."""
-    jiwer = require("jiwer", "speech")
     said: Counter[str] = Counter()
     instead: dict[str, Counter[str]] = {}
     added: Counter[str] = Counter()
     for one in judged:
         said.update(one.said)
-        found = jiwer.process_characters(one.said, one.transcript.text)
-        for chunk in found.alignments[0]:
+        for chunk in one.compared.alignments[0]:
             were = one.said[chunk.ref_start_idx : chunk.ref_end_idx]
             are = one.transcript.text[chunk.hyp_start_idx : chunk.hyp_end_idx]
             if chunk.type == "insert":

@@ -130,6 +130,10 @@ def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(
         (["SOUND", "--rate", "8000"], "--rate is for -"),
         (["SOUND", "--beam", "1", "--language", "lm"], "a language model needs a beam"),
         (["SOUND", "--language", "nowhere"], "nowhere"),
+        (["SOUND", "--language-weight", "1"], "name one with --language"),
+        (["SOUND", "--insertion", "1"], "insertion needs a beam"),
+        (["SOUND", "--beam", "4", "--insertion", "nan"], "insertion must be a number; got nan"),
+        (["SOUND", "--language", "lm", "--language-weight", "inf"], "language_weight must be a number"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -141,5 +145,4 @@ def test_mistakes_are_one_line(
     assert done.exit_code == 2
     assert done.stderr.startswith("holdfast: ")
     assert done.stderr.count("\n") == 1
-
     assert re.search(said, done.stderr), done.stderr

@@ -53,10 +53,16 @@ def transcribe(
         str, typer.Option("--language", metavar="RUN", help="A run of the task text, of characters, that helps.")
     ] = "",
     language_weight: Annotated[
-        float, typer.Option("--language-weight", min=0.0, metavar="X", help="How much it counts.")
-    ] = Decoding.language_weight,
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--language-weight",
+            min=0.0,
+            metavar="X",
+            help=f"How much it counts. [default: {Decoding.language_weight}]",
+        ),
+    ] = None,
     insertion: Annotated[
-        float, typer.Option("--insertion", metavar="X", help="What each symbol adds to the score; > 0: longer texts.")
+        float, typer.Option("--insertion", metavar="X", help="What each symbol adds to a beam's score; > 0: longer texts.")
     ] = Decoding.insertion,
     rate: Annotated[
         int, typer.Option("--rate", min=0, metavar="N", help="Of -: samples a second. [default: the model's]")
@@ -76,8 +82,11 @@ def transcribe(
     fitted = opened(run)
     if not isinstance(fitted, TranscribeRun):
         raise Refused(f"transcribe needs a run of the task transcribe; {run} is one of the task {fitted.task.name}")
+    if language_weight is not None and not language:
+        raise Refused("--language-weight is that of a language model: name one with --language")
+    weight = Decoding.language_weight if language_weight is None else language_weight
     try:
-        decoding = Decoding(beam or (16 if language else 1), language, language_weight, insertion)
+        decoding = Decoding(beam or (16 if language else 1), language, weight, insertion)
     except ValueError as error:
         raise Refused(str(error)) from None
     wanted = _Wanted(out, words, skip_bad, as_json)

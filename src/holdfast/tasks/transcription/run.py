@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class Decoding:
         beam: how many beginnings of texts are kept at a time; 1: the likeliest symbol of each step.
         language: a run of the task text, of characters, which knows what texts are like; empty: none.
         language_weight: how much it counts.
-        insertion: what each symbol adds to the score, which makes up for a language model's liking of short texts.
+        insertion: what each symbol adds to the score of a beam, which makes up for a language model's liking of short
+            texts.
     """
 
     beam: int = 1
@@ -52,6 +54,12 @@ class Decoding:
             raise ValueError(f"beam must be at least 1; got {self.beam}")
         if self.language and self.beam < 2:
             raise ValueError("a language model needs a beam of 2 or more, from which it can choose; 16 is usual")
+        if not 0 <= self.language_weight < math.inf:
+            raise ValueError(f"language_weight must be a number of at least 0; got {self.language_weight}")
+        if not math.isfinite(self.insertion):
+            raise ValueError(f"insertion must be a number; got {self.insertion}")
+        if self.insertion and self.beam < 2:
+            raise ValueError("insertion needs a beam of 2 or more, in which it can count; 16 is usual")
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,12 @@ def test_other_recordings_are_read_with_what_was_learned(tmp_path: Path) -> None
     assert found.parts["given"].lengths.tolist() == [400, 440, 480]
 
 
+def test_recordings_in_none_of_which_anything_is_said_are_refused(tmp_path: Path) -> None:
+    given = _manifest(tmp_path / "a", ["", " "])
+    with pytest.raises(DataError, match="nothing is said in any recording of the part given"):
+        _build(tmp_path, given=given, symbols="one")
+
+
 def test_a_manifest_may_be_within_an_archive(tmp_path: Path) -> None:
     train = _manifest(tmp_path / "a")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -315,6 +315,8 @@ def _write(
         found = _store(place, name, rate, _counted(part.items(), name, told), sieve, {*known})
         if not found:
             raise DataError(f"there is not one recording{' left' if sieve.notes else ''} of the part {name}")
+        if not any(found):
+            raise DataError(f"nothing is said in any recording of the part {name}: all texts are empty")
         which[name] = np.arange(len(found))
         notes += sieve.notes
         known = known or sorted(set().union(*found))

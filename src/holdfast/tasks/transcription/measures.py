@@ -15,7 +15,7 @@ def error_rates(said: Sequence[str], written: Sequence[str]) -> dict[str, float]
     (0.083, 0.333, 0.5)
 
     Args:
-        said: what was said, none of them empty.
+        said: what was said; in one at least it is something.
         written: what was written down of each.
 
     Returns:

@@ -104,7 +104,8 @@ def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(
     soundfile.write(tmp_path / "silence.wav", np.zeros(8000), 8000)
     soundfile.write(tmp_path / "wide.wav", np.zeros((96_000, 2)), 96_000, "PCM_24")
     (tmp_path / "cut.wav").write_bytes(sounds[0].read_bytes()[:3000])
-    bad = [tmp_path / name for name in ("text.wav", "empty.wav", "none.wav", "cut.wav")]
+    (tmp_path / "packed.wav.gz").write_bytes(b"not packed at all")
+    bad = [tmp_path / name for name in ("text.wav", "empty.wav", "none.wav", "cut.wav", "packed.wav.gz")]
     for path in bad:
         done = invoked("transcribe", run, path)
         assert done.exit_code == 2
@@ -114,10 +115,11 @@ def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(
     out = tmp_path / "all.jsonl"
     done = invoked("transcribe", run, *bad, *good, "--skip-bad", "--out", out)
     assert done.exit_code == 0
-    assert "4 of 7 recordings could not be read" in done.stderr
+    assert "5 of 8 recordings could not be read" in done.stderr
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [bool(row.get("fault")) for row in rows] == [True] * 4 + [False] * 3
+    assert [bool(row.get("fault")) for row in rows] == [True] * 5 + [False] * 3
     assert [row["path"] for row in rows] == [str(path) for path in [*bad, *good]]
+    assert rows[4]["fault"].startswith("cannot be unpacked: ")
 
 
 @pytest.mark.parametrize(

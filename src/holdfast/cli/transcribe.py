@@ -162,8 +162,8 @@ def _print(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], skip: 
                         typer.echo(part.text)
                 continue
             typer.echo(f"{path}\t{run.transcribe(path, decoding=decoding).text}")
-        except Fault as fault:
-            faults += _failed(path, fault, skip)
+        except (Fault, DataError) as error:
+            faults += _failed(path, _why(path, error), skip)
     return faults
 
 
@@ -173,8 +173,8 @@ def _subtitle(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], out
         raise Refused(f"subtitles are of one recording; got {len(sounds):,}")
     try:
         said = run.transcribe(sounds[0], decoding=decoding)
-    except Fault as fault:
-        raise DataError(f"{sounds[0]}: {fault}") from None
+    except (Fault, DataError) as error:
+        raise DataError(f"{sounds[0]}: {_why(sounds[0], error)}") from None
     with replacing(out) as file:
         file.writelines(subtitles(said.words, out.suffix.removeprefix(".")))
 
@@ -188,15 +188,21 @@ def _write(run: TranscribeRun, decoding: Decoding, sounds: Sequence[str], wanted
         for path in sounds:
             try:
                 rows = _rows(path, run.transcribe(path, decoding=decoding), wanted.words)
-            except Fault as fault:
+            except (Fault, DataError) as error:
+                fault = _why(path, error)
                 faults += _failed(path, fault, wanted.skip_bad)
-                rows = [{"path": path, "fault": str(fault)}]
+                rows = [{"path": path, "fault": fault}]
             for row in rows:
                 write(row)
     return faults
 
 
-def _failed(path: str, fault: Fault, skip: bool) -> int:
+def _why(path: str, error: Exception) -> str:
+    """Why a recording cannot be read; the recording is named beside it."""
+    return str(error).removeprefix(f"{path} ")
+
+
+def _failed(path: str, fault: str, skip: bool) -> int:
     """One more that could not be read.
 
     Raises:

@@ -206,7 +206,10 @@ def test_the_commonest_rate_is_found(tmp_path: Path) -> None:
     assert common_rate(paths(44100, 8000, 44100)) == 16000
     assert common_rate(paths(*[8000] * 100, *[11025] * 101)) == 8000
     (tmp_path / "none.wav").write_bytes(b"none")
-    assert common_rate([str(tmp_path / "none.wav")]) == 16000
+    (tmp_path / "packed.wav.gz").write_bytes(b"not packed at all")
+    bad = [str(tmp_path / name) for name in ("none.wav", "packed.wav.gz", "nowhere.wav")]
+    assert common_rate(bad) == 16000
+    assert common_rate([*bad, *paths(8000)]) == 8000
 
 
 class _Pipe(io.RawIOBase):

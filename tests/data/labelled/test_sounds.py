@@ -92,6 +92,9 @@ def test_recordings_that_cannot_be_heard_are_faults(tmp_path: Path) -> None:
     assert one[1:3] == (None, "x")
     assert one.fault.startswith("it is not a sound in WAV, FLAC or Ogg: ")
     assert two.fault == "the sound has no samples"
+    (tmp_path / "packed.wav.gz").write_bytes(b"not packed at all")
+    (packed,) = read(tmp_path / "packed.wav.gz", mel=MEL)
+    assert packed.fault.startswith("cannot be unpacked: ")
     table = written(tmp_path / "a/list.csv", "path,label\nx/1.wav,a\nx/2.wav,b\nx/3.wav,c\n,d\n")
     found = faults(read(table, audio="path", mel=MEL))
     assert found[0].startswith(f"the recording '{tmp_path}/a/x/1.wav': it is not a sound in WAV, FLAC or Ogg: ")

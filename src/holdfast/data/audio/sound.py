@@ -14,7 +14,7 @@ import numpy as np
 from holdfast.extras import require
 
 from ..labelled.example import Fault
-from ..sources import seekable
+from ..sources import DataError, seekable
 
 Array = np.ndarray[Any, Any]
 
@@ -43,17 +43,14 @@ def rate_of(path: str) -> int:
 def common_rate(paths: Iterable[str]) -> int:
     """The rate to read recordings at: the commonest among the first 100, but 16,000 at most.
 
-    What is no sound does not count; if all are none, it is 16,000.
-
-    Raises:
-        DataError: a file cannot be read.
+    What is no sound or cannot be read does not count; if nothing is left, it is 16,000.
     """
     rates: Counter[int] = Counter()
     for _, path in zip(range(_ASKED), paths):
         try:
             rates[rate_of(path)] += 1
-        except Fault:
-            continue  # who reads the file says so
+        except (Fault, DataError):
+            continue  # who reads the sound says so
     return min(rates.most_common(1)[0][0], _HIGHEST_RATE) if rates else _HIGHEST_RATE
 
 

@@ -20,8 +20,8 @@ def from_sound(path: str, reading: Reading) -> Iterator[Example]:
     """A recording that is named itself, of which nothing is said."""
     try:
         content = frames_of(path, reading)
-    except Fault as fault:
-        yield Example(path, None, None, str(fault))
+    except (Fault, DataError) as error:
+        yield Example(path, None, None, str(error).removeprefix(f"{path} "))
     else:
         yield example(path, content, None, reading)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from holdfast.cli.transcribe import _show
+from holdfast.data.audio import sound
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
 from tests.tasks.transcription import tones
 
@@ -93,6 +96,31 @@ def test_raw_samples_from_a_pipe_are_written_as_those_of_the_file(run: Path, sou
     assert done.stdout.decode().strip() == invoked("transcribe", run, sounds[1]).stdout.strip()
     words = _piped(run, samples.tobytes(), "--json").stdout.decode().splitlines()
     assert json.loads(words[-1])["end"] == pytest.approx(len(samples) / rate, abs=0.1)
+
+
+def test_what_was_heard_until_ctrl_c_is_printed(
+    run: Path, sounds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object) -> Iterator[np.ndarray]:
+        yield sound(str(sounds[1]), tones.RATE)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("holdfast.cli.transcribe.pcm_blocks", stopped)
+    done = invoked("transcribe", run, "-")
+    assert done.exit_code == 130
+    assert done.stdout == invoked("transcribe", run, sounds[1]).stdout != ""
+    assert done.stderr == "holdfast: stopped\n"
+
+
+def test_a_terminal_shows_what_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((8, 24)))
+    shown = ""
+    for text in ("one", "one two", "one two three", "日本語だ", "no"):
+        shown = _show(text, shown)
+    lines = ["", "one", "one two", "o three", "本語だ ", "no    "]
+    assert capsys.readouterr().out == "\r".join(lines)
 
 
 def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(

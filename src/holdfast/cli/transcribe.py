@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.cells import cell_len
 
 from holdfast.data import DataError, Fault
 from holdfast.data import files as files_of
@@ -248,8 +250,9 @@ def _live(run: TranscribeRun, decoding: Decoding, rate: int, wanted: _Wanted) ->
                 shown = _show(live.so_far().text, shown)
     except Fault as fault:
         raise DataError(f"standard input: {fault}") from None
-    for part in live.finish():
-        _say(part, wanted, shown)
+    finally:  # who speaks into a microphone ends with Ctrl-C, and has been heard until then
+        for part in live.finish():
+            _say(part, wanted, shown)
 
 
 def _say(part: Transcript, wanted: _Wanted, shown: str) -> None:
@@ -261,13 +264,24 @@ def _say(part: Transcript, wanted: _Wanted, shown: str) -> None:
         for word in part.words:
             typer.echo(f"{word.start:.2f}\t{word.end:.2f}\t{word.text}\t{word.confidence:.4f}")
     elif part.text or shown:
-        typer.echo(f"\r{part.text}{' ' * (len(shown) - len(part.text))}" if shown else part.text)
+        typer.echo(f"\r{part.text}{_blanks(part.text, shown)}" if shown else part.text)
     sys.stdout.flush()
 
 
 def _show(text: str, shown: str) -> str:
-    """Show what is being said in the terminal's last line, over what was shown of it; what is shown now."""
+    """Show what is being said in the terminal's last line, over what was shown of it; what is shown now.
+
+    Of what is wider than the line that is its end.
+    """
+    width = shutil.get_terminal_size().columns - 1
+    while cell_len(text) > width:
+        text = text[1:]
     if text != shown:
-        typer.echo(f"\r{text}{' ' * (len(shown) - len(text))}", nl=False)
+        typer.echo(f"\r{text}{_blanks(text, shown)}", nl=False)
         sys.stdout.flush()
     return text
+
+
+def _blanks(text: str, shown: str) -> str:
+    """What must follow a text so that it covers another one."""
+    return " " * (cell_len(shown) - cell_len(text))

@@ -59,3 +59,9 @@ def test_all_words_are_shown_once_in_few_short_lines_while_they_are_said(kind: s
 def test_nothing_said_is_no_subtitle() -> None:
     assert "".join(subtitles([], "srt")) == ""
     assert "".join(subtitles([], "vtt")) == "WEBVTT\n\n"
+
+
+def test_what_is_no_markup_is_escaped_where_there_is_markup() -> None:
+    words = [Word("at&t", 0.0, 0.5, 1.0), Word("<b>", 0.6, 0.9, 1.0)]
+    assert "".join(subtitles(words, "vtt")).endswith("\nat&amp;t &lt;b&gt;\n\n")
+    assert "".join(subtitles(words, "srt")).endswith("\nat&t <b>\n\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from xml.sax.saxutils import escape
 
 from holdfast.models import Word
 
@@ -28,6 +29,8 @@ def subtitles(words: Iterable[Word], kind: str) -> Iterator[str]:
     """
     if kind == "vtt":
         yield "WEBVTT\n\n"
+        # There a < begins a tag and an & the name of a character.
+        words = [word._replace(text=escape(word.text)) for word in words]
     comma = "," if kind == "srt" else "."
     for number, cue in enumerate(_cues(words), 1):
         times = f"{_clock(cue[0].start, comma)} --> {_clock(cue[-1].end, comma)}"

@@ -23,6 +23,14 @@ def test_each_text_of_a_class_is_an_example(tmp_path: Path) -> None:
     assert found[0].where == f"{tmp_path}/neg/deep/er/1.TXT.gz"
 
 
+def test_a_folder_may_hold_texts_itself_where_there_need_not_be_labels(tmp_path: Path) -> None:
+    assert message(tmp_path, labelled=False).startswith(f"the folder {tmp_path} must hold .txt files (texts), ")
+    written(tmp_path / "1.txt", "good")
+    assert pairs(read(tmp_path, labelled=False)) == [("good", None)]
+    written(tmp_path / "pos/2.txt", "fine")
+    assert pairs(read(tmp_path, labelled=False)) == [("fine", "pos")]
+
+
 def test_names_of_folders_may_be_numbers(tmp_path: Path) -> None:
     written(tmp_path / "2.5/a.txt", "good")
     written(tmp_path / "worse/a.txt", "bad")

@@ -69,6 +69,20 @@ def test_a_folder_has_recordings_in_folders_of_classes(tmp_path: Path) -> None:
     assert message(tmp_path / "a", mel=MEL).endswith(": all must be texts, or all series")
 
 
+def test_a_folder_may_hold_recordings_itself_where_there_need_not_be_labels(tmp_path: Path) -> None:
+    paths = [_recording(tmp_path / f"{k}.wav") for k in range(2)]
+    written(tmp_path / "list.csv", "path\n0.wav\n1.wav\n")
+    with pytest.raises(DataError, match="must hold a folder for each class"):
+        read(tmp_path, mel=MEL)
+    found = read(tmp_path, mel=MEL, labelled=False)
+    assert [(one.where, one.label, one.fault) for one in found] == [(path, None, "") for path in paths]
+    assert recordings({"given": [str(tmp_path)]}, Reading(mel=MEL, labelled=False), skip=False) == {"given": paths}
+    paths.append(_recording(tmp_path / "a/2.wav"))
+    assert [(one.where, one.label) for one in read(tmp_path, mel=MEL, labelled=False)] == [
+        (path, label) for path, label in zip(paths, [None, None, "a"])
+    ]
+
+
 def test_a_recording_may_be_named_itself(tmp_path: Path) -> None:
     path = _recording(tmp_path / "1.wav")
     (tmp_path / "2.wav.gz").write_bytes(gzip.compress(Path(path).read_bytes()))

@@ -1,4 +1,4 @@
-"""Examples from folders: a folder for each class, in it a file for each text, series or recording."""
+"""Examples from folders: a folder for each class, or none, in it a file for each text, series or recording."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .sounds import frames_of
 def from_folder(folder: str, reading: Reading) -> Iterator[Example]:
     """The files in a folder's folders, which are named by the labels: `.txt` texts, `.csv` series, sounds recordings.
 
-    Files of other kinds, and those that are in no such folder, are left out.
+    Files of other kinds, and those that are in no such folder, are left out. Where there need not be labels, recordings
+    may lie anywhere in the folder, and texts or series in the folder itself if it holds no such folders.
 
     Raises:
         DataError: there are no such files.
     """
     found = False
-    for label, path in in_classes(folder):
+    for label, path in in_classes(folder, reading):
         found = True
         try:
             content = _READERS[suffix(path)](path, reading)
@@ -34,18 +35,24 @@ def from_folder(folder: str, reading: Reading) -> Iterator[Example]:
         else:
             yield example(path, content, label, reading)
     if not found:
+        classes = "a folder for each class, named by its label, with " if reading.labelled else ""
         raise DataError(
-            f"the folder {folder} must hold a folder for each class, named by its label, with .txt files (texts), "
-            f".csv files (series) or {', '.join(SUFFIXES)} files (recordings) in it"
+            f"the folder {folder} must hold {classes}.txt files (texts), .csv files (series) or {', '.join(SUFFIXES)} "
+            f"files (recordings){' in it' if classes else ''}"
         )
 
 
-def in_classes(folder: str) -> Iterator[tuple[str, str]]:
-    """The files in a folder's folders that are read: the label of each, and its path."""
-    for inside, path in below(folder):
-        label, _, name = inside.partition("/")
-        if name and suffix(path) in _READERS:
-            yield label, path
+def in_classes(folder: str, reading: Reading) -> Iterator[tuple[str | None, str]]:
+    """The files of a folder that are read: the label of each, None without one, and its path."""
+    there = [(inside.partition("/"), path) for inside, path in below(folder) if suffix(path) in _READERS]
+    classed = [(label, path) for (label, _, name), path in there if name]
+    if not reading.labelled and reading.mel is not None:
+        # Beside recordings a table of them may lie.
+        yield from ((label if name else None, path) for (label, _, name), path in there if suffix(path) in SUFFIXES)
+    elif reading.labelled or classed:
+        yield from classed
+    else:
+        yield from ((None, path) for _, path in there)
 
 
 def _text(path: str, reading: Reading) -> Content:

@@ -41,7 +41,7 @@ def examples(paths: Sequence[str], reading: Reading) -> Iterator[Example]:
       named, or `reading.mel` is known. All become frames of log-mel energies as `reading.mel` says; without it they
       cannot be used.
     - A folder with a folder for each class, and in it `.txt` files of texts, `.csv` files of numbers, a line for each
-      step, or recordings.
+      step, or recordings. Where there need not be labels, the files may lie in the folder itself.
 
     Where the column of series is named, a table has a row for each step, and its series are in memory until its end.
     Of other tables and of `.ts` files, no more than some rows are.
@@ -84,7 +84,7 @@ def recordings(parts: Mapping[str, Sequence[str]], reading: Reading, skip: bool)
     listed_in = {name: (one for table in found for one in listed(table, reading)) for name, found in tables.items()}
     there = present(listed_in, skip)
     return {
-        name: [*dict.fromkeys([*_named_themselves(paths), *(one.path for one in there[name] if not one.fault)])]
+        name: [*dict.fromkeys([*_themselves(paths, reading), *(one.path for one in there[name] if not one.fault)])]
         for name, paths in parts.items()
     }
 
@@ -93,10 +93,10 @@ def _tables(paths: Sequence[str]) -> list[str]:
     return [name for name in files([path for path in paths if not is_folder(path)]) if suffix(name) in KINDS]
 
 
-def _named_themselves(paths: Sequence[str]) -> Iterator[str]:
+def _themselves(paths: Sequence[str], reading: Reading) -> Iterator[str]:
     """The recordings that are not listed in tables."""
     for path in paths:
-        names = [name for _, name in in_classes(path)] if is_folder(path) else files([path])
+        names = [name for _, name in in_classes(path, reading)] if is_folder(path) else files([path])
         yield from (name for name in names if suffix(name) in SUFFIXES)
 
 

@@ -98,9 +98,7 @@ def test_raw_samples_from_a_pipe_are_written_as_those_of_the_file(run: Path, sou
     assert json.loads(words[-1])["end"] == pytest.approx(len(samples) / rate, abs=0.1)
 
 
-def test_what_was_heard_until_ctrl_c_is_printed(
-    run: Path, sounds: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_heard_until_ctrl_c_is_printed(run: Path, sounds: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*given: object) -> Iterator[np.ndarray]:
         yield sound(str(sounds[1]), tones.RATE)
         raise KeyboardInterrupt

@@ -64,7 +64,7 @@ def transcribe(
         ),
     ] = None,
     insertion: Annotated[
-        float, typer.Option("--insertion", metavar="X", help="What each symbol adds to a beam's score; > 0: longer texts.")
+        float, typer.Option("--insertion", metavar="X", help="What each symbol adds to a beam's score; > 0: longer.")
     ] = Decoding.insertion,
     rate: Annotated[
         int, typer.Option("--rate", min=0, metavar="N", help="Of -: samples a second. [default: the model's]")

@@ -98,6 +98,19 @@ class _StopsAt:
     def busy(self, *_: object) -> None: ...
 
 
+def test_recordings_are_changed_while_it_learns_unless_that_is_not_wanted(manifest: Path) -> None:
+    task, place = Transcribe(), holdfast.training.Devices(torch.device("cpu"))
+    batches, losses = {}, {}
+    for augment in (False, True):
+        options = task.options(**{**TINY, "augment": augment, "dropout": 0.0, "weight_drop": 0.0})
+        problem = task.problem(task.read(Sources((str(manifest),)), options, lambda _: None), options, place)
+        model = task.build(problem.facts, options)
+        batches[augment] = problem.epoch(0)[0]
+        losses[augment] = {problem.loss(model, batches[False], ()).value.item() for _ in range(3)}
+    assert (batches[False].lengths != batches[True].lengths).any()  # faster and slower
+    assert (len(losses[False]), len(losses[True])) == (1, 3)  # bands and stretches that are blanked
+
+
 def test_a_training_that_was_stopped_ends_with_the_same_weights(manifest: Path, tmp_path: Path) -> None:
     sources = Sources((str(manifest),))
     fit(Transcribe(), sources, tmp_path / "whole", TINY)
@@ -133,6 +146,21 @@ def test_what_is_heard_so_far_grows_to_the_whole(run: TranscribeRun, manifest: P
     assert all(len(a) <= len(b) for a, b in pairwise(heard))
     assert run.transcribe(path).text.startswith(heard[-1])
     assert len(heard[-1]) >= 1
+
+
+def test_what_each_symbol_adds_makes_texts_longer_or_shorter(run: TranscribeRun, manifest: Path) -> None:
+    sound, _ = recordings(manifest)[0]
+    texts = [run.transcribe(sound, decoding=Decoding(beam=4, insertion=each)).text for each in (-100.0, 0.0, 20.0)]
+    assert texts[0] == ""
+    assert 0 < len(texts[1]) < len(texts[2])
+
+
+def test_a_moment_is_spoken_of_once_the_latency_has_passed(run: TranscribeRun) -> None:
+    heard = round(run.latency * run.mel.rate)
+    for samples, steps in ((heard - 1, 0), (heard, 1)):
+        live = run.live()
+        live.push(np.zeros(samples, np.float32))
+        assert live.so_far().end == pytest.approx(0.04 * steps)
 
 
 def test_words_lie_in_the_sound_with_a_confidence(run: TranscribeRun, manifest: Path) -> None:

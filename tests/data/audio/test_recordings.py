@@ -112,7 +112,7 @@ def test_what_was_made_once_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise AssertionError("made anew")
 
     monkeypatch.setattr(module, "_write", never)
-    again = _build(tmp_path, train=train)
+    again = _build(tmp_path, train=train, manner={"rate": first.rate})
     assert (first.digest, first.symbols, first.rate) == (again.digest, again.symbols, again.rate)
     assert _texts(first.parts["valid"]) == _texts(again.parts["valid"])
     np.testing.assert_array_equal(first.parts["train"].of(2), again.parts["train"].of(2))

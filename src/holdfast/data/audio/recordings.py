@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -167,15 +167,16 @@ def build_speech(
     found = present(listed, manner.skip_bad)
     parts = {name: _part(name, tables[name], found[name], manner) for name in given}
     digests = digests_so_far((part.files for part in parts.values()), told)
+    # A rate that was found here is named in a later call for the same recordings.
+    manner = replace(manner, rate=rate or manner.rate or next(iter(parts.values())).rate())
     key = {
         "format": _FORMAT,
         "digests": digests,
         "paths": {name: list(paths) for name, paths in given.items()},
         "manner": asdict(manner),
         "symbols": list(symbols),
-        "rate": rate,
     }
-    place, facts = kept(folder, key, lambda where: _write(where, parts, manner, symbols, rate, told))
+    place, facts = kept(folder, key, lambda where: _write(where, parts, manner, symbols, told))
 
     def read(name: str, stored: str) -> Recordings:
         starts, which = _array(place, stored, "starts"), _array(place, name, "which")
@@ -189,7 +190,7 @@ def build_speech(
     return Speech(
         {name: read(name, stored) for name, stored in facts["parts"].items()},
         tuple(facts["symbols"]),
-        facts["rate"],
+        manner.rate,
         fingerprint({"files": digests[-1], **builtin}) if builtin else digests[-1],
         tuple(facts["notes"]),
     )
@@ -302,17 +303,15 @@ def _write(
     parts: Mapping[str, _Part],
     manner: SpeechManner,
     symbols: Sequence[str],
-    rate: int,
     told: Told,
 ) -> dict[str, Any]:
     """Write all arrays; the facts about them."""
-    rate = rate or manner.rate or next(iter(parts.values())).rate()
     notes: list[str] = []
     known = [*symbols]
     which: dict[str, Array] = {}
     for name, part in parts.items():
         sieve = Sieve(manner.skip_bad)
-        found = _store(place, name, rate, _counted(part.items(), name, told), sieve, {*known})
+        found = _store(place, name, manner.rate, _counted(part.items(), name, told), sieve, {*known})
         if not found:
             raise DataError(f"there is not one recording{' left' if sieve.notes else ''} of the part {name}")
         if not any(found):
@@ -327,7 +326,7 @@ def _write(
     for name, chosen in which.items():
         _save(place, name, "which", chosen)
     arrays = {path.stem: {"sha256": sha256(path)} for path in sorted(place.glob("*.bin"))}
-    return {"arrays": arrays, "parts": stored, "symbols": known, "rate": rate, "notes": notes}
+    return {"arrays": arrays, "parts": stored, "symbols": known, "notes": notes}
 
 
 def _counted(items: Iterable[_Item], name: str, told: Told) -> Iterator[_Item]:

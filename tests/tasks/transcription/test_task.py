@@ -13,6 +13,7 @@ import torch
 
 import holdfast
 from holdfast.data import DataError
+from holdfast.models import BeamSearch
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.text import fit as fit_text
 from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun
@@ -146,6 +147,30 @@ def test_what_is_heard_so_far_grows_to_the_whole(run: TranscribeRun, manifest: P
     assert all(len(a) <= len(b) for a, b in pairwise(heard))
     assert run.transcribe(path).text.startswith(heard[-1])
     assert len(heard[-1]) >= 1
+
+
+def test_what_is_heard_so_far_is_searched_once_however_often_it_is_asked_for(
+    run: TranscribeRun, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.concatenate([soundfile.read(path, dtype="float32")[0] for path, _ in recordings(manifest)[:24]])
+    assert len(samples) / tones.RATE > 20  # more than a segment
+    live, searched, push = run.live(Decoding(beam=4)), [], BeamSearch.push
+
+    def pushed(search: BeamSearch, logs: torch.Tensor) -> None:
+        searched.append(len(logs))
+        push(search, logs)
+
+    parts, shown = [], []
+    for block in np.array_split(samples, 100):
+        parts += live.push(block)
+        with monkeypatch.context() as patch:
+            patch.setattr(BeamSearch, "push", pushed)
+            shown.append(live.so_far().text)
+    last = live.finish()
+    whole = [part.text for part in run.parts(samples, tones.RATE, Decoding(beam=4))]
+    assert [part.text for part in parts + last] == whole
+    assert shown[-1] == whole[-1] != ""
+    assert sum(searched) < 2 * len(samples) / tones.RATE / 0.04
 
 
 def test_what_each_symbol_adds_makes_texts_longer_or_shorter(run: TranscribeRun, manifest: Path) -> None:

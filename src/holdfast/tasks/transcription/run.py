@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 from holdfast.data.audio import Mel, resampled, sound_blocks
 from holdfast.models import (
     STRIDE,
+    BeamSearch,
     LanguageScorer,
     Transcriber,
     Word,
     align,
-    beam_search,
     confidences,
     greedy,
     words,
@@ -157,10 +157,15 @@ class Decoder:
         self._decoding = decoding
         self._scorer = _scorer(decoding.language, self._symbols) if decoding.language else None
 
-    def transcript(self, segment: Segment) -> Transcript:
-        """What is said in a segment, with its words' times in the whole sound."""
+    def transcript(self, segment: Segment, known: Sequence[int] | None = None) -> Transcript:
+        """What is said in a segment, with its words' times in the whole sound.
+
+        Args:
+            segment: the segment.
+            known: its symbols, if they have been looked for already.
+        """
         logs = segment.logs.double().numpy()
-        chosen = self._chosen(logs)
+        chosen = self._chosen(logs) if known is None else list(known)
         begin = segment.begin * self._step
         texts = [self._symbols[k - 1] for k in chosen]
         found: list[Word] = []
@@ -177,12 +182,19 @@ class Decoder:
         begins = align(logs, chosen).spans[:, 0].tolist() if chosen else []
         return [((segment.begin + k) * self._step, self._symbols[n - 1]) for k, n in zip(begins, chosen)]
 
-    def _chosen(self, logs: Array) -> list[int]:
+    def search(self) -> BeamSearch | None:
+        """What looks for the symbols of a segment that grows; None: the likeliest path is all that is wanted."""
         decoding = self._decoding
         if decoding.beam == 1:
+            return None
+        return BeamSearch(decoding.beam, self._scorer, decoding.language_weight, decoding.insertion)
+
+    def _chosen(self, logs: Array) -> list[int]:
+        search = self.search()
+        if search is None:
             return greedy(logs)
-        found = beam_search(logs, decoding.beam, self._scorer, decoding.language_weight, decoding.insertion)
-        return list(found[0].symbols) if found else []
+        search.push(logs)
+        return _best(search, ended=True)
 
 
 class Live:
@@ -196,7 +208,8 @@ class Live:
     def __init__(self, run: TranscribeRun, decoding: Decoding) -> None:
         self._reader: Reader = reader_of(run.model, run.mel)
         self._decoder = Decoder(run, decoding)
-        self._run = run
+        self._begin, self._heard = 0, 0  # the segment that has not ended, and how many of its steps were searched
+        self._search = self._decoder.search()
 
     def push(self, samples: Array) -> list[Transcript]:
         """The parts that end with some more samples, (N,), at the model's rate."""
@@ -204,11 +217,24 @@ class Live:
 
     def so_far(self) -> Transcript:
         """What has been understood of the part that has not ended; it may still change."""
-        return self._decoder.transcript(self._reader.unfinished())
+        segment = self._reader.unfinished()
+        if segment.begin != self._begin:
+            self._begin, self._heard, self._search = segment.begin, 0, self._decoder.search()
+        if self._search is None:
+            return self._decoder.transcript(segment)
+        self._search.push(segment.logs[self._heard :])
+        self._heard = len(segment.logs)
+        return self._decoder.transcript(segment, _best(self._search, ended=False))
 
     def finish(self) -> list[Transcript]:
         """The last part."""
         return [self._decoder.transcript(one) for one in self._reader.finish()]
+
+
+def _best(search: BeamSearch, ended: bool) -> list[int]:
+    """The symbols of the best hypothesis; none if the language rules out all."""
+    found = search.hypotheses(ended=ended)
+    return list(found[0].symbols) if found else []
 
 
 def _scorer(folder: str, symbols: list[str]) -> LanguageScorer:

@@ -73,6 +73,10 @@ def test_the_loss_of_a_batch_is_that_of_each_recording(manifest: Path) -> None:
         said = batch.said[k : k + 1, : batch.said_lengths[k]]
         nats += torch.nn.functional.ctc_loss(logs, said, steps, batch.said_lengths[k : k + 1], reduction="sum").item()
     assert together == pytest.approx(nats / batch.said_lengths.sum().item(), rel=1e-4)
+    hasty = batch._replace(
+        said=torch.ones(len(batch.said), 300, dtype=torch.int64), said_lengths=torch.full_like(batch.said_lengths, 300)
+    )
+    assert problem.loss(model, hasty, ()).value.item() == 0, "what is too short for its text teaches nothing"
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for_and_another_in_another_epoch(manifest: Path) -> None:

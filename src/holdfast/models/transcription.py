@@ -7,6 +7,7 @@ classification (Graves 2006).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.layers import Recurrent, checks
+from holdfast.layers.tracing import State
 
 from .language import layer_class
 
@@ -27,6 +29,9 @@ _BLOCK = 512  # frames over which the running mean is made at a time
 
 class Transcriber(nn.Module):
     """Two convolutions that halve time and bands, recurrent layers, and a linear map.
+
+    Layers above the first read what is below them normalised (Ba 2016), and add to it. Without both, a stack of one
+    direction that learns from changed sounds says nothing but blanks for long.
 
     >>> model = Transcriber(symbols=10, bands=16, hidden=8)
     >>> logs, lengths = model(torch.randn(21, 2, 16), torch.tensor([21, 9]))
@@ -80,6 +85,7 @@ class Transcriber(nn.Module):
         self.layers = nn.ModuleList(
             make(width, hidden, bidirectional=bidirectional, weight_drop=weight_drop) for width in widths[:-1]
         )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:-1])
         self.output = nn.Linear(widths[-1], symbols + 1)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,10 +108,15 @@ class Transcriber(nn.Module):
             x = conv(F.pad(x, (0, 0, 0, 0, 0, 0, 1, 1)))  # (T, B, channels, C)
             there = torch.arange(len(x), device=x.device)[:, None] < lengths
             x = x.masked_fill(~there[..., None, None], 0.0)
-        h = x.flatten(2)
-        for layer in self.layers:
-            h, _ = layer(F.dropout(h, self.dropout, self.training), lengths=lengths)
-        return self._said(h), lengths
+        return self._said(self._through(x.flatten(2), lambda k, layer, h: layer(h, lengths=lengths)[0])), lengths
+
+    def _through(self, h: Tensor, run: Callable[[int, Recurrent, Tensor], Tensor]) -> Tensor:
+        """The layers, one over the other, (T, B, H · directions); by what runs the layer of a number."""
+        first, *above = cast(Sequence[Recurrent], self.layers)
+        h = run(0, first, F.dropout(h, self.dropout, self.training))
+        for k, (norm, layer) in enumerate(zip(self.norms, above), 1):
+            h = h + run(k, layer, F.dropout(norm(h), self.dropout, self.training))
+        return h
 
     def _said(self, h: Tensor) -> Tensor:
         return cast(Tensor, self.output(F.dropout(h, self.dropout, self.training)).log_softmax(-1))
@@ -149,7 +160,7 @@ class TranscriberStream:
         model = self._model
         self._mean = model.means[None]  # (1, C)
         self._waiting: list[Tensor | None] = [None] * len(model.front)  # rows of which no step was made yet
-        self._states: list[object] = [None] * len(model.layers)
+        self._states: list[State | None] = [None] * len(model.layers)
 
     def push(self, frames: Tensor) -> Tensor:
         """What is said after some more frames, (T', 1 + symbols): as many steps as they complete, perhaps none.
@@ -175,15 +186,15 @@ class TranscriberStream:
             x = ((x - mean) / model.deviations)[:, :, None]  # (T, 1, 1, C)
             for k, conv in enumerate(model.front):
                 x = self._halve(k, cast(_Halving, conv), x, last)
-            h = x.flatten(2)
-            for k, layer in enumerate(model.layers):
-                if len(h):
-                    h, self._states[k] = layer(h, self._states[k])
-                else:
-                    h = h.new_zeros(0, 1, cast(Recurrent, layer).hidden_size)
-            return model._said(h)[:, 0]
+            return model._said(model._through(x.flatten(2), self._layer))[:, 0]
         finally:
             model.train(training)
+
+    def _layer(self, k: int, layer: Recurrent, h: Tensor) -> Tensor:
+        if not len(h):
+            return h.new_zeros(0, 1, layer.hidden_size)
+        h, self._states[k] = layer(h, self._states[k])
+        return h
 
     def _halve(self, k: int, conv: _Halving, x: Tensor, last: bool) -> Tensor:
         """A convolution over the rows that are there, (T, 1, channels, C); those that the next step needs are kept."""

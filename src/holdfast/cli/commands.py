@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import classify, demo, fit, forecast, lab, look, transcribe, use
+from . import classify, demo, fit, forecast, lab, look, transcribe, translate, use
 from .errors import refusing
 
 
@@ -42,6 +42,7 @@ for _command in (
     classify.classify,
     classify.regress,
     transcribe.transcribe,
+    translate.translate,
     look.look,
     use.info,
 ):

@@ -15,6 +15,7 @@ from holdfast.tasks import fit as fit_task
 from holdfast.training import Option, Run, assignments, is_first, options_of
 
 from .configuration import read_configuration
+from .errors import Refused
 from .progress import Bar
 from .results import print_result
 
@@ -140,6 +141,33 @@ _SHARED: dict[str, tuple[Any, Any]] = {
 }
 
 
+# Where files come in twos, what names them: the part, the side, and the help.
+_SIDES = {
+    f"{prefix}{side}": (part, side, f"{said} {side}s, line for line.")
+    for part, prefix, said in (
+        ("data", "", "A file of"),
+        ("valid", "valid_", "For choices: a file of"),
+        ("test", "test_", "For `evaluate`: a file of"),
+    )
+    for side in ("source", "target")
+}
+
+
+def _in_two(given: dict[str, Any]) -> dict[str, list[str]]:
+    """The files of each part that are named by their sides, each source before its target; they are taken out."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, (part, side, _) in _SIDES.items():
+        found.setdefault(part, {})[side] = given.pop(name) or []
+    for part, sides in found.items():
+        if len(sides["source"]) != len(sides["target"]):
+            flag = "" if part == "data" else f"{part}-"
+            raise Refused(
+                f"--{flag}source and --{flag}target go together, but there are {len(sides['source'])} and "
+                f"{len(sides['target'])} of them"
+            )
+    return {part: [path for both in zip(*sides.values()) for path in both] for part, sides in found.items()}
+
+
 def _command(task: Task[Any, Any]) -> Callable[..., None]:
     """The function that typer makes a task's command of: its parameters are written from the options."""
     options = options_of(task.options)
@@ -147,6 +175,9 @@ def _command(task: Task[Any, Any]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         shared = {name: given.pop(name, "") for name in _SHARED}
         lists = {name: shared[name] or [] for name in ("data", "valid", "test", "assigned")}
+        if task.in_two:
+            for part, paths in _in_two(given).items():
+                lists[part] = [*lists[part], *paths]
         flags = {name: value for name, value in given.items() if value is not None}
         _fit(task, _Shared(**{**shared, **lists}), flags)
 
@@ -155,6 +186,11 @@ def _command(task: Task[Any, Any]) -> Callable[..., None]:
         for name, (kind, default) in _SHARED.items()
         if name != "preset" or task.presets
     ]
+    if task.in_two:
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=_file(name, help), default=None)
+            for name, (_, _, help) in _SIDES.items()
+        ]
     parameters += [
         inspect.Parameter(o.name, inspect.Parameter.KEYWORD_ONLY, annotation=_annotation(o), default=None)
         for o in options
@@ -172,6 +208,11 @@ def _presets(task: Task[Any, Any]) -> str:
         sets = (f"{key.replace('_', '-')}={str(value).lower()}" for key, value in preset.options.items())
         paragraphs.append(f"\n\nPreset {name}, for {preset.use}: {', '.join(sets)}.")
     return "".join(paragraphs)
+
+
+def _file(name: str, help: str) -> Any:
+    flag = f"--{name.replace('_', '-')}"
+    return Annotated[Optional[list[str]], typer.Option(flag, metavar="FILE", help=help)]  # noqa: UP045
 
 
 def _annotation(option: Option) -> Any:

@@ -9,14 +9,21 @@ from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
 from .ngrams import NGram, largest_order
+from .seq2seq import ATTENTIONS, Decoded, EncoderDecoder, Memory
+from .seq2seq_search import Beam, Candidate, beam_decode, limits, sample_decode, selected
 from .transcription import STRIDE, Transcriber, TranscriberStream, halved
 
 __all__ = [
+    "ATTENTIONS",
     "CELLS",
     "STRIDE",
     "Alignment",
     "AutoregressiveForecaster",
+    "Beam",
     "BeamSearch",
+    "Candidate",
+    "Decoded",
+    "EncoderDecoder",
     "Encoding",
     "Forecasting",
     "GreedyStream",
@@ -24,6 +31,7 @@ __all__ = [
     "LanguageModel",
     "LanguageScorer",
     "LanguageStream",
+    "Memory",
     "NGram",
     "Output",
     "PatchForecaster",
@@ -38,6 +46,7 @@ __all__ = [
     "Window",
     "Word",
     "align",
+    "beam_decode",
     "beam_search",
     "choose",
     "confidences",
@@ -47,8 +56,11 @@ __all__ = [
     "greedy",
     "halved",
     "largest_order",
+    "limits",
     "repeat_last",
+    "sample_decode",
     "seasonal_naive",
+    "selected",
     "state_tensors",
     "statistical",
     "window_scales",

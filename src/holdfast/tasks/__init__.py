@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.naming import nearest
 from holdfast.training import Run, RunError
 
-from . import classification, forecasting, text, transcription
+from . import classification, forecasting, text, transcription, translation
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task, shown
 
@@ -29,6 +29,7 @@ __all__ = [
     "task_of",
     "text",
     "transcription",
+    "translation",
 ]
 
 TASKS: dict[str, Task[Any, Any]] = {
@@ -39,6 +40,7 @@ TASKS: dict[str, Task[Any, Any]] = {
         classification.Classify(),
         classification.Regress(),
         transcription.Transcribe(),
+        translation.Translate(),
     )
 }
 

@@ -130,6 +130,7 @@ class Task(ABC, Generic[O, D]):
         unit: what a step's throughput counts.
         fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
+        in_two: whether files may come in twos, the sources and the targets, line for line.
     """
 
     name: ClassVar[str]
@@ -141,6 +142,7 @@ class Task(ABC, Generic[O, D]):
     fitted: ClassVar[type[Any]]
     use: ClassVar[str]
     options: ClassVar[type[TrainingOptions]]
+    in_two: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, sources: Sources, options: O, told: Told) -> D:
@@ -221,6 +223,6 @@ class Task(ABC, Generic[O, D]):
         """What `holdfast.load` gives for a run; by default the run itself, of the class `fitted`."""
         return fitted
 
-    @abstractmethod
-    def splits(self, data: D) -> list[str]:
-        """Which parts the data have."""
+    def splits(self, data: Any) -> list[str]:
+        """The parts that a model can be measured on."""
+        return [name for name in data.parts if name != "train"]

@@ -173,10 +173,6 @@ class Transcribe(Task[TranscribeOptions, Speech]):
         assert isinstance(fitted, TranscribeRun)
         return _report.sections(fitted, data)
 
-    def splits(self, data: Speech) -> list[str]:
-        """The parts that a model can be measured on."""
-        return [name for name in data.parts if name != "train"]
-
 
 def fit(
     data: str | Path | Sequence[str | Path] = (),

@@ -1,0 +1,103 @@
+"""Pairs kept on the disk: what was read, in the vocabularies that were made of what is learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.data import DataError
+from holdfast.data.pairs import PairManner, build_pairs
+from tests.tasks.translation.phrases import phrases, write
+
+
+def _texts(part: object) -> list[tuple[str, str]]:
+    return [(part.source_text(k), part.target_text(k)) for k in range(len(part))]  # type: ignore[attr-defined, arg-type]
+
+
+def test_texts_and_tokens_are_those_of_the_files(tmp_path: Path) -> None:
+    pairs = phrases(50, 0)
+    paths = [str(path) for path in write(tmp_path, "a", pairs)]
+    found = build_pairs({"train": paths, "valid": paths}, PairManner(), tmp_path / "cache")
+    assert _texts(found.parts["train"]) == _texts(found.parts["valid"]) == pairs
+    ours, theirs = found.encodings
+    part = found.parts["train"]
+    assert [ours.decode(part.source(k)).strip() for k in range(50)] == [source for source, _ in pairs]
+    assert [theirs.decode(part.target(k)).strip() for k in range(50)] == [target for _, target in pairs]
+    assert part.lengths[0].tolist() == [len(part.source(k)) for k in range(50)]
+
+
+def test_a_second_call_reads_what_the_first_has_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [str(path) for path in write(tmp_path, "a", phrases(30, 0))]
+    first = build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
+    monkeypatch.setattr("holdfast.data.pairs.build.read_pairs", None)
+    again = build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
+    assert _texts(again.parts["train"]) == _texts(first.parts["train"])
+    assert again.digest == first.digest
+
+
+def test_without_files_to_choose_on_a_share_is_put_aside(tmp_path: Path) -> None:
+    pairs = phrases(50, 0)
+    found = build_pairs({"train": [str(p) for p in write(tmp_path, "a", pairs)]}, PairManner(share=0.2), tmp_path / "c")
+    assert (len(found.parts["train"]), len(found.parts["valid"])) == (40, 10)
+    assert sorted(_texts(found.parts["train"]) + _texts(found.parts["valid"])) == sorted(pairs)
+
+
+def test_vocabularies_are_made_of_what_is_learned_from_alone(tmp_path: Path) -> None:
+    train = [str(path) for path in write(tmp_path, "a", [("ab", "ba")] * 9)]
+    valid = [str(path) for path in write(tmp_path, "b", [("xy", "yx")])]
+    found = build_pairs({"train": train, "valid": valid}, PairManner(), tmp_path / "cache")
+    assert found.encodings[0].level == "char"
+    assert found.parts["valid"].source(0).tolist() == [0, 0]  # unknown
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_vocabulary_is_shared_or_each_side_has_its_own(shared: bool, tmp_path: Path) -> None:
+    paths = [str(path) for path in write(tmp_path, "a", phrases(30, 0))]
+    found = build_pairs({"train": paths}, PairManner(level="word", shared=shared), tmp_path / "cache")
+    assert found.shared == shared
+    assert found.encodings[0].size == (14 if shared else 8)
+
+
+def test_characters_are_taken_where_targets_are_single_words_and_byte_pairs_where_not(tmp_path: Path) -> None:
+    single = [str(path) for path in write(tmp_path, "a", [("eins zwei", "12"), ("drei", "3")] * 5)]
+    several = [str(path) for path in write(tmp_path, "b", phrases(30, 0))]
+    levels = [
+        build_pairs({"train": paths}, PairManner(), tmp_path / "cache").encodings[0].level
+        for paths in (single, several)
+    ]
+    assert levels == ["char", "bpe"]
+
+
+def test_faults_are_an_error_or_left_out_and_counted(tmp_path: Path) -> None:
+    pairs = [("eins", "one"), ("", "two"), ("drei", "three"), ("vier", "")]
+    paths = [str(path) for path in write(tmp_path, "a", pairs)]
+    with pytest.raises(DataError, match=r"a.de, line 2: the source is empty; fit with --skip-bad"):
+        build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
+    found = build_pairs({"train": paths}, PairManner(skip_bad=True, share=0.5), tmp_path / "cache")
+    assert sum(len(part) for part in found.parts.values()) == 2
+    assert [note.split(":")[0] for note in found.notes] == ["1 row left out", "1 row left out"]
+
+
+def test_characters_that_were_never_seen_can_be_written_in_byte_pairs(tmp_path: Path) -> None:
+    train = [str(path) for path in write(tmp_path, "a", phrases(30, 0))]
+    learned = build_pairs({"train": train}, PairManner(), tmp_path / "cache")
+    strange = [str(path) for path in write(tmp_path, "b", [("Ωμέγα 🙂", "オメガ")])]
+    given = build_pairs({"given": strange}, PairManner(), tmp_path / "cache", learned.encodings).parts["given"]
+    assert learned.encodings[0].decode(given.source(0)).strip() == "Ωμέγα 🙂"
+
+
+def test_dates_come_in_three_parts_and_alone(tmp_path: Path) -> None:
+    pytest.importorskip("babel")
+    found = build_pairs({"train": ["builtin:dates"]}, PairManner(), tmp_path / "cache")
+    assert [*found.parts] == ["train", "valid", "test"]
+    assert all(np.char.str_len(found.parts["test"].target_text(k)) == 10 for k in range(100))
+    with pytest.raises(DataError, match="all that a part holds"):
+        build_pairs({"train": ["builtin:dates", "a.tsv"]}, PairManner(), tmp_path / "cache")
+
+
+def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
+    paths = [str(path) for path in write(tmp_path, "a", [("eins", "one")])]
+    with pytest.raises(DataError, match="cannot be put aside"):
+        build_pairs({"train": paths}, PairManner(), tmp_path / "cache")

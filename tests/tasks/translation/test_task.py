@@ -1,0 +1,183 @@
+"""From pairs to a run, and from a run to translations."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.data import DataError
+from holdfast.models import Beam, Sampling
+from holdfast.tasks import Sources, fit, opened, resume
+from holdfast.tasks.translation import Translate, TranslateRun
+from holdfast.tasks.translation import fit as fit_translate
+from holdfast.tasks.translation.report import attention
+from holdfast.tasks.translation.run import Translator
+from holdfast.training import Interrupted, OptionError, Quiet
+from tests.tasks.translation.phrases import WORDS, phrases, write
+
+TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "level": "word"}
+QUICK = {"steps": 300, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05, "smoothing": 0.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    folder = tmp_path_factory.mktemp("pairs")
+    return tuple(str(path) for path in write(folder, "train", phrases(400, 0)))
+
+
+@pytest.fixture(scope="module")
+def run(paths: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> TranslateRun:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    test = tuple(str(path) for path in write(folder.parent, "test", phrases(50, 1)))
+    fit(Translate(), Sources(paths, (), test), folder, {**TINY, **QUICK})
+    found = opened(folder)
+    assert isinstance(found, TranslateRun)
+    return found
+
+
+def test_it_learns_to_translate(run: TranslateRun) -> None:
+    result = run.evaluate()
+    assert result.split == "test"
+    assert result.measures["exact"] > 0.9
+    assert result.measures["bleu"] > 90
+    assert result.baselines["word for word"]["exact"] == 1.0
+    assert any(note.startswith("BLEU: nrefs:1|case:mixed") and note.endswith("a beam of 5.") for note in result.notes)
+
+
+def test_texts_are_translated_in_their_order_and_empty_ones_stay_empty(run: TranslateRun) -> None:
+    texts = [source for source, _ in phrases(40, 2)]
+    texts[7] = "  "
+    found = run.translate(texts)
+    alone = [run.translate(text)[0] for text in texts]
+    assert [one.text for one in found] == [one.text for one in alone]
+    assert found[7].text == ""
+    assert [one.score for one in found] == pytest.approx([one.score for one in alone], rel=1e-5)
+
+
+def test_a_long_text_is_translated_in_parts_none_of_which_is_lost(run: TranslateRun) -> None:
+    count = 10_000
+    words = [[*WORDS][k % 6] for k in range(count)]
+    (found,) = run.translate(" ".join(words))
+    assert found.parts == count / run.facts["longest"]
+    wanted = [WORDS[word] for word in words]
+    assert len(found.text.split()) == pytest.approx(count, rel=0.05)
+    assert np.mean([one == other for one, other in zip(found.text.split()[:5], wanted)]) > 0.5
+
+
+def test_a_long_text_is_cut_where_sentences_end(run: TranslateRun) -> None:
+    ours, theirs = run.encodings
+    translator = Translator(run.model, ours, theirs, 4)
+    assert translator._cut("eins zwei. drei vier fünf; sechs eins zwei drei vier fünf") == [
+        "eins zwei.",
+        "drei vier fünf;",
+        "sechs eins zwei drei",
+        "vier fünf",
+    ]
+
+
+def test_n_best_come_with_falling_scores(run: TranslateRun) -> None:
+    (found,) = run.translate("eins zwei", Beam(4))
+    scores = [found.score, *(score for _, score in found.others)]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_what_is_drawn_depends_on_the_seed(run: TranslateRun) -> None:
+    hot = Sampling(temperature=3)
+    texts = ["eins zwei drei"] * 5
+    assert run.translate(texts, sampling=hot, seed=1) == run.translate(texts, sampling=hot, seed=1)
+    assert run.translate(texts, sampling=hot, seed=1) != run.translate(texts, sampling=hot, seed=2)
+
+
+def test_a_run_that_goes_on_is_as_one_that_never_stopped(paths: tuple[str, ...], tmp_path: Path) -> None:
+    class Impatient(Quiet):
+        def step(self, position: object, *_: object) -> None:
+            if position.step == 7:  # type: ignore[attr-defined]
+                raise KeyboardInterrupt
+
+    options = {**TINY, "steps": 12}
+    whole = fit(Translate(), Sources(paths), tmp_path / "whole", options)
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        fit(Translate(), Sources(paths), tmp_path / "stopped", options, Impatient())
+    again = resume(Translate(), tmp_path / "stopped")
+    assert again is not None
+    assert whole is not None
+    assert again.measures == whole.measures
+
+
+@pytest.mark.parametrize(
+    "options", [{"attention": "none"}, {"attention": "additive", "shared": False}, {"cell": "gru"}]
+)
+def test_every_kind_of_model_trains_and_reports(
+    options: dict[str, object], paths: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = fit_translate(paths, out=tmp_path / "run", steps=4, **{**TINY, **options})
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert ("What it looks at" in report) == (options.get("attention") != "none")
+    assert run.translate("eins")[0].score < 0
+
+
+def test_the_report_shows_samples_attention_lengths_and_the_hardest(run: TranslateRun) -> None:
+    report = (run.folder / "report.html").read_text()
+    for heading in ("Samples", "What it looks at", "By length", "The hardest"):
+        assert f"<h2>{heading}</h2>" in report
+    samples = report[report.index("<h2>Samples") : report.index("<h2>What it")]
+    assert samples.count(">source<") == 20
+    assert "BLEU: nrefs:1" in report
+
+
+def test_the_attention_of_words_adds_up_and_points_at_what_is_translated(run: TranslateRun) -> None:
+    translator = Translator(run.model, *run.encodings, run.facts["longest"])
+    weights, columns, rows = attention(run, translator, "eins zwei drei vier", "one two three four")
+    assert (columns, rows) == (["eins", "zwei", "drei", "vier"], ["one", "two", "three", "four"])
+    assert weights.sum(1) == pytest.approx([1] * 4)
+
+
+def test_attention_over_byte_pairs_is_shown_word_by_word(paths: tuple[str, ...], tmp_path: Path) -> None:
+    run = fit_translate(paths, out=tmp_path / "run", steps=2, **{**TINY, "level": "bpe"})
+    translator = Translator(run.model, *run.encodings, run.facts["longest"])
+    weights, columns, rows = attention(run, translator, "zwei fünfzig", "two fifty")
+    assert (columns, rows) == (["zwei", "fünfzig"], ["two", "fifty"])
+    assert weights.sum(1) == pytest.approx([1, 1])
+
+
+def test_other_pairs_are_measured_in_the_vocabularies_that_were_learned(run: TranslateRun, tmp_path: Path) -> None:
+    other = [str(path) for path in write(tmp_path, "other", [*phrases(20, 5), ("acht", "eight")])]
+    result = run.evaluate(other, baselines=False)
+    assert result.split == "given"
+    assert 0.8 < result.measures["exact"] < 1
+
+
+def test_pairs_that_are_too_long_are_counted(paths: tuple[str, ...], tmp_path: Path) -> None:
+    run = fit_translate(paths, out=tmp_path / "run", steps=2, longest=3, **TINY)
+    assert run.facts["longest"] == 3
+    notes = run.evaluate(baselines=False).notes
+    assert any(
+        re.search(r"of the part train have more than 3 tokens on a side and were not learned from", n) for n in notes
+    )
+    assert any("left out of the nats, and translated in parts" in note for note in notes)
+    long = [str(path) for path in write(tmp_path, "long", [("eins zwei", "one two")] * 20)]
+    with pytest.raises(DataError, match="in all pairs a side has more than"):
+        fit_translate(long, out=tmp_path / "other", longest=1, steps=2, **TINY)
+
+
+def test_without_data_it_learns_dates(tmp_path: Path) -> None:
+    run = fit_translate(out=tmp_path / "run", steps=2, **{**TINY, "level": ""})
+    assert run.data().encodings[0].level == "char"
+    assert run.translate("7. Mai 2024")[0].parts == 1
+
+
+def test_a_model_that_cannot_be_is_refused(paths: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="hidden must be even"):
+        fit_translate(paths, out=tmp_path / "run", steps=2, **{**TINY, "hidden": 33})
+    assert not (tmp_path / "run").exists()

@@ -31,7 +31,8 @@ def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/classification.md", "docs/forecasting.md", "docs/look.md", "docs/microscope.md", "docs/speech.md"]
+    "page",
+    [f"docs/{name}.md" for name in ("classification", "forecasting", "look", "microscope", "speech", "translation")],
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

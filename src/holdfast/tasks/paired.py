@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from .lengths import drawn, in_order
 Array = np.ndarray[Any, Any]
 Measured = Callable[[nn.Module], Mapping[str, float]]
 
+P = TypeVar("P", bound="PairedOptions")
+
 _STEPS = 8192  # tokens of sources and targets with their padding that are measured at a time
 
 
@@ -31,11 +33,19 @@ class PairedOptions(TrainingOptions):
     smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
-    embedding: int = option(256, "Numbers that stand for a token.", least=1)
-    hidden: int = option(512, "Units of a layer of the decoder; of the encoder half of them each direction.", least=2)
+    embedding: int = option(0, "Numbers that stand for a token; 0: 256, of a character 128.", least=0)
+    hidden: int = option(
+        0, "Units of a layer of the decoder, half of them each direction of the encoder; 0: 512, of char 256.", least=0
+    )
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
     weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)
+
+
+def settled(options: P, data: Pairs) -> P:
+    """The options with the sizes of the model that suit the tokens."""
+    hidden = 256 if data.encodings[1].level == "char" else 512
+    return replace(options, hidden=options.hidden or hidden, embedding=options.embedding or hidden // 2)
 
 
 class Batch(NamedTuple):

@@ -17,7 +17,7 @@ from holdfast.training import Devices, Run, Watcher
 
 from ..fitting import Fitted, cache, paths_of
 from ..fitting import fit as _fit
-from ..paired import PairedProblem, learnable, nats_of
+from ..paired import PairedProblem, learnable, nats_of, settled
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines
@@ -60,8 +60,8 @@ class Translate(Task[TranslateOptions, Pairs]):
     def settle(
         self, data: Pairs, options: TranslateOptions, place: Devices, told: Told
     ) -> tuple[TranslateOptions, dict[str, Any]]:
-        """The level; the size of the vocabulary follows from the data each time."""
-        return options, {}
+        """The sizes of the model."""
+        return settled(options, data), {}
 
     def describe(self, data: Pairs) -> dict[str, Any]:
         """How many pairs there are, how long they are, and of how many different tokens."""

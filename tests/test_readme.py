@@ -32,7 +32,10 @@ def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     "page",
-    [f"docs/{name}.md" for name in ("classification", "forecasting", "look", "microscope", "speech", "translation")],
+    [
+        f"docs/{name}.md"
+        for name in ("chat", "classification", "forecasting", "look", "microscope", "speech", "translation")
+    ],
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import classify, demo, fit, forecast, lab, look, transcribe, translate, use
+from . import chat, classify, demo, fit, forecast, lab, look, transcribe, translate, use
 from .errors import refusing
 
 
@@ -43,6 +43,7 @@ for _command in (
     classify.regress,
     transcribe.transcribe,
     translate.translate,
+    chat.chat,
     look.look,
     use.info,
 ):

@@ -10,13 +10,14 @@ from .language import CELLS, LanguageModel, LanguageStream, Output, default_cuto
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
 from .ngrams import NGram, largest_order
 from .seq2seq import ATTENTIONS, Decoded, EncoderDecoder, Memory
-from .seq2seq_search import Beam, Candidate, beam_decode, limits, sample_decode, selected
+from .seq2seq_search import Against, Beam, Candidate, beam_decode, limits, sample_decode, selected
 from .transcription import STRIDE, Transcriber, TranscriberStream, halved
 
 __all__ = [
     "ATTENTIONS",
     "CELLS",
     "STRIDE",
+    "Against",
     "Alignment",
     "AutoregressiveForecaster",
     "Beam",

@@ -44,6 +44,20 @@ class Beam:
                 raise ValueError(f"{name} must be a number of at least 0; got {value}")
 
 
+class Against(NamedTuple):
+    """What speaks against a token: that it would be as likely whatever the source says (Li 2016).
+
+    Attributes:
+        source: tokens of a source that says nothing, (S,).
+        weight: how much of the logarithm of the probability that a token has after it is taken away.
+        first: of so many tokens at the beginning of each target.
+    """
+
+    source: Tensor
+    weight: float
+    first: int = 5
+
+
 class Candidate(NamedTuple):
     """A target that was found.
 
@@ -185,6 +199,7 @@ def sample_decode(
     sampling: Sampling | None = None,
     seed: int = 0,
     most: Tensor | None = None,
+    against: Against | None = None,
 ) -> Iterator[list[int | None]]:
     """Draw a target of each source, token by token.
 
@@ -200,6 +215,7 @@ def sample_decode(
         sampling: how a token is chosen; by default from its distribution as it is.
         seed: of the draws.
         most: how many tokens each target has at most, (B,); by default `limits`.
+        against: what speaks against tokens that fit every source.
 
     Yields:
         the next token of each target; None where it has ended.
@@ -209,10 +225,14 @@ def sample_decode(
     memory = model.read(source, lengths)
     left = (limits(lengths) if most is None else most).tolist()
     which, state = list(range(len(left))), memory.state
+    plain = _Plain(model, against, len(left)) if against is not None and against.weight else None
     texts = torch.full((len(left), 1), model.end)  # (B', T)
     while which:
         done = model.step(memory, texts[None, :, -1], state)
         logs = model.log_probabilities(done.features)[0]  # (B', V + 1)
+        if plain is not None and against is not None:
+            logs = (logs - against.weight * plain.step(texts[:, -1])).log_softmax(-1)
+            plain = plain if texts.shape[1] < against.first else None
         chosen = choose(logs, sampling, texts[:, 1:], generator)
         said: list[int | None] = [None] * len(left)
         for source_number, token in zip(which, chosen.tolist()):
@@ -223,4 +243,26 @@ def sample_decode(
         rows = torch.tensor(going, dtype=torch.int64)
         texts = torch.cat([texts, chosen[:, None]], 1)[rows]
         state, memory = selected(done.state, rows), memory.rows(rows)
+        if plain is not None:
+            plain.keep(rows)
         which = [which[k] for k in going]
+
+
+class _Plain:
+    """What would be said after a source that says nothing, target by target."""
+
+    def __init__(self, model: EncoderDecoder, against: Against, batch: int) -> None:
+        self._model = model
+        source = against.source[:, None].expand(-1, batch)
+        self._memory = model.read(source, torch.full((batch,), len(source)))
+        self._state = self._memory.state
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logarithms of the probabilities after one more token of each, (B, V + 1)."""
+        done = self._model.step(self._memory, tokens[None], self._state)
+        self._state = done.state
+        return self._model.log_probabilities(done.features)[0]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the targets."""
+        self._state, self._memory = selected(self._state, rows), self._memory.rows(rows)

@@ -34,13 +34,18 @@ def option(default: Any, help: str, *, least: float | None = None, most: float |
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
-def redeclared(name: str, default: Any) -> Any:
-    """An option of `TrainingOptions` with another default.
+def redeclared(name: str, default: Any, of: Any = None) -> Any:
+    """An option with another default.
 
     >>> redeclared("steps", 5).default
     5
+
+    Args:
+        name: the option's.
+        default: the other one.
+        of: the dataclass that declares it; by default `TrainingOptions`.
     """
-    field = TrainingOptions.__dataclass_fields__[name]
+    field = (of or TrainingOptions).__dataclass_fields__[name]
     return dataclasses.field(default=default, metadata=field.metadata)
 
 

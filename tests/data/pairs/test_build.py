@@ -31,7 +31,7 @@ def test_texts_and_tokens_are_those_of_the_files(tmp_path: Path) -> None:
 def test_a_second_call_reads_what_the_first_has_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(path) for path in write(tmp_path, "a", phrases(30, 0))]
     first = build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
-    monkeypatch.setattr("holdfast.data.pairs.build.read_pairs", None)
+    monkeypatch.setattr("holdfast.data.pairs.read.read_pairs", None)
     again = build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
     assert _texts(again.parts["train"]) == _texts(first.parts["train"])
     assert again.digest == first.digest

@@ -11,9 +11,9 @@ import pytest
 from holdfast.data import DataError
 from holdfast.models import Beam, Sampling
 from holdfast.tasks import Sources, fit, opened, resume
+from holdfast.tasks.paired import attention
 from holdfast.tasks.translation import Translate, TranslateRun
 from holdfast.tasks.translation import fit as fit_translate
-from holdfast.tasks.translation.report import attention
 from holdfast.tasks.translation.run import Translator
 from holdfast.training import Interrupted, OptionError, Quiet
 from tests.tasks.translation.phrases import WORDS, phrases, write
@@ -137,16 +137,14 @@ def test_the_report_shows_samples_attention_lengths_and_the_hardest(run: Transla
 
 
 def test_the_attention_of_words_adds_up_and_points_at_what_is_translated(run: TranslateRun) -> None:
-    translator = Translator(run.model, *run.encodings, run.facts["longest"])
-    weights, columns, rows = attention(run, translator, "eins zwei drei vier", "one two three four")
+    weights, columns, rows = attention(run.model, *run.encodings, "eins zwei drei vier", "one two three four")
     assert (columns, rows) == (["eins", "zwei", "drei", "vier"], ["one", "two", "three", "four"])
     assert weights.sum(1) == pytest.approx([1] * 4)
 
 
 def test_attention_over_byte_pairs_is_shown_word_by_word(paths: tuple[str, ...], tmp_path: Path) -> None:
     run = fit_translate(paths, out=tmp_path / "run", steps=2, **{**TINY, "level": "bpe"})
-    translator = Translator(run.model, *run.encodings, run.facts["longest"])
-    weights, columns, rows = attention(run, translator, "zwei fünfzig", "two fifty")
+    weights, columns, rows = attention(run.model, *run.encodings, "zwei fünfzig", "two fifty")
     assert (columns, rows) == (["zwei", "fünfzig"], ["two", "fifty"])
     assert weights.sum(1) == pytest.approx([1, 1])
 

@@ -1,10 +1,12 @@
-"""Pairs of texts, of which one becomes the other: from files of lines and tables, and dates in many languages."""
+"""Pairs of texts, of which one becomes the other: from files of lines and tables, dialogues, and dates."""
 
 from . import dates
 from .build import PairManner, Pairs, Ragged, TextPairs, build_pairs, spaced
+from .dialogues import DialogueReading, context_of
 from .read import Pair, PairReading, read_pairs, sentence
 
 __all__ = [
+    "DialogueReading",
     "Pair",
     "PairManner",
     "PairReading",
@@ -12,6 +14,7 @@ __all__ = [
     "Ragged",
     "TextPairs",
     "build_pairs",
+    "context_of",
     "dates",
     "read_pairs",
     "sentence",

@@ -15,7 +15,8 @@ from ..labelled.sieve import Sieve
 from ..sources import DataError, Told, digests_so_far, files, untold
 from ..strings import Strings
 from . import dates
-from .read import Pair, PairReading, read_pairs
+from .dialogues import DialogueReading
+from .read import Pair, PairReading
 
 Array = np.ndarray[Any, Any]
 
@@ -114,7 +115,7 @@ class PairManner:
     """How files become pairs of sequences.
 
     Attributes:
-        reading: which columns of tables are read.
+        reading: what of the files is read.
         skip_bad: whether what cannot be used is left out and counted; otherwise it is an error.
         level: "bpe", "char", "word", …; see `build_encoding`. Empty: "char" where targets have fewer than two words on
             average, as dates and single words have, else "bpe".
@@ -124,7 +125,7 @@ class PairManner:
         seed: of the choice of these.
     """
 
-    reading: PairReading = field(default_factory=PairReading)
+    reading: PairReading | DialogueReading = field(default_factory=PairReading)
     skip_bad: bool = False
     level: str = ""
     vocabulary: int = 0
@@ -171,7 +172,7 @@ def build_pairs(
     }
 
     def read(name: str) -> Iterator[Pair]:
-        return _dates(name) if name in builtin else read_pairs(given[name], manner.reading)
+        return _dates(name) if name in builtin else manner.reading.pairs(given[name])
 
     place, facts = kept(folder, key, lambda where: _write(where, [*given], read, manner, encodings, told))
     ours = encoding_from(facts["encodings"][0])
@@ -295,7 +296,9 @@ def _encodings(place: Path, which: Array, manner: PairManner, told: Told) -> lis
         pieces = (spaced(side.of(k), level) + "\n" for side in sides for k in which)
         return build_encoding(level, pieces, size or None)
 
-    return [made(texts)] if manner.shared else [made(texts[:1]), made(texts[1:])]
+    if manner.shared:
+        return [made(texts[1:] if manner.reading.targets_say_all else texts)]
+    return [made(texts[:1]), made(texts[1:])]
 
 
 def spaced(text: str, level: str) -> str:

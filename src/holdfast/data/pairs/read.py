@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..labelled.example import shown
 from ..labelled.roles import usual_column
@@ -31,6 +31,7 @@ class PairReading:
 
     source: str = ""
     target: str = ""
+    targets_say_all: ClassVar[bool] = False  # whether all that stands in sources stands in targets too
 
     def __post_init__(self) -> None:
         if self.source and self.source == self.target:
@@ -40,6 +41,10 @@ class PairReading:
     def named(self) -> tuple[str, ...]:
         """All columns that are named."""
         return tuple(name for name in (self.source, self.target) if name)
+
+    def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
+        """What `read_pairs` reads."""
+        return read_pairs(paths, self)
 
 
 class Pair(NamedTuple):

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from holdfast.data.pairs import TextPairs
-from holdfast.extras import require
 
+from ..paired import most_alike
 from .measures import scores
 
 Array = np.ndarray[Any, Any]
 
 _ROUNDS = 5  # of expectation and maximisation
 _LEARNED = 50_000  # pairs at most that words are learned from
-_TOGETHER = 500  # texts whose neighbours are looked for at a time
 
 
 def baselines(train: TextPairs, part: TextPairs) -> dict[str, dict[str, float]]:
@@ -29,23 +28,9 @@ def baselines(train: TextPairs, part: TextPairs) -> dict[str, dict[str, float]]:
     sources = [part.source_text(k) for k in range(len(part))]
     wanted = [part.target_text(k) for k in range(len(part))]
     return {
-        "the most alike source's target": scores(wanted, _remembered(train, sources)),
+        "the most alike source's target": scores(wanted, most_alike(train, sources)),
         "word for word": scores(wanted, WordForWord(train).translate(sources)),
     }
-
-
-def _remembered(train: TextPairs, sources: Sequence[str]) -> list[str]:
-    """The targets of those sources that share the rarest words, or in texts of one word the rarest letters."""
-    text = require("sklearn.feature_extraction.text", "translate")
-    known = [train.source_text(k) for k in range(len(train))]
-    single = np.mean([" " in each for each in known[:1000]]) < 0.5
-    counter = text.TfidfVectorizer(analyzer="char" if single else "word", token_pattern=r"\S+", ngram_range=(1, 2))
-    theirs = counter.fit_transform(known).T
-    found: list[str] = []
-    for begin in range(0, len(sources), _TOGETHER):
-        alike = counter.transform(sources[begin : begin + _TOGETHER]) @ theirs
-        found += [train.target_text(int(k)) for k in np.asarray(alike.argmax(1)).ravel()]
-    return found
 
 
 class WordForWord:

@@ -89,17 +89,7 @@ class Translate(Task[TranslateOptions, Pairs]):
     def build(self, facts: Mapping[str, Any], options: TranslateOptions) -> nn.Module:
         """A fresh model."""
         sizes = [encoding_from(each).size for each in facts["encodings"]]
-        return EncoderDecoder(
-            sources=sizes[0],
-            targets=sizes[1] if len(sizes) > 1 else 0,
-            cell=options.cell,
-            embedding=options.embedding,
-            hidden=options.hidden,
-            layers=options.layers,
-            attention=options.attention,
-            dropout=options.dropout,
-            weight_drop=options.weight_drop,
-        )
+        return EncoderDecoder(sources=sizes[0], targets=sizes[1] if len(sizes) > 1 else 0, **options.model())
 
     def problem(self, data: Pairs, options: TranslateOptions, place: Devices) -> PairedProblem:
         """What the loop trains."""

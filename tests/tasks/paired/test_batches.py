@@ -49,7 +49,7 @@ def test_pairs_with_a_long_side_are_not_learned_from(part: TextPairs) -> None:
 def test_the_nats_of_a_part_are_those_of_its_pairs_one_by_one(part: TextPairs, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = EncoderDecoder(sources=14, embedding=8, hidden=12).double().eval()
-    monkeypatch.setattr("holdfast.tasks.paired._STEPS", 30)
+    monkeypatch.setattr("holdfast.tasks.paired.problem._STEPS", 30)
     found = nats_of(model, part, np.arange(60))
     for k in range(0, 60, 7):
         source, target = torch.from_numpy(part.source(k))[:, None], [*part.target(k).tolist(), model.end]

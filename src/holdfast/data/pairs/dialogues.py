@@ -1,0 +1,173 @@
+"""Dialogues from files, as pairs of what was said before and what was replied."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar, NamedTuple
+
+from ..labelled.example import shown
+from ..sources import DataError, below, files, numbered, suffix, text_within
+from .read import Pair, sentence
+
+_TURN_ENDS = "__eou__"
+_TURNS = ("turns", "dialog", "dialogue", "utterances", "messages", "conversation")
+_TEXTS, _SPEAKERS = ("text", "content", "utterance", "value"), ("speaker", "role", "from", "name")
+_NAMED = re.compile(r"([^\s:][^:]{0,40}):\s(.+)")  # a line of a play: who, and what
+_OBJECTS, _TEXT, _ZIP = (".jsonl", ".ndjson", ".json"), (".txt", ""), ".zip"
+
+
+class _Turn(NamedTuple):
+    """What somebody says; nobody, where speakers are not named and take turns."""
+
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DialogueReading:
+    """How dialogues become pairs.
+
+    Attributes:
+        context: how many turns before a reply are read.
+
+    Raises:
+        DataError: there must be one at least.
+    """
+
+    context: int = 3
+    targets_say_all: ClassVar[bool] = True  # the first turn of a dialogue is a reply to nothing
+
+    def __post_init__(self) -> None:
+        if self.context < 1:
+            raise DataError(f"context must be at least 1; got {self.context}")
+
+    def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
+        """Each turn with those before it, the first of a dialogue with none; a dialogue is a group.
+
+        Files may be JSON lines with a list of turns in each, texts or objects that name their speakers; text with
+        `__eou__` after each turn and a dialogue in each line; or text with a turn in each line, with or without
+        "NAME: " before it, and an empty line between dialogues. They may be packed (`.gz`), or lie in a `.zip`, of
+        which other files are passed over if there is one with `__eou__`.
+
+        Raises:
+            DataError: a file is not there, is empty, or of no such kind.
+        """
+        number = count()
+        for path in _members(paths):
+            found = _from_objects(path) if suffix(path) in _OBJECTS else _from_text(path)
+            for where, turns, fault in found:
+                group = next(number)
+                if fault:
+                    yield Pair(where, "", "", fault, group)
+                    continue
+                said = [turn.text for turn in _together(turns)]
+                for k, reply in enumerate(said):
+                    yield Pair(where, context_of(said[max(0, k - self.context) : k]), reply, group=group)
+
+
+def context_of(turns: Sequence[str]) -> str:
+    r"""Turns as one source.
+
+    >>> context_of(["Hi .", "Hello !"])
+    'Hi .\n Hello !'
+    """
+    return "\n ".join(turns)
+
+
+_Found = tuple[str, list[_Turn], str]  # where it stands, its turns, and why it cannot be used
+
+
+def _members(paths: Sequence[str]) -> Iterator[str]:
+    """The files that hold dialogues."""
+    for path in files(paths):
+        if suffix(path) != _ZIP:
+            if suffix(path) not in (*_OBJECTS, *_TEXT):
+                kinds = ", ".join(kind for kind in (*_OBJECTS, *_TEXT, _ZIP) if kind)
+                raise DataError(f"{path} is of no kind that dialogues are read from: {kinds}")
+            yield path
+            continue
+        inside = [name for _, name in below(f"zip://::{path}") if suffix(name) in (*_OBJECTS, *_TEXT)]
+        marked = [name for name in inside if suffix(name) in _OBJECTS or _TURN_ENDS in next(text_within(name), "")]
+        if not inside:
+            raise DataError(f"{path} has no text or JSON lines in it")
+        yield from marked or inside
+
+
+def _from_text(path: str) -> Iterator[_Found]:
+    """Dialogues of a text file."""
+    lines = numbered(text_within(path))
+    block: list[_Turn] = []
+    begin, empty = 0, True
+    for number, line in lines:
+        if _TURN_ENDS in line:
+            turns = [_Turn("", sentence(part)) for part in line.split(_TURN_ENDS)]
+            yield _judged(f"{path}, line {number}", [turn for turn in turns if turn.text])
+            empty = False
+        elif line.strip():
+            named = _NAMED.fullmatch(sentence(line))
+            block.append(_Turn(named[1], named[2]) if named else _Turn("", sentence(line)))
+            begin, empty = begin or number, False
+        elif block:
+            yield _judged(f"{path}, line {begin}", block)
+            block, begin = [], 0
+    if block:
+        yield _judged(f"{path}, line {begin}", block)
+    if empty:
+        raise DataError(f"{path} is empty")
+
+
+def _from_objects(path: str) -> Iterator[_Found]:
+    """Dialogues of JSON lines."""
+    empty = True
+    for number, line in numbered(text_within(path)):
+        if not line.strip():
+            continue
+        empty, where = False, f"{path}, line {number}"
+        try:
+            held = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield where, [], f"not JSON: {error}"
+            continue
+        turns = held if isinstance(held, list) else _held(held, _TURNS)
+        if not isinstance(turns, list):
+            yield where, [], f"{shown(line.strip())} has no list of turns: {', '.join(_TURNS)}"
+            continue
+        read = [_turn(each) for each in turns]
+        wrong = [each for each, turn in zip(turns, read) if turn is None]
+        if wrong:
+            yield where, [], f"{shown(wrong[0])} is no turn: a text, or an object with {', '.join(_TEXTS)}"
+        else:
+            yield _judged(where, [turn for turn in read if turn is not None and turn.text])
+    if empty:
+        raise DataError(f"{path} is empty")
+
+
+def _turn(held: Any) -> _Turn | None:
+    if isinstance(held, str):
+        return _Turn("", sentence(held))
+    text, speaker = _held(held, _TEXTS), _held(held, _SPEAKERS)
+    return _Turn("" if speaker is None else str(speaker), sentence(text)) if isinstance(text, str) else None
+
+
+def _held(held: Any, names: Sequence[str]) -> Any:
+    """What an object holds under the first of some names that it has; None of something else."""
+    return next((held[name] for name in names if name in held), None) if isinstance(held, dict) else None
+
+
+def _judged(where: str, turns: list[_Turn]) -> _Found:
+    return where, turns, "" if len(turns) > 1 else f"a dialogue needs two turns, and has {len(turns)}"
+
+
+def _together(turns: Sequence[_Turn]) -> list[_Turn]:
+    """The same, where what one speaker says in a row is one turn."""
+    found: list[_Turn] = []
+    for turn in turns:
+        if found and turn.speaker and turn.speaker == found[-1].speaker:
+            found[-1] = _Turn(turn.speaker, f"{found[-1].text} {turn.text}")
+        else:
+            found.append(turn)
+    return found

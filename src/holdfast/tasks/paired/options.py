@@ -1,0 +1,39 @@
+"""The options that tasks share which read one text and write another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from holdfast.data.pairs import Pairs
+from holdfast.training import TrainingOptions, option
+
+P = TypeVar("P", bound="PairedOptions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedOptions(TrainingOptions):
+    """What the model is made of, and what it does not learn from."""
+
+    longest: int = option(200, "Tokens; pairs in which a side has more are not learned from.", least=1)
+    smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)
+    cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
+    attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
+    embedding: int = option(0, "Numbers that stand for a token; 0: 256, of a character 128.", least=0)
+    hidden: int = option(
+        0, "Units of a layer of the decoder, half of them each direction of the encoder; 0: 512, of char 256.", least=0
+    )
+    layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
+    dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
+    weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)
+
+    def model(self) -> dict[str, Any]:
+        """What an `EncoderDecoder` is made with, but for its vocabularies."""
+        names = ("cell", "embedding", "hidden", "layers", "attention", "dropout", "weight_drop")
+        return {name: getattr(self, name) for name in names}
+
+
+def settled(options: P, data: Pairs) -> P:
+    """The options with the sizes of the model that suit the tokens."""
+    hidden = 256 if data.encodings[1].level == "char" else 512
+    return replace(options, hidden=options.hidden or hidden, embedding=options.embedding or hidden // 2)

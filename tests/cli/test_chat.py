@@ -1,0 +1,112 @@
+"""The command that talks, through the real entry point and in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+from tests.tasks.dialogue.talks import talks, write
+
+TINY = ["--steps", "200", "--hidden", "32", "--embedding", "16", "--layers", "1", "--vocabulary", "320"]
+MORE = ["--learning-rate", "0.02", "--dropout", "0", "--average", "0.05", "--batch-size", "16", "--json"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    path = write(folder / "talks.txt", talks(100, 0))
+    done = invoked("fit", "chat", path, "--out", folder / "run", *TINY, *MORE)
+    assert done.exit_code == 0, done.output
+    return folder / "run"
+
+
+def _piped(run: Path, typed: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [*ENTRY, "chat", str(run), *options]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+
+
+def test_lines_of_a_pipe_are_replied_to_line_by_line(run: Path) -> None:
+    done = _piped(run, "Hello !\n\nWhat is zwei ?\n", "--temperature", "0", "--against-empty", "0")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0] == "Good day ."
+
+
+def test_replies_come_as_json(run: Path) -> None:
+    rows = [json.loads(line) for line in _piped(run, "Hello !\n/reset\n", "--json").stdout.splitlines()]
+    assert [row["said"] for row in rows] == ["Hello !", "/reset"]
+    assert all(isinstance(row["reply"], str) for row in rows)
+
+
+def test_commands_are_obeyed(run: Path) -> None:
+    typed = "Hello !\n/history\n/reset\n/history\n/temperature 0\n/temperature hot\n/nonsense\n/quit\nnever read\n"
+    said = _piped(run, typed).stdout
+    assert "you: Hello !" in said
+    assert said.count("you:") == 1
+    assert "It has forgotten what was said." in said
+    assert "/temperature takes a number of at least 0, like 0.7; got 'hot'" in said
+    assert "There is no /nonsense." in said
+    assert "/reset              forget what was said" in said
+
+
+def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:
+    outer, inner = pty.openpty()
+    child = subprocess.Popen(
+        [*ENTRY, "chat", str(run), "--temperature", "0"], stdin=inner, stdout=inner, stderr=inner, env=ENVIRONMENT
+    )
+    os.close(inner)
+    os.write(outer, b"Hello !\n/quit\n")
+    shown = b""
+    while True:
+        try:
+            piece = os.read(outer, 1024)
+        except OSError:  # the other end has gone
+            break
+        if not piece:
+            break
+        shown += piece
+    assert child.wait() == 0
+    os.close(outer)
+    assert b"knows nothing" in shown
+    assert b"it:  " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--top-p", "2"], "top_p"), (["--against-empty", "1"], "against_empty")]
+)
+def test_manners_that_make_no_sense_are_refused(arguments: list[str], said: str, run: Path) -> None:
+    done = _piped(run, "", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_without_files_or_with_wrong_ones_it_says_so(tmp_path: Path) -> None:
+    nothing = invoked("fit", "chat", "--out", tmp_path / "run")
+    assert nothing.exit_code == 2
+    assert "name files of dialogues" in nothing.stderr
+    (tmp_path / "a.txt").write_text("alone __eou__\n")
+    lone = invoked("fit", "chat", tmp_path / "a.txt", "--out", tmp_path / "run")
+    assert lone.exit_code == 2
+    assert "a.txt, line 1: a dialogue needs two turns, and has 1; fit with --skip-bad" in lone.stderr
+
+
+def test_a_run_of_another_task_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("eins\n")
+    done = invoked("translate", run, tmp_path / "a.txt")
+    assert done.exit_code == 2
+    assert "translate needs a run of the task translate" in done.stderr

@@ -1,0 +1,139 @@
+"""From dialogues to a run, and to a conversation with it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from holdfast.models import Against, sample_decode
+from holdfast.tasks import Sources, fit, opened
+from holdfast.tasks.dialogue import Chat, ChatRun, Manners
+from holdfast.tasks.dialogue import fit as fit_chat
+from holdfast.training import OptionError
+from tests.tasks.dialogue.talks import talks, write
+from tests.tasks.translation.phrases import WORDS
+
+TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "vocabulary": 320}
+QUICK = {"steps": 500, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write(tmp_path_factory.mktemp("talks") / "train.txt", talks(150, 0)))
+
+
+@pytest.fixture(scope="module")
+def run(path: str, tmp_path_factory: pytest.TempPathFactory) -> ChatRun:
+    folder = tmp_path_factory.mktemp("run")
+    test = str(write(folder / "test.txt", talks(30, 1)))
+    fit(Chat(), Sources((path,), (), (test,)), folder / "run", {**TINY, **QUICK})
+    found = opened(folder / "run")
+    assert isinstance(found, ChatRun)
+    return found
+
+
+def test_it_learns_to_reply(run: ChatRun) -> None:
+    found = run.replies([["Hello !", "Good day .", f"What is {word} ?"] for word in WORDS], Manners(temperature=0))
+    assert np.mean([reply == f"It is {word} ." for reply, word in zip(found, WORDS.values())]) > 0.8
+
+
+def test_it_is_measured_beside_simple_methods(run: ChatRun) -> None:
+    result = run.evaluate()
+    assert result.split == "test"
+    assert 1 < result.measures["perplexity"] < result.baselines["n-grams"]["perplexity"]
+    assert 0 < result.measures["distinct_1"] < result.measures["distinct_2"] < 1
+    assert result.baselines["the reply to the most alike context"]["bleu"] > 50
+
+
+def test_the_perplexity_is_that_of_words_and_ends_of_replies(run: ChatRun) -> None:
+    part, model = run.data().parts["test"], run.model
+    nats, words = 0.0, 0
+    for k in range(len(part)):
+        if not part.source_text(k):
+            continue
+        source = torch.from_numpy(part.source(k))[:, None]
+        target = torch.tensor([*part.target(k), model.end])
+        before = torch.cat([torch.tensor([model.end]), target[:-1]])[:, None]
+        logs = model.log_probabilities(model(model.read(source, torch.tensor([len(source)])), before).features)[:, 0]
+        nats -= logs[range(len(target)), target].sum().item()
+        words += len(part.target_text(k).split()) + 1
+    assert run.evaluate(baselines=False).measures["perplexity"] == pytest.approx(math.exp(nats / words), rel=1e-4)
+
+
+def test_a_conversation_streams_replies_and_remembers_the_last_turns(run: ChatRun) -> None:
+    talk = run.conversation(Manners(temperature=0))
+    pieces = list(talk.say("Hello !"))
+    assert len(pieces) > 2
+    assert "".join(pieces).strip() == talk.turns[-1]
+    again = "".join(talk.say("What is drei ?")).strip()
+    assert talk.turns[::2] == ["Hello !", "What is drei ?"]
+    assert again == run.replies([talk.turns[:3]], Manners(temperature=0))[0]
+    talk.reset()
+    assert talk.turns == []
+
+
+def test_what_is_drawn_depends_on_the_seed(run: ChatRun) -> None:
+    wild = Manners(temperature=3, top_p=1)
+    texts = [[["Hello !"]] * 8] * 2
+    assert run.replies(texts[0], wild, seed=1) == run.replies(texts[1], wild, seed=1)
+    assert run.replies(texts[0], wild, seed=1) != run.replies(texts[1], wild, seed=2)
+
+
+def test_what_fits_every_context_becomes_less_likely(run: ChatRun) -> None:
+    source, lengths = torch.tensor([[1], [2]]), torch.tensor([2])
+    model = run.model
+    memory = model.read(source, lengths)
+    nothing = torch.tensor([0])
+    plain = model.read(nothing[:, None], torch.tensor([1]))
+    end = torch.tensor([[model.end]])
+    logs = [model.log_probabilities(model(each, end).features)[0, 0] for each in (memory, plain)]
+    wanted = (logs[0] - 0.5 * logs[1]).log_softmax(-1).exp()
+    count = 20_000
+    given = source.expand(2, count), lengths.expand(count)
+    most = torch.ones(count, dtype=torch.int64)
+    (drawn,) = sample_decode(model, *given, most=most, against=Against(nothing, 0.5))
+    shares = np.bincount([model.end if token is None else token for token in drawn], minlength=model.end + 1) / count
+    assert np.abs(shares - wanted.detach().numpy()).max() < 0.02
+
+
+def test_the_report_shows_replies_attention_and_what_is_said_most_often(run: ChatRun) -> None:
+    report = (run.folder / "report.html").read_text()
+    for heading in ("Samples", "What it looks at", "What it says most often"):
+        assert f"<h2>{heading}</h2>" in report
+    assert "by the model" in report
+
+
+def test_the_card_says_what_it_is_and_is_not(run: ChatRun) -> None:
+    card = (run.folder / "README.md").read_text()
+    assert "It knows nothing of the world" in card
+    assert "not for advice" in card
+
+
+def test_without_dialogues_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="name files of dialogues"):
+        fit_chat([], out=tmp_path / "run", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"against_empty": 1.0}, "against_empty must lie from 0 to below 1"),
+        ({"longest": 0}, "longest"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+    ],
+)
+def test_manners_that_make_no_sense_are_refused(wrong: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Manners(**wrong)  # type: ignore[arg-type]

@@ -49,8 +49,7 @@ def _hardest(sources: Sequence[str], wanted: Sequence[str], found: Sequence[str]
 
 
 def _triples(triples: Iterable[tuple[str, str, str]]) -> str:
-    names = ("source", "wanted", "made")
-    return "\n".join(table([], [(name, [text]) for name, text in zip(names, three)]) for three in triples)
+    return table(["wanted", "made"], [(source, [wanted, made]) for source, wanted, made in triples])
 
 
 def _by_length(sources: Sequence[str], wanted: Sequence[str], found: Sequence[str]) -> str:

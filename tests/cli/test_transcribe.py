@@ -155,6 +155,7 @@ def test_bad_files_are_named_and_with_skip_bad_the_others_are_read(
         (["-", "a.wav"], "- is all that is read"),
         (["a.wav", "--out", "a.txt"], "--out must end in"),
         (["SOUND", "SOUND2", "--out", "a.srt"], "subtitles are of one recording"),
+        (["SOUND", "--words", "--out", "a.srt"], "leave out --words, --json and --skip-bad"),
         (["SOUND", "--rate", "8000"], "--rate is for -"),
         (["SOUND", "--beam", "1", "--language", "lm"], "a language model needs a beam"),
         (["SOUND", "--language", "nowhere"], "nowhere"),

@@ -92,6 +92,8 @@ def transcribe(
     except ValueError as error:
         raise Refused(str(error)) from None
     wanted = _Wanted(out, words, skip_bad, as_json)
+    if out is not None and out.suffix in _SUBTITLES and (words or as_json or skip_bad):
+        raise Refused("subtitles are of one recording's words: leave out --words, --json and --skip-bad")
     if _STDIN in files:
         if len(files) > 1:
             raise Refused("- is all that is read: name it without other files")

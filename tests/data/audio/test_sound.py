@@ -266,6 +266,14 @@ def test_an_empty_pipe_is_told() -> None:
             [*pcm_blocks(io.BytesIO(data), 8000, 8000)]
 
 
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_a_file_with_a_header_is_not_taken_for_raw_samples(kind: str) -> None:
+    held = io.BytesIO()
+    soundfile.write(held, np.zeros(800), 8000, format=kind)
+    with pytest.raises(Fault, match="not raw samples"):
+        [*pcm_blocks(io.BytesIO(held.getvalue()), 8000, 8000)]
+
+
 def test_a_long_sound_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
     program = (
         "import sys; from holdfast.data.audio import sound_blocks; "

@@ -254,6 +254,11 @@ def test_what_is_too_long_or_too_hasty_is_said(manifest: Path, tmp_path: Path) -
     notes = " ".join(opened(tmp_path / "run").evaluate().notes)
     assert "longer than" in notes
     assert "too short for their text" in notes
+    measured = opened(tmp_path / "run").evaluate([str(hasty)], baselines=False)
+    plain = tmp_path / "plain.csv"
+    plain.write_text("".join(f"{line}\n" for line in hasty.read_text().splitlines()[:31]))
+    assert measured.measures["nats"] == opened(tmp_path / "run").evaluate([str(plain)]).measures["nats"]
+    assert any("5 of 35 recordings of the part given are too short for their text" in note for note in measured.notes)
     with pytest.raises(DataError, match="all recordings are longer"):
         fit(Transcribe(), Sources((str(hasty),)), tmp_path / "none", {**TINY, "longest": 0.2})
     assert not (tmp_path / "none").exists()

@@ -27,6 +27,13 @@ _LOUDEST = 10.0  # a sample in a file of floats; beyond it other units are meant
 _UNKNOWN_BYTES = 2**32 - 1  # of samples, in the header of a WAV that was written before its length was known
 _UNKNOWN_FRAMES = 2**62  # what is beyond was not in a file's header
 _PAGE = 1 << 16  # a page of an Ogg file at most, but for its header
+_HEADERS = {
+    b"RIFF": "WAV",
+    b"RIFX": "WAV",
+    b"RF64": "WAV",
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+}  # how files of sounds begin
 
 
 def rate_of(path: str) -> int:
@@ -99,7 +106,7 @@ def pcm_blocks(stream: BinaryIO, rate_in: int, rate: int, seconds: float = 10.0)
         Blocks as of `sound_blocks`.
 
     Raises:
-        Fault: there is not one sample.
+        Fault: there is not one sample, or they are those of a file with a header.
     """
     yield from _some(resampled(_samples(stream, max(1, round(seconds * rate_in))), rate_in, rate))
 
@@ -165,8 +172,13 @@ def _samples(stream: BinaryIO, most: int) -> Iterator[Array]:
     """What a pipe gives, at most so many samples at a time."""
     read = getattr(stream, "read1", stream.read)  # of a buffered one, what is there
     half = b""  # of a sample whose other byte has not come yet
+    begun = False
     while piece := read(2 * most - len(half)):
         held = half + piece
+        header = "" if begun else next((name for mark, name in _HEADERS.items() if held.startswith(mark)), "")
+        if header:
+            raise Fault(f"it is a file of {header}, not raw samples: name the file, or send what follows its header")
+        begun = True
         half = held[len(held) // 2 * 2 :]
         yield np.frombuffer(held, "<i2", len(held) // 2).astype(np.float32) / 32768
 

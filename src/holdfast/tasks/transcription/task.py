@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -133,9 +134,10 @@ class Transcribe(Task[TranscribeOptions, Speech]):
             written[k] = written_of(logs, symbols)
             target = torch.tensor([numbers_of(said[k], numbers)])
             lengths = torch.tensor([len(logs)]), torch.tensor([target.shape[1]])
-            nats += F.ctc_loss(logs[:, None], target, *lengths, reduction="sum", zero_infinity=True).item()
-            count += target.shape[1]
-        return {**error_rates(said, written), "nats": nats / count}
+            lost = F.ctc_loss(logs[:, None], target, *lengths, reduction="sum").item()
+            if math.isfinite(lost):  # else it is too short for its text, which `notes` says
+                nats, count = nats + lost, count + target.shape[1]
+        return {**error_rates(said, written), "nats": nats / count if count else math.nan}
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Speech:
         """Other recordings with what is said in them, of the symbols that were learned."""
@@ -151,6 +153,13 @@ class Transcribe(Task[TranscribeOptions, Speech]):
     def notes(self, data: Speech, split: str, options: TranscribeOptions, brief: bool = False) -> list[str]:
         """What was left out."""
         notes = [*data.notes]
+        mel = Mel(rate=data.rate, bands=options.bands)
+        hasty = _hasty(data.parts[split], mel)
+        if hasty:
+            notes.append(
+                f"{hasty:,} of {len(data.parts[split]):,} recordings of the part {split} are too short for their text, "
+                "and are left out of the nats."
+            )
         if "train" not in data.parts:
             return notes
         train = data.parts["train"]
@@ -160,7 +169,7 @@ class Transcribe(Task[TranscribeOptions, Speech]):
                 f"{left:,} of {len(train):,} training recordings are longer than {options.longest:g} seconds and were "
                 "not learned from (--longest)."
             )
-        hasty = _hasty(train, Mel(rate=data.rate, bands=options.bands))
+        hasty = _hasty(train, mel)
         if hasty:
             notes.append(
                 f"{hasty:,} of {len(train):,} training recordings are too short for their text, which cannot be "
@@ -249,11 +258,11 @@ def _learnable(train: Recordings, rate: int, longest: float) -> Array:
     return found
 
 
-def _hasty(train: Recordings, mel: Mel) -> int:
+def _hasty(part: Recordings, mel: Mel) -> int:
     """How many recordings are too short for their text: a symbol needs a step, and one more if it is said twice."""
     count = 0
-    for k, samples in enumerate(train.lengths.tolist()):
-        text = train.text(k)
+    for k, samples in enumerate(part.lengths.tolist()):
+        text = part.text(k)
         needed = len(text) + sum(a == b for a, b in pairwise(text))
         count += halved(halved(mel.frames(samples))) < needed
     return count

@@ -85,6 +85,13 @@ def test_a_long_text_is_cut_where_sentences_end(run: TranslateRun) -> None:
     ]
 
 
+def test_a_long_text_without_blanks_is_cut_between_letters_and_nothing_is_put_in(tmp_path: Path) -> None:
+    paths = [str(path) for path in write(tmp_path, "a", [("東京。京都", "ab"), ("大阪", "c")] * 10)]
+    run = fit_translate(paths, out=tmp_path / "run", steps=1, **{**TINY, "level": ""})
+    translator = Translator(run.model, *run.encodings, 5)
+    assert translator._cut("東京。京都。大阪東京京都大阪") == ["東京。", "京都。", "大阪東京京", "都大阪"]
+
+
 def test_n_best_come_with_falling_scores(run: TranslateRun) -> None:
     (found,) = run.translate("eins zwei", Beam(4))
     scores = [found.score, *(score for _, score in found.others)]

@@ -22,7 +22,8 @@ def most_alike(train: TextPairs, sources: Sequence[str]) -> list[str]:
     text = require("sklearn.feature_extraction.text", "translate")
     known = [train.source_text(k) for k in range(len(train))]
     single = np.mean([" " in each for each in known[:1000]]) < 0.5
-    counter = text.TfidfVectorizer(analyzer="char" if single else "word", token_pattern=r"\S+", ngram_range=(1, 2))
+    kind = {"analyzer": "char"} if single else {"token_pattern": r"\S+"}
+    counter = text.TfidfVectorizer(ngram_range=(1, 2), **kind)
     theirs = counter.fit_transform(known).T
     found: list[str] = []
     for begin in range(0, len(sources), _TOGETHER):

@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 
 _TOGETHER = 2000  # texts that are translated at a time, those of like length side by side
 _STEPS = 2048  # tokens of sources with their padding in a batch
-_ENDS = re.compile(r"(?<=[.!?;:…])\s+|(?<=[。！？；])")  # where a text that is too long may be cut
+# Where a text that is too long is cut: after sentences, or else after words, or else between letters.
+_FINER = (re.compile(r".+?(?:[.!?;:…] +|[。！？；]|$)"), re.compile(r"\S+ *"), re.compile(r"."))
 
 
 class Translation(NamedTuple):
@@ -141,33 +142,23 @@ class Translator:
 
     def _cut(self, text: str) -> list[str]:
         """A text in parts that are no longer than what was learned from; none of an empty one."""
-        if not text or self._fits(text):
-            return [text] if text else []
-        found: list[str] = []
-        for piece in _ENDS.split(text):
-            for part in [piece] if self._fits(piece) else self._by_words(piece):
-                joined = f"{found[-1]} {part}" if found else part
-                if found and self._fits(joined):
-                    found[-1] = joined
-                elif part:
-                    found.append(part)
-        return found
+        parts = [text] if text else []
+        for finer in _FINER:
+            parts = [one for part in parts for one in ([part] if self._fits(part) else self._packed(finer, part))]
+        return [part.strip() for part in parts]
 
-    def _by_words(self, text: str) -> list[str]:
-        """A piece without an end of a sentence, cut between words; a word that is too long, between characters."""
-        found = [""]
-        for word in text.split():
-            size = len(word) if self._fits(word) else max(1, self._longest // 4)  # a character has four bytes at most
-            for part in (word[k : k + size] for k in range(0, len(word), size)):
-                joined = f"{found[-1]} {part}".strip()
-                if self._fits(joined):
-                    found[-1] = joined
-                else:
-                    found.append(part)
-        return found
+    def _packed(self, finer: re.Pattern[str], text: str) -> list[str]:
+        """The pieces that a pattern finds, as many in a part as fit; a piece that does not fit is a part."""
+        parts: list[str] = []
+        for piece in finer.findall(text):
+            if parts and self._fits(parts[-1] + piece):
+                parts[-1] += piece
+            else:
+                parts.append(piece)
+        return parts
 
     def _fits(self, text: str) -> bool:
-        return len(self.tokens(text)) <= self._longest
+        return len(self.tokens(text.strip())) <= self._longest
 
 
 def _joined(parts: Sequence[Translation]) -> Translation:

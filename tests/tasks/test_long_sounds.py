@@ -20,18 +20,19 @@ from tests.support import peak_memory
 MINUTES = 60
 MOST = 1_200_000_000  # bytes of anonymous memory, of which an import of everything takes 300 MB
 FASTER = 20  # than real time, on two cores
+LEVEL = 0.1  # root of the mean square of each number
 WRONG = 0.3  # of the digits at most, after a short training
 
 
 def _dial(path: Path, minutes: int) -> str:
-    """Write one recording of many numbers that are dialled over one line after another; its digits."""
+    """Write one recording of many numbers that are dialled as loud as each other; its digits."""
     some = list(keypad.keypad(200, seed=3))
     digits, length = [], 0
     with soundfile.SoundFile(path, "w", keypad.RATE, 1) as file:
         for samples, said in cycle(some):
             if length >= 60 * minutes * keypad.RATE:
                 return "".join(digits)
-            file.write(samples)
+            file.write(LEVEL * samples / np.sqrt(np.mean(samples**2)))
             digits.append(said)
             length += len(samples)
     raise AssertionError

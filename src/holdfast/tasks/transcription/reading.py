@@ -19,7 +19,7 @@ from ..lengths import in_order
 
 Array = np.ndarray[Any, Any]
 
-LONGEST = 20.0  # seconds of a segment
+LONGEST = 10.0  # seconds of a segment: one that reads from the end too errs more in what is longer than it learned
 _EARLIEST = 0.5  # of these: from here on the quietest place is looked for
 _QUIET = 15  # frames over which loudness is measured there
 _TOGETHER = 1 << 14  # frames that are read at a time

@@ -281,6 +281,7 @@ def test_a_model_that_has_diverged_can_be_looked_at(browser: Any, tmp_path: Path
     path.write_text(html_file(View(subject_of(holdfast.LSTM(2, 5), x))), encoding="utf-8")
     with opened(browser) as page:
         show(page, path.as_uri())
+        wait_for(page, "document.querySelector('#diagram text.value').textContent !== ''")
         assert set(page.locator("#diagram text.value").all_text_contents()) == {"–"}
         page.locator("#marks").focus()
         page.keyboard.press("Home")

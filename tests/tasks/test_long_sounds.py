@@ -21,7 +21,6 @@ MINUTES = 60
 MOST = 1_200_000_000  # bytes of anonymous memory, of which an import of everything takes 300 MB
 FASTER = 20  # than real time, on two cores
 LEVEL = 0.1  # root of the mean square of each number
-WRONG = 0.3  # of the digits at most, after a short training
 
 
 def _dial(path: Path, minutes: int) -> str:
@@ -40,9 +39,10 @@ def _dial(path: Path, minutes: int) -> str:
 
 @pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
-@pytest.mark.parametrize("streaming", [[], ["--streaming"]], ids=["whole", "streaming"])
+# What reads from the end too errs more in what is longer than it learned from, as these parts are.
+@pytest.mark.parametrize(("streaming", "most_wrong"), [([], 0.5), (["--streaming"], 0.2)], ids=["whole", "streaming"])
 def test_an_hour_is_written_down_in_bounded_memory_faster_than_it_was_spoken(
-    tmp_path: Path, streaming: list[str]
+    tmp_path: Path, streaming: list[str], most_wrong: float
 ) -> None:
     run, long, short, out = (tmp_path / name for name in ("run", "long.wav", "short.wav", "said.csv"))
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
@@ -64,7 +64,7 @@ def test_an_hour_is_written_down_in_bounded_memory_faster_than_it_was_spoken(
         )
         print(f"{100 * wrong:.1f} % of {len(dialled):,} digits wrong")
         assert np.isclose(float(row["seconds"]), 60 * minutes, atol=10)
-        assert wrong < WRONG
+        assert wrong < most_wrong
         found[minutes] = most, rate
     assert 100e6 < found[MINUTES][0] < MOST
     assert found[MINUTES][0] < 1.5 * found[2][0]

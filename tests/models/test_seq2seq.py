@@ -131,6 +131,53 @@ def test_a_loss_of_many_tokens_is_made_in_parts_and_is_the_same(monkeypatch: pyt
     assert_close(again, gradient)
 
 
+def _read_in_training(model: EncoderDecoder, tokens: Tensor) -> dict[str, Tensor]:
+    """What the first layers read, (T, B, E), over what is embedded."""
+    seen: dict[str, Tensor] = {}
+    model.train()
+    for name, layer in (("encoder", model.encoder[0]), ("decoder", model.decoder[0])):
+        layer.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
+    model(model.read(tokens, torch.full((tokens.shape[1],), len(tokens))), tokens)
+    embeddings = {"encoder": model.source_embedding, "decoder": model.target_embedding}
+    return {name: (seen[name] / (embeddings[name](tokens) * math.sqrt(6))).detach().round(decimals=6) for name in seen}
+
+
+@pytest.mark.parametrize("targets", [0, 7], ids=["shared", "separate"])
+def test_embedding_dropout_drops_a_word_everywhere_or_nowhere(targets: int) -> None:
+    tokens = torch.randint(5, (40, 8))
+    factors = _read_in_training(_model(targets=targets, embedding_dropout=0.5), tokens)
+    for name, factor in factors.items():
+        of_words = [set(factor[tokens == word].flatten().tolist()) for word in range(5)]
+        assert all(len(found) == 1 for found in of_words), name
+        assert set.union(*of_words) == {0.0, 2.0}, name
+
+
+def test_dropout_falls_on_what_is_embedded_on_what_layers_say_and_on_the_features() -> None:
+    model = _model(dropout=0.5)
+    above: list[Tensor] = []
+    for layer in (model.encoder[1], model.decoder[1]):
+        layer.register_forward_pre_hook(lambda _, given: above.append(given[0][..., :10]))
+    tokens = torch.randint(5, (40, 8))
+    factors = _read_in_training(model, tokens)
+    features = model(model.read(tokens, torch.full((8,), 40)), tokens).features
+    for each in (*factors.values(), *above, features):
+        assert (each == 0).double().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_weight_drop_reaches_the_layers_and_ends_with_training() -> None:
+    model, tokens = _model(weight_drop=0.5), torch.randint(5, (4, 3))
+
+    def said() -> Tensor:
+        return model(model.read(tokens, torch.full((3,), 4)), tokens).features
+
+    once = said()
+    assert torch.equal(said(), once)
+    model.train()
+    assert not torch.equal(said(), said())
+    model.eval()
+    assert torch.equal(said(), once)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "slstm"])
 def test_it_learns_to_turn_a_sequence_round(cell: str) -> None:
     torch.manual_seed(0)

@@ -198,11 +198,7 @@ class LanguageModel(nn.Module):
         return Output(features, raw, tuple(states))
 
     def _embedded(self, tokens: Tensor) -> Tensor:
-        embedded = self.embedding(tokens)  # (T, B, E)
-        if not (self.training and self.embedding_dropout):
-            return embedded
-        kept = F.dropout(embedded.new_ones(self.vocabulary), self.embedding_dropout)  # (V,)
-        return embedded * kept[tokens].unsqueeze(-1)
+        return embedded(self.embedding, tokens, self.embedding_dropout if self.training else 0.0)  # (T, B, E)
 
     def _dropped(self, x: Tensor, probability: float) -> Tensor:
         if not (self.training and probability):
@@ -413,6 +409,15 @@ def default_cutoffs(vocabulary: int) -> tuple[int, ...]:
     if vocabulary < 20_000:
         return ()
     return vocabulary // 16, vocabulary // 4
+
+
+def embedded(embedding: nn.Embedding, tokens: Tensor, dropout: float) -> Tensor:
+    """What stands for tokens, of which whole words of the vocabulary are dropped, in one draw (Gal 2016); (…, E)."""
+    found = embedding(tokens)
+    if not dropout:
+        return cast(Tensor, found)
+    kept = F.dropout(found.new_ones(embedding.num_embeddings), dropout)  # (V,)
+    return cast(Tensor, found * kept[tokens].unsqueeze(-1))
 
 
 def layer_class(cell: str) -> Callable[..., Recurrent]:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from holdfast.layers import Recurrent, checks
 from holdfast.layers.tracing import State
 
-from .language import ModelState, layer_class
+from .language import ModelState, embedded, layer_class
 
 ATTENTIONS = ("general", "additive", "none")
 
@@ -84,6 +84,7 @@ class EncoderDecoder(nn.Module):
         attention: "general": queries times a matrix times values; "additive": a layer of tanh over both; "none": the
             decoder knows of the source what its first state holds.
         dropout: between layers, on the embedded tokens, and before the output.
+        embedding_dropout: on whole words of the vocabularies, one draw a call.
         weight_drop: on the recurrent weights.
     """
 
@@ -98,6 +99,7 @@ class EncoderDecoder(nn.Module):
         layers: int = 2,
         attention: str = "general",
         dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
         weight_drop: float = 0.0,
     ) -> None:
         super().__init__()
@@ -109,6 +111,7 @@ class EncoderDecoder(nn.Module):
             raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}; got {attention!r}")
         make = layer_class(cell)
         self.dropout = dropout
+        self.embedding_dropout = embedding_dropout
         # The embedding is the output matrix, and must begin small; what layers read of it has a deviation of 1.
         self._scale = math.sqrt(embedding)
         self.end = targets or sources
@@ -181,7 +184,7 @@ class EncoderDecoder(nn.Module):
         self, memory: Memory, tokens: Tensor, run: Callable[[Recurrent, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """The features and the weights for tokens (T, B), by what runs a layer."""
-        h = self._dropped(self.target_embedding(tokens) * self._scale)
+        h = self._dropped(self._embedded(self.target_embedding, tokens))
         context = weights = None
         for k, layer in enumerate(cast(Sequence[Recurrent], self.decoder)):
             h = self._dropped(run(layer, h))  # (T, B, H)
@@ -200,7 +203,7 @@ class EncoderDecoder(nn.Module):
             source: tokens, (S, B).
             lengths: at least 1, (B,).
         """
-        h = self.source_embedding(source) * self._scale
+        h = self._embedded(self.source_embedding, source)
         states: list[State] = []
         for layer in cast(Sequence[Recurrent], self.encoder):
             h, final = layer(self._dropped(h), lengths=lengths)  # (S, B, H)
@@ -250,6 +253,9 @@ class EncoderDecoder(nn.Module):
 
     def _logits(self, features: Tensor) -> Tensor:
         return F.linear(features, self.target_embedding.weight, self.output_bias)
+
+    def _embedded(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        return embedded(embedding, tokens, self.embedding_dropout if self.training else 0.0) * self._scale
 
     def _dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)

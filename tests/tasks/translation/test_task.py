@@ -122,6 +122,13 @@ def test_a_run_that_goes_on_is_as_one_that_never_stopped(paths: tuple[str, ...],
     assert again.measures == whole.measures
 
 
+def test_the_options_of_dropout_reach_the_model(paths: tuple[str, ...], tmp_path: Path) -> None:
+    drops = {"dropout": 0.1, "embedding_dropout": 0.2, "weight_drop": 0.3}
+    model = fit_translate(paths, out=tmp_path / "run", steps=1, **{**TINY, **drops}).model
+    assert (model.dropout, model.embedding_dropout) == (0.1, 0.2)
+    assert {layer.weight_drop for layer in (*model.encoder, *model.decoder)} == {0.3}
+
+
 @pytest.mark.parametrize(
     "options", [{"attention": "none"}, {"attention": "additive", "shared": False}, {"cell": "gru"}]
 )

@@ -25,11 +25,12 @@ class PairedOptions(TrainingOptions):
     )
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
+    embedding_dropout: float = option(0.0, "Of whole tokens of the vocabularies.", least=0.0, most=0.95)
     weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)
 
     def model(self) -> dict[str, Any]:
         """What an `EncoderDecoder` is made with, but for its vocabularies."""
-        names = ("cell", "embedding", "hidden", "layers", "attention", "dropout", "weight_drop")
+        names = ("cell", "embedding", "hidden", "layers", "attention", "dropout", "embedding_dropout", "weight_drop")
         return {name: getattr(self, name) for name in names}
 
 

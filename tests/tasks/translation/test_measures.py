@@ -28,3 +28,9 @@ def test_exact_is_the_share_of_translations_that_are_the_same() -> None:
 
 def test_a_sentence_that_shares_more_letters_has_more() -> None:
     assert sentence_score("the cat", "the car") > sentence_score("the cat", "a dog")
+
+
+def test_texts_that_come_in_tokens_are_measured_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    tokenised = ["well , it is .", "no , it is not ."] * 100
+    assert scores(tokenised, tokenised)["bleu"] == pytest.approx(100)
+    assert not caplog.records

@@ -69,8 +69,7 @@ class Epoch(Sequence[Batch]):
         self, part: TextPairs, which: Array, end: int, batch_size: int, seed: int, rank: int = 0, size: int = 1
     ) -> None:
         self._part, self._end = part, end
-        ours, theirs = part.lengths
-        rows = which[drawn((ours + theirs)[which], batch_size * size, seed)]
+        rows = which[drawn(np.stack(part.lengths, 1)[which], batch_size * size, seed)]
         self._rows = rows[:, rank * batch_size : (rank + 1) * batch_size]
 
     def __len__(self) -> int:

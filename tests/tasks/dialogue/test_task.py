@@ -13,12 +13,12 @@ from holdfast.models import Against, sample_decode
 from holdfast.tasks import Sources, fit, opened
 from holdfast.tasks.dialogue import Chat, ChatRun, Manners
 from holdfast.tasks.dialogue import fit as fit_chat
-from holdfast.training import OptionError
+from holdfast.training import Devices, OptionError
 from tests.tasks.dialogue.talks import talks, write
 from tests.tasks.translation.phrases import WORDS
 
-TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "vocabulary": 320}
-QUICK = {"steps": 500, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
+TINY = {"hidden": 48, "embedding": 24, "layers": 1, "batch_size": 16, "evaluations": 2, "vocabulary": 320}
+QUICK = {"steps": 700, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,6 +69,25 @@ def test_the_perplexity_is_that_of_words_and_ends_of_replies(run: ChatRun) -> No
         nats -= logs[range(len(target)), target].sum().item()
         words += len(part.target_text(k).split()) + 1
     assert run.evaluate(baselines=False).measures["perplexity"] == pytest.approx(math.exp(nats / words), rel=1e-4)
+
+
+def test_while_it_trains_replies_are_measured_that_are_spread_over_all(
+    run: ChatRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.tasks.dialogue.task._BRIEF", 5)
+    data = run.data()
+    seen: list[np.ndarray] = []
+
+    def nats_of(model: object, part: object, which: np.ndarray, told: object) -> np.ndarray:
+        seen.append(which)
+        return np.zeros(len(which))
+
+    monkeypatch.setattr("holdfast.tasks.dialogue.task.nats_of", nats_of)
+    Chat().problem(data, run.options, Devices(torch.device("cpu"))).evaluate(run.model)
+    replies = [k for k in range(len(data.parts["valid"])) if data.parts["valid"].source_text(k)]
+    assert seen[0].tolist() == [replies[round(k)] for k in np.floor(np.linspace(0, len(replies) - 1, 5))]
+    notes = Chat().notes(data, "valid", run.options, brief=True)
+    assert "Measured on 5 replies, spread over all of the part." in notes
 
 
 def test_a_conversation_streams_replies_and_remembers_the_last_turns(run: ChatRun) -> None:

@@ -28,7 +28,7 @@ from .run import ChatRun, Manners, replies
 
 Array = np.ndarray[Any, Any]
 
-_BRIEF = 500  # validation replies that are measured at each evaluation
+_BRIEF = 1000  # validation replies that are measured at each evaluation, spread over all
 
 
 class Chat(Task[ChatOptions, Pairs]):
@@ -96,7 +96,7 @@ class Chat(Task[ChatOptions, Pairs]):
         """What the loop trains."""
 
         def measured(model: nn.Module) -> dict[str, float]:
-            return self._measures(model, data, "valid", options, _BRIEF, untold)
+            return self._measures(model, data, "valid", options, True, untold)
 
         return PairedProblem(self.objective, data, options, place, measured)
 
@@ -104,24 +104,23 @@ class Chat(Task[ChatOptions, Pairs]):
         self, model: nn.Module, facts: Mapping[str, Any], data: Pairs, split: str, options: ChatOptions, told: Told
     ) -> dict[str, float]:
         """How likely what people replied is, and how varied and how near to it what the model replies."""
-        return self._measures(model, data, split, options, 0, told)
+        return self._measures(model, data, split, options, False, told)
 
     def _measures(
-        self, model: nn.Module, data: Pairs, split: str, options: ChatOptions, brief: int, told: Told
+        self, model: nn.Module, data: Pairs, split: str, options: ChatOptions, brief: bool, told: Told
     ) -> dict[str, float]:
         assert isinstance(model, EncoderDecoder)
         part = data.parts[split]
-        which = _measured(part, options)
+        which = _measured(part, options, brief)
         nats = float(nats_of(model, part, which, told).sum())
-        some = which[:brief] if brief else which
         told("replying")
-        sources = [part.source_text(int(k)) for k in some]
+        sources = [part.source_text(int(k)) for k in which]
         found = replies(model, data.encodings[1], sources, Manners(), 0)
         tokens = int((part.lengths[1][which] + 1).sum())
         return {
             "nats": nats / tokens,
             "perplexity": math.exp(min(nats / _words(part, which), 700.0)),
-            **reply_measures([part.target_text(int(k)) for k in some], found),
+            **reply_measures([part.target_text(int(k)) for k in which], found),
         }
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Pairs:
@@ -136,10 +135,9 @@ class Chat(Task[ChatOptions, Pairs]):
     ) -> Compared:
         """Simple methods that learned from the same dialogues."""
         train, part = training.parts["train"], data.parts[split]
-        which = _measured(part, options)
+        which = _measured(part, options, brief)
         ngram = counted(train, part, which, training.encodings[1], _words(part, which))
-        found = retrieved(train, part, which[:_BRIEF] if brief else which)
-        return Compared({"n-grams": ngram, "the reply to the most alike context": found})
+        return Compared({"n-grams": ngram, "the reply to the most alike context": retrieved(train, part, which)})
 
     def notes(self, data: Pairs, split: str, options: ChatOptions, brief: bool = False) -> list[str]:
         """How it was measured, and what was left out."""
@@ -150,7 +148,7 @@ class Chat(Task[ChatOptions, Pairs]):
             *data.notes,
         ]
         if brief:
-            notes.append(f"BLEU and distinct words are of replies to the first {_BRIEF:,} contexts.")
+            notes.append(f"Measured on {len(_measured(part, options, brief)):,} replies, spread over all of the part.")
         long = len(_answers(part)) - len(_measured(part, options))
         if long:
             notes.append(
@@ -169,9 +167,10 @@ def _answers(part: TextPairs) -> Array:
     return np.array([k for k in range(len(part)) if part.source_text(k)], np.int64)
 
 
-def _measured(part: TextPairs, options: ChatOptions) -> Array:
-    """Those of them that are not too long."""
-    return np.intersect1d(_answers(part), learnable(part, options.longest))
+def _measured(part: TextPairs, options: ChatOptions, brief: bool = False) -> Array:
+    """Those of them that are not too long; some that are spread over all, if it is to be brief."""
+    found = np.intersect1d(_answers(part), learnable(part, options.longest))
+    return found[np.linspace(0, len(found) - 1, _BRIEF).astype(np.int64)] if brief and len(found) > _BRIEF else found
 
 
 def _words(part: TextPairs, which: Array) -> int:

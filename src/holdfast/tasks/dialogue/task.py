@@ -71,7 +71,7 @@ class Chat(Task[ChatOptions, Pairs]):
     def settle(
         self, data: Pairs, options: ChatOptions, place: Devices, told: Told
     ) -> tuple[ChatOptions, dict[str, Any]]:
-        """The sizes of the model."""
+        """The size of the embedding."""
         return settled(options, data), {}
 
     def describe(self, data: Pairs) -> dict[str, Any]:

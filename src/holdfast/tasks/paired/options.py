@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from holdfast.data.pairs import Pairs
-from holdfast.training import TrainingOptions, option
+from holdfast.training import TrainingOptions, option, redeclared
 
 P = TypeVar("P", bound="PairedOptions")
 
@@ -15,14 +15,14 @@ P = TypeVar("P", bound="PairedOptions")
 class PairedOptions(TrainingOptions):
     """What the model is made of, and what it does not learn from."""
 
+    batch_size: int = redeclared("batch_size", 32)
+
     longest: int = option(200, "Tokens; pairs in which a side has more are not learned from.", least=1)
     smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
     embedding: int = option(0, "Numbers that stand for a token; 0: 256, of a character 128.", least=0)
-    hidden: int = option(
-        0, "Units of a layer of the decoder, half of them each direction of the encoder; 0: 512, of char 256.", least=0
-    )
+    hidden: int = option(256, "Units of a layer of the decoder, half of them each direction of the encoder.", least=2)
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
     embedding_dropout: float = option(0.0, "Of whole tokens of the vocabularies.", least=0.0, most=0.95)
@@ -35,6 +35,5 @@ class PairedOptions(TrainingOptions):
 
 
 def settled(options: P, data: Pairs) -> P:
-    """The options with the sizes of the model that suit the tokens."""
-    hidden = 256 if data.encodings[1].level == "char" else 512
-    return replace(options, hidden=options.hidden or hidden, embedding=options.embedding or hidden // 2)
+    """The options with the size of the embedding that suits the tokens."""
+    return replace(options, embedding=options.embedding or (128 if data.encodings[1].level == "char" else 256))

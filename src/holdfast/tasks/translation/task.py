@@ -60,7 +60,7 @@ class Translate(Task[TranslateOptions, Pairs]):
     def settle(
         self, data: Pairs, options: TranslateOptions, place: Devices, told: Told
     ) -> tuple[TranslateOptions, dict[str, Any]]:
-        """The sizes of the model."""
+        """The size of the embedding."""
         return settled(options, data), {}
 
     def describe(self, data: Pairs) -> dict[str, Any]:

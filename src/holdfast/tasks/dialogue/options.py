@@ -17,8 +17,10 @@ class ChatOptions(PairedOptions):
     """
 
     minutes: float = redeclared("minutes", 45.0)
+    learning_rate: float = redeclared("learning_rate", 0.004)
     average: float = redeclared("average", 0.002)
     smoothing: float = redeclared("smoothing", 0.0, PairedOptions)
+    layers: int = redeclared("layers", 1, PairedOptions)
     dropout: float = redeclared("dropout", 0.2, PairedOptions)
 
     context: int = option(3, "Turns before a reply that are read.", least=1)

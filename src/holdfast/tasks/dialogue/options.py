@@ -11,15 +11,13 @@ from ..paired import PairedOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions(PairedOptions):
-    """What of the dialogues is read, and what the model is made of.
-
-    What is left at 0 is settled by the data when the training begins, and stands in the run's config.toml from then on.
-    """
+    """What of the dialogues is read, and what the model is made of."""
 
     minutes: float = redeclared("minutes", 45.0)
     learning_rate: float = redeclared("learning_rate", 0.004)
     average: float = redeclared("average", 0.002)
     smoothing: float = redeclared("smoothing", 0.0, PairedOptions)
+    embedding: int = redeclared("embedding", 256, PairedOptions)
     layers: int = redeclared("layers", 1, PairedOptions)
     dropout: float = redeclared("dropout", 0.2, PairedOptions)
 

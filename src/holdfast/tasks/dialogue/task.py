@@ -18,7 +18,7 @@ from holdfast.training import Devices, OptionError, Run, Watcher
 
 from ..fitting import Fitted, cache, paths_of
 from ..fitting import fit as _fit
-from ..paired import PairedProblem, learnable, nats_of, settled
+from ..paired import PairedProblem, learnable, nats_of
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import counted, retrieved
@@ -67,12 +67,6 @@ class Chat(Task[ChatOptions, Pairs]):
             raise OptionError("name files of dialogues: JSON lines, text or .zip; there are none to begin with")
         parts = {"train": sources.data, "valid": sources.valid, "test": sources.test}
         return build_pairs(parts, self.manner(options), cache(self.name), told=told)
-
-    def settle(
-        self, data: Pairs, options: ChatOptions, place: Devices, told: Told
-    ) -> tuple[ChatOptions, dict[str, Any]]:
-        """The size of the embedding."""
-        return settled(options, data), {}
 
     def describe(self, data: Pairs) -> dict[str, Any]:
         """How many turns there are, how many are replies, and how long they are."""

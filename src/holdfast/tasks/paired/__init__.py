@@ -3,7 +3,7 @@
 from .attention import attention, attention_pictures
 from .batches import Batch, Epoch, batch_of, learnable, side_by_side, sources_together
 from .memory import most_alike
-from .options import PairedOptions, settled
+from .options import PairedOptions
 from .problem import PairedProblem, losses, nats_of
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "losses",
     "most_alike",
     "nats_of",
-    "settled",
     "side_by_side",
     "sources_together",
 ]

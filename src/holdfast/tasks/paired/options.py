@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from holdfast.data.pairs import Pairs
 from holdfast.training import TrainingOptions, option, redeclared
-
-P = TypeVar("P", bound="PairedOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +18,7 @@ class PairedOptions(TrainingOptions):
     smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
-    embedding: int = option(0, "Numbers that stand for a token; 0: 256, of a character 128.", least=0)
+    embedding: int = option(128, "Numbers that stand for a token.", least=1)
     hidden: int = option(256, "Units of a layer of the decoder, half of them each direction of the encoder.", least=2)
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
@@ -32,8 +29,3 @@ class PairedOptions(TrainingOptions):
         """What an `EncoderDecoder` is made with, but for its vocabularies."""
         names = ("cell", "embedding", "hidden", "layers", "attention", "dropout", "embedding_dropout", "weight_drop")
         return {name: getattr(self, name) for name in names}
-
-
-def settled(options: P, data: Pairs) -> P:
-    """The options with the size of the embedding that suits the tokens."""
-    return replace(options, embedding=options.embedding or (128 if data.encodings[1].level == "char" else 256))

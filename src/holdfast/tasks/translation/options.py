@@ -12,11 +12,7 @@ from ..paired import PairedOptions
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(PairedOptions):
-    """What of the files is read, and what the model is made of.
-
-    What is left at 0 or empty is settled by the data when the training begins, and stands in the run's config.toml from
-    then on.
-    """
+    """What of the files is read, and what the model is made of."""
 
     minutes: float = redeclared("minutes", 30.0)
     average: float = redeclared("average", 0.002)

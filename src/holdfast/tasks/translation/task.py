@@ -17,7 +17,7 @@ from holdfast.training import Devices, Run, Watcher
 
 from ..fitting import Fitted, cache, paths_of
 from ..fitting import fit as _fit
-from ..paired import PairedProblem, learnable, nats_of, settled
+from ..paired import PairedProblem, learnable, nats_of
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines
@@ -56,12 +56,6 @@ class Translate(Task[TranslateOptions, Pairs]):
         """The pairs, kept in the cache folder; without any, dates in many languages."""
         parts = {"train": sources.data or (dates.NAME,), "valid": sources.valid, "test": sources.test}
         return build_pairs(parts, self.manner(options), cache(self.name), told=told)
-
-    def settle(
-        self, data: Pairs, options: TranslateOptions, place: Devices, told: Told
-    ) -> tuple[TranslateOptions, dict[str, Any]]:
-        """The size of the embedding."""
-        return settled(options, data), {}
 
     def describe(self, data: Pairs) -> dict[str, Any]:
         """How many pairs there are, how long they are, and of how many different tokens."""

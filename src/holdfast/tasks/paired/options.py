@@ -13,6 +13,7 @@ class PairedOptions(TrainingOptions):
     """What the model is made of, and what it does not learn from."""
 
     batch_size: int = redeclared("batch_size", 32)
+    clip: float = redeclared("clip", 5.0)
 
     longest: int = option(200, "Tokens; pairs in which a side has more are not learned from.", least=1)
     smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)

@@ -64,6 +64,7 @@ class PairedProblem:
         self._which = learnable(self._train, options.longest)
         if not len(self._which):
             raise DataError(f"in all pairs a side has more than {options.longest:,} tokens (--longest)")
+        self._typical = options.batch_size * float((self._train.lengths[1][self._which] + 1).mean())
 
     def epoch(self, number: int) -> Sequence[Batch]:
         """All pairs once, in an order of this epoch."""
@@ -76,10 +77,14 @@ class PairedProblem:
         return ()
 
     def loss(self, model: nn.Module, batch: Batch, carry: Sequence[Tensor]) -> Loss:
-        """The mean over all tokens; what is shown is without the smoothing."""
+        """What is to become small of each token, over the tokens of a typical batch.
+
+        Batches are of targets of like length: were it the mean over their own tokens, one of a short target would count
+        for many of a long one. What is shown is the mean, without the smoothing.
+        """
         on_device = Batch(*(tensor.to(self._place.device) for tensor in batch))
         value, nats = losses(cast(EncoderDecoder, model), on_device, self._options.smoothing)
-        return Loss(value.mean(), nats.mean(), ())
+        return Loss(value.sum() / self._typical, nats.mean(), ())
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """The measures on the validation data."""

@@ -43,13 +43,29 @@ def test_lines_of_a_pipe_are_replied_to_line_by_line(run: Path) -> None:
     done = _piped(run, "Hello !\n\nWhat is zwei ?\n", "--temperature", "0", "--against-empty", "0")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 2
-    assert lines[0] == "Good day ."
+    assert len(lines) == 3
+    assert lines[:2] == ["Good day .", ""]
+    assert lines[2]
+
+
+def test_of_lines_in_another_encoding_it_says_which(run: Path) -> None:
+    command = [*ENTRY, "chat", str(run)]
+    done = subprocess.run(command, input="Hello !\ncafé\n".encode("latin-1"), capture_output=True, env=ENVIRONMENT)
+    assert done.returncode == 2
+    assert b"standard input" in done.stderr
+    assert b"UTF-8" in done.stderr
+
+
+def test_of_a_long_text_it_says_that_the_end_is_read(run: Path) -> None:
+    done = _piped(run, "Hello ! " * 300 + "\n")
+    assert done.returncode == 0
+    assert "only the end of this is read" in done.stderr
 
 
 def test_replies_come_as_json(run: Path) -> None:
-    rows = [json.loads(line) for line in _piped(run, "Hello !\n/reset\n", "--json").stdout.splitlines()]
-    assert [row["said"] for row in rows] == ["Hello !", "/reset"]
+    rows = [json.loads(line) for line in _piped(run, "Hello !\n\n/reset\n", "--json").stdout.splitlines()]
+    assert [row["said"] for row in rows] == ["Hello !", "", "/reset"]
+    assert rows[1]["reply"] == ""
     assert all(isinstance(row["reply"], str) for row in rows)
 
 
@@ -61,7 +77,14 @@ def test_commands_are_obeyed(run: Path) -> None:
     assert "It has forgotten what was said." in said
     assert "/temperature takes a number of at least 0, like 0.7; got 'hot'" in said
     assert "There is no /nonsense." in said
+    assert "still reads)" not in said
     assert "/reset              forget what was said" in said
+
+
+def test_the_history_shows_from_where_on_it_still_reads(run: Path) -> None:
+    said = _piped(run, "Hello !\nGood .\nWhat is zwei ?\n/history\n").stdout.splitlines()
+    begin = said.index("(what follows it still reads)")
+    assert [line[:4] for line in said[begin - 4 :]] == ["you:", "it: ", "you:", "it: ", "(wha", "you:", "it: "]
 
 
 def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:
@@ -87,7 +110,8 @@ def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--top-p", "2"], "top_p"), (["--against-empty", "1"], "against_empty")]
+    ("arguments", "said"),
+    [(["--top-p", "2"], "top_p"), (["--against-empty", "1"], "against_empty"), (["--seed", "9" * 20], "--seed")],
 )
 def test_manners_that_make_no_sense_are_refused(arguments: list[str], said: str, run: Path) -> None:
     done = _piped(run, "", *arguments)

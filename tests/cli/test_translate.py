@@ -125,6 +125,9 @@ def test_it_is_measured_on_other_files_with_its_signature(run: Path, tmp_path: P
         (["--out", "a.csv"], "--out must end in .txt, .tsv or .jsonl; got a.csv"),
         (["--out", "no/such/a.txt"], "there is no folder no/such"),
         (["-"], "- is all that is read"),
+        (["--length-penalty", "1e308"], "length_penalty must be a number from 0 to 100"),
+        (["--temperature", "inf"], "temperature"),
+        (["--seed", "9" * 20], "--seed"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments: list[str], said: str, run: Path, lines: Path) -> None:

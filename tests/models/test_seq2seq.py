@@ -178,6 +178,23 @@ def test_weight_drop_reaches_the_layers_and_ends_with_training() -> None:
     assert torch.equal(said(), once)
 
 
+def test_additive_attention_over_much_is_made_in_parts_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("additive")
+    source, target = torch.randint(5, (6, 3)), torch.randint(7, (9, 3))
+
+    def made() -> tuple[Tensor, Tensor]:
+        features = model(model.read(source, torch.tensor([6, 2, 4])), target).features
+        return features, torch.autograd.grad(features.square().sum(), model.attention.queries.weight)[0]
+
+    whole = made()
+    monkeypatch.setattr("holdfast.models.seq2seq._AT_ONCE", 3 * 6 * 10 * 2)
+    most: list[int] = []
+    model.attention.score.register_forward_hook(lambda _, given, said: most.append(given[0].numel()))
+    for part, one in zip(made(), whole):
+        assert_close(part, one)
+    assert max(most) == 3 * 6 * 10 * 2
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "slstm"])
 def test_it_learns_to_turn_a_sequence_round(cell: str) -> None:
     torch.manual_seed(0)

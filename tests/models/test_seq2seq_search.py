@@ -151,7 +151,8 @@ def test_drawing_at_temperature_zero_is_a_beam_of_one() -> None:
     ("wrong", "said"),
     [
         ({"width": 0}, "width must be at least 1"),
-        ({"length_penalty": -1}, "length_penalty must be a number of at least 0"),
+        ({"length_penalty": -1}, "length_penalty must be a number from 0 to 100; got -1"),
+        ({"coverage_penalty": float("inf")}, "coverage_penalty must be a number from 0 to 100; got inf"),
     ],
 )
 def test_a_beam_that_makes_no_sense_is_refused(wrong: dict[str, float], said: str) -> None:

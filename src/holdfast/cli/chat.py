@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast.data.sources import decoded, numbered
 from holdfast.tasks import opened
 from holdfast.tasks.dialogue import ChatRun, Conversation, Manners
 
@@ -19,7 +21,7 @@ from .errors import Refused
 
 _HELP = """\
 /reset              forget what was said
-/history            show what it still remembers
+/history            show what was said, and from where on it still reads it
 /temperature X      below 1 safer, above 1 wilder; 0: no chance
 /help               this
 /quit, or Ctrl-D    leave"""
@@ -43,7 +45,7 @@ def chat(
     longest: Annotated[
         int, typer.Option("--longest", min=1, metavar="N", help="The most tokens of a reply.")
     ] = Manners.longest,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the choice.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, metavar="N", help="Of the choice.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each line of standard input.")
     ] = False,
@@ -63,20 +65,25 @@ def chat(
     conversation = fitted.conversation(manners, seed)
     terminal = sys.stdin.isatty() and not as_json
     if terminal:
-        import_module("readline")  # typed lines can be edited and come back
+        with suppress(ImportError):  # Windows has none, and needs none
+            import_module("readline")  # typed lines can be edited and come back
         typer.echo("It imitates the dialogues that it was trained on, and knows nothing. /help says what you can type.")
     for line in _typed(terminal):
         if line.startswith("/") and not as_json:
             if not _obeyed(line, conversation):
                 return
         elif line.strip():
+            if conversation.cut(line):
+                typer.echo("holdfast: only the end of this is read, as much as was ever learned from at once", err=True)
             _reply(line, conversation, as_json, "it:  " if terminal else "")
+        elif not terminal:  # a line for a line
+            typer.echo(json.dumps({"said": line, "reply": ""}) if as_json else "")
 
 
 def _typed(terminal: bool) -> Iterator[str]:
     """The lines that are typed, or come from a pipe."""
     if not terminal:
-        for line in sys.stdin:
+        for _, line in numbered(decoded("standard input", sys.stdin.buffer)):
             yield line.rstrip("\r\n")
         return
     while True:
@@ -96,7 +103,10 @@ def _obeyed(line: str, conversation: Conversation) -> bool:
         conversation.reset()
         typer.echo("It has forgotten what was said.")
     elif word == "history":
+        begin = len(conversation.turns) + 1 - conversation.read  # what is typed next is read, too
         for k, turn in enumerate(conversation.turns):
+            if k == begin > 0:
+                typer.echo("(what follows it still reads)")
             typer.echo(f"{'it: ' if k % 2 else 'you:'} {turn}")
     elif word == "temperature":
         try:

@@ -56,7 +56,7 @@ def translate(
         Optional[float],  # noqa: UP045
         typer.Option("--temperature", min=0.0, metavar="X", help="Draw words at this temperature instead of a beam."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, metavar="N", help="Of what is drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")] = False,
 ) -> None:
     """Translate text, a line for a line.
@@ -78,9 +78,14 @@ def translate(
     fitted = opened(run)
     if not isinstance(fitted, TranslateRun):
         raise Refused(f"translate needs a run of the task translate; {run} is one of the task {fitted.task.name}")
+    try:
+        how = Beam(beam, length_penalty, coverage_penalty)
+        sampling = None if temperature is None else Sampling(temperature=temperature)
+    except ValueError as error:
+        raise Refused(str(error)) from None
     wanted = _Wanted(
-        Beam(beam, length_penalty, coverage_penalty),
-        None if temperature is None else Sampling(temperature=temperature),
+        how,
+        sampling,
         seed,
         n_best,
         as_json or (out is not None and out.suffix == ".jsonl"),

@@ -22,7 +22,7 @@ from .language import ModelState, embedded, layer_class
 
 ATTENTIONS = ("general", "additive", "none")
 
-_AT_ONCE = 1 << 24  # logits
+_AT_ONCE = 1 << 24  # logits, or numbers between a query and a key
 
 
 class Memory(NamedTuple):
@@ -139,6 +139,11 @@ class EncoderDecoder(nn.Module):
     def target_embedding(self) -> nn.Embedding:
         """What stands for the tokens of targets, and is the output matrix."""
         return self.source_embedding if self.own_embedding is None else self.own_embedding
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and what it reads must be."""
+        return self.output_bias.device
 
     def forward(self, memory: Memory, tokens: Tensor, state: ModelState | None = None) -> Decoded:
         """Read beginnings of targets.
@@ -286,8 +291,20 @@ class _Additive(nn.Module):
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What is read for each query, (T, B, H), and the weights, (B, T, S)."""
         asked = self.queries(queries.transpose(0, 1))  # (B, T, H)
-        scores = self.score((asked[:, :, None] + memory.keys[:, None]).tanh())  # (B, T, S, 1)
-        return _mean(scores[..., 0], memory)
+        few = max(1, _AT_ONCE // memory.keys.numel())
+        if asked.shape[1] <= few:
+            return _mean(self._scores(asked, memory.keys), memory)
+        # What is between all queries and all keys would be the largest thing by far: it is made for some queries at a
+        # time, and again for the derivative.
+        parts = [
+            checkpoint(self._scores, some, memory.keys, use_reentrant=False, preserve_rng_state=False)
+            for some in asked.split(few, 1)
+        ]
+        return _mean(torch.cat(parts, 1), memory)
+
+    def _scores(self, asked: Tensor, keys: Tensor) -> Tensor:
+        """How alike queries (B, T, H) and keys (B, S, H) are, (B, T, S)."""
+        return cast(Tensor, self.score((asked[:, :, None] + keys[:, None]).tanh())[..., 0])
 
 
 _ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {"general": _General, "additive": _Additive}

@@ -14,6 +14,7 @@ from .generation import Sampling, choose
 from .language import ModelState
 from .seq2seq import EncoderDecoder, Memory
 
+_HARDEST = 100  # penalty
 _TIMES, _MORE = 2, 10  # a target has at most so many times the tokens of its source, and so many more
 
 
@@ -40,8 +41,8 @@ class Beam:
             raise ValueError(f"width must be at least 1; got {self.width}")
         for name in ("length_penalty", "coverage_penalty"):
             value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a number of at least 0; got {value}")
+            if not 0 <= value <= _HARDEST:
+                raise ValueError(f"{name} must be a number from 0 to {_HARDEST}; got {value}")
 
 
 class Against(NamedTuple):
@@ -221,12 +222,12 @@ def sample_decode(
         the next token of each target; None where it has ended.
     """
     sampling = sampling or Sampling()
-    generator = Generator().manual_seed(seed)
+    generator = Generator(source.device).manual_seed(seed)
     memory = model.read(source, lengths)
     left = (limits(lengths) if most is None else most).tolist()
     which, state = list(range(len(left))), memory.state
     plain = _Plain(model, against, len(left)) if against is not None and against.weight else None
-    texts = torch.full((len(left), 1), model.end)  # (B', T)
+    texts = torch.full((len(left), 1), model.end, device=source.device)  # (B', T)
     while which:
         done = model.step(memory, texts[None, :, -1], state)
         logs = model.log_probabilities(done.features)[0]  # (B', V + 1)
@@ -240,7 +241,7 @@ def sample_decode(
         yield said
         length = texts.shape[1]  # with the tokens of this step
         going = [k for k, number in enumerate(which) if said[number] is not None and length < left[number]]
-        rows = torch.tensor(going, dtype=torch.int64)
+        rows = torch.tensor(going, dtype=torch.int64, device=source.device)
         texts = torch.cat([texts, chosen[:, None]], 1)[rows]
         state, memory = selected(done.state, rows), memory.rows(rows)
         if plain is not None:
@@ -254,7 +255,7 @@ class _Plain:
     def __init__(self, model: EncoderDecoder, against: Against, batch: int) -> None:
         self._model = model
         source = against.source[:, None].expand(-1, batch)
-        self._memory = model.read(source, torch.full((batch,), len(source)))
+        self._memory = model.read(source, torch.full((batch,), len(source), device=source.device))
         self._state = self._memory.state
 
     def step(self, tokens: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from holdfast.data import DataError
 from holdfast.models import Against, sample_decode
 from holdfast.tasks import Sources, fit, opened
 from holdfast.tasks.dialogue import Chat, ChatRun, Manners
@@ -100,6 +102,39 @@ def test_a_conversation_streams_replies_and_remembers_the_last_turns(run: ChatRu
     assert again == run.replies([talk.turns[:3]], Manners(temperature=0))[0]
     talk.reset()
     assert talk.turns == []
+
+
+def test_what_is_said_again_after_a_reset_is_replied_to_anew(run: ChatRun) -> None:
+    talk, found = run.conversation(Manners(temperature=5, top_p=1)), set()
+    for _ in range(5):
+        found.add("".join(talk.say("Hello !")))
+        talk.reset()
+    assert len(found) == 5
+
+
+def test_replies_are_one_line_that_a_terminal_can_show(run: ChatRun) -> None:
+    talk = run.conversation(Manners(temperature=20, top_p=1, longest=200))
+    said = "".join("".join(talk.say("Hello !")) for _ in range(5))
+    assert len(said) > 100
+    assert not {letter for letter in said if unicodedata.category(letter) == "Cc"}
+
+
+def test_of_more_than_was_ever_learned_from_the_end_is_read(run: ChatRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = " ".join(f"What is {word} ?" for word in [*WORDS] * 100)
+    seen: list[int] = []
+    read = run.model.read
+    monkeypatch.setattr(run.model, "read", lambda source, *more: seen.append(len(source)) or read(source, *more))
+    talk = run.conversation()
+    assert talk.cut(words)
+    assert not talk.cut("Hello !")
+    list(talk.say(words))
+    assert max(seen) == run.options.longest
+
+
+def test_without_a_reply_that_is_short_enough_it_refuses_to_begin(path: str, tmp_path: Path) -> None:
+    long = str(write(tmp_path / "long.txt", [["Hello ! " * 50, "Good day . " * 50]] * 3))
+    with pytest.raises(DataError, match="no reply to measure by: in all more than 20 tokens are on a side"):
+        fit_chat(path, valid=long, out=tmp_path / "run", **{**TINY, **QUICK, "longest": 20})
 
 
 def test_what_is_drawn_depends_on_the_seed(run: ChatRun) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from holdfast.data.pairs import Pairs, TextPairs
-from holdfast.models import EncoderDecoder
-from holdfast.tasks.paired import PairedOptions, PairedProblem, nats_of
+from holdfast.models import EncoderDecoder, Sampling
+from holdfast.tasks.dialogue import Manners
+from holdfast.tasks.dialogue.run import replies
+from holdfast.tasks.paired import PairedOptions, PairedProblem, attention, nats_of
+from holdfast.tasks.translation.run import Translator
 from holdfast.training import Devices
 
 
@@ -23,6 +29,39 @@ def test_the_nats_of_a_part_are_those_of_its_pairs_one_by_one(part: TextPairs, m
         memory = model.read(source, torch.tensor([len(source)]))
         logs = model.log_probabilities(model(memory, before).features)[:, 0]
         assert found[k] == pytest.approx(-logs[range(len(target)), target].sum().item(), rel=1e-9)
+
+
+class _Seen(Exception):
+    """The device that the model was given tensors on."""
+
+
+def _seen(model: EncoderDecoder, source: Tensor, lengths: Tensor) -> None:
+    raise _Seen(source.device, lengths.device)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, pairs: nats_of(model, pairs.parts["valid"], np.arange(2)),
+        lambda model, pairs: attention(model, *pairs.encodings, "eins", "one"),
+        lambda model, pairs: Translator(model, *pairs.encodings, (5, 5)).translate(["eins"]),
+        lambda model, pairs: Translator(model, *pairs.encodings, (5, 5)).translate(["eins"], sampling=Sampling()),
+        lambda model, pairs: replies(model, pairs.encodings[0], ["eins"], Manners(), 0, 5),
+    ],
+    ids=["nats", "attention", "beam", "draw", "reply"],
+)
+def test_what_a_model_reads_is_where_the_model_is(
+    use: Callable[[EncoderDecoder, Pairs], object], pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = EncoderDecoder(sources=pairs.encodings[0].size, embedding=8, hidden=12)
+    elsewhere = torch.device("meta")
+    monkeypatch.setattr(EncoderDecoder, "device", elsewhere)
+    monkeypatch.setattr(EncoderDecoder, "read", _seen)
+    monkeypatch.setattr("holdfast.models.seq2seq_search.Generator", lambda device: torch.Generator())
+    monkeypatch.setattr("holdfast.models.seq2seq_search.limits", lambda lengths: torch.full((1,), 3))
+    with pytest.raises(_Seen) as found:
+        use(model, pairs)
+    assert found.value.args == (elsewhere, elsewhere)
 
 
 def test_each_token_counts_the_same_in_whatever_batch_it_stands(pairs: Pairs) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from holdfast.data import DataError
-from holdfast.models import Beam, Sampling
+from holdfast.models import Beam, Candidate, Sampling
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.paired import attention
 from holdfast.tasks.translation import Translate, TranslateRun
@@ -68,7 +68,7 @@ def test_a_long_text_is_translated_in_parts_none_of_which_is_lost(run: Translate
     count = 10_000
     words = [[*WORDS][k % 6] for k in range(count)]
     (found,) = run.translate(" ".join(words))
-    assert found.parts == count / run.facts["longest"]
+    assert found.parts == count / run.facts["longest"][0]
     wanted = [WORDS[word] for word in words]
     assert len(found.text.split()) == pytest.approx(count, rel=0.05)
     assert np.mean([one == other for one, other in zip(found.text.split()[:5], wanted)]) > 0.5
@@ -76,7 +76,7 @@ def test_a_long_text_is_translated_in_parts_none_of_which_is_lost(run: Translate
 
 def test_a_long_text_is_cut_where_sentences_end(run: TranslateRun) -> None:
     ours, theirs = run.encodings
-    translator = Translator(run.model, ours, theirs, 4)
+    translator = Translator(run.model, ours, theirs, (4, 4))
     assert translator._cut("eins zwei. drei vier fünf; sechs eins zwei drei vier fünf") == [
         "eins zwei.",
         "drei vier fünf;",
@@ -88,7 +88,7 @@ def test_a_long_text_is_cut_where_sentences_end(run: TranslateRun) -> None:
 def test_a_long_text_without_blanks_is_cut_between_letters_and_nothing_is_put_in(tmp_path: Path) -> None:
     paths = [str(path) for path in write(tmp_path, "a", [("東京。京都", "ab"), ("大阪", "c")] * 10)]
     run = fit_translate(paths, out=tmp_path / "run", steps=1, **{**TINY, "level": ""})
-    translator = Translator(run.model, *run.encodings, 5)
+    translator = Translator(run.model, *run.encodings, (5, 5))
     assert translator._cut("東京。京都。大阪東京京都大阪") == ["東京。", "京都。", "大阪東京京", "都大阪"]
 
 
@@ -172,15 +172,49 @@ def test_other_pairs_are_measured_in_the_vocabularies_that_were_learned(run: Tra
 
 def test_pairs_that_are_too_long_are_counted(paths: tuple[str, ...], tmp_path: Path) -> None:
     run = fit_translate(paths, out=tmp_path / "run", steps=2, longest=3, **TINY)
-    assert run.facts["longest"] == 3
+    assert run.facts["longest"] == [3, 3]
     notes = run.evaluate(baselines=False).notes
     assert any(
         re.search(r"of the part train have more than 3 tokens on a side and were not learned from", n) for n in notes
     )
     assert any("left out of the nats, and translated in parts" in note for note in notes)
-    long = [str(path) for path in write(tmp_path, "long", [("eins zwei", "one two")] * 20)]
-    with pytest.raises(DataError, match="in all pairs a side has more than"):
-        fit_translate(long, out=tmp_path / "other", longest=1, steps=2, **TINY)
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_a_part_in_which_all_pairs_are_too_long_is_refused_before_training(part: str, tmp_path: Path) -> None:
+    long, short = (write(tmp_path, name, [(name, name)] * 20) for name in ("eins zwei", "eins"))
+    given = {"train": short, "valid": short, part: long}
+    with pytest.raises(DataError, match=f"in all pairs of the part {part} a side has more than 1 tokens"):
+        fit_translate(given["train"], valid=given["valid"], out=tmp_path / "run", longest=1, steps=2, **TINY)
+
+
+def test_a_translation_may_be_as_long_as_the_longest_target_that_was_learned(
+    run: TranslateRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+
+    def without_end(*given: object) -> list[list[Candidate]]:
+        seen.append(given[4].tolist())  # type: ignore[attr-defined]
+        return [[Candidate([0], -1.0, -1.0)]]
+
+    monkeypatch.setattr("holdfast.tasks.translation.run.beam_decode", without_end)
+    for most in (3, 30):
+        Translator(run.model, *run.encodings, (5, most)).translate(["eins zwei"])
+    assert seen == [[2 * 2 + 10], [30 + 1]]
+
+
+def test_what_is_written_is_one_line_whatever_the_model_says(run: TranslateRun) -> None:
+    ours, theirs = run.encodings
+    assert "\n" in theirs.decode(range(theirs.size))
+    every = Translator(run.model, ours, theirs, run.facts["longest"]).text(range(theirs.size))
+    assert set(every.split()) > set(WORDS.values())
+    assert "\n" not in every
+
+
+def test_the_same_line_twice_is_drawn_anew_as_it_comes(run: TranslateRun) -> None:
+    lines = ["eins zwei drei"] * 20
+    found = {one.text for one in run.translations(iter(lines), sampling=Sampling(temperature=5), at_once=True)}
+    assert len(found) > 1
 
 
 def test_without_data_it_learns_dates(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from . import dates
 from .build import PairManner, Pairs, Ragged, TextPairs, build_pairs, spaced
 from .dialogues import DialogueReading, context_of
-from .read import Pair, PairReading, read_pairs, sentence
+from .read import Pair, PairReading, read_pairs, sentence, written
 
 __all__ = [
     "DialogueReading",
@@ -19,4 +19,5 @@ __all__ = [
     "read_pairs",
     "sentence",
     "spaced",
+    "written",
 ]

@@ -96,6 +96,15 @@ def sentence(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
+def written(text: str) -> str:
+    r"""What a model wrote as one line that a terminal can show: a sentence without control characters.
+
+    >>> written(" to\x1b be\n or not ")
+    'to be or not'
+    """
+    return sentence("".join(letter for letter in text if letter.isspace() or unicodedata.category(letter) != "Cc"))
+
+
 def _refuse_alone(of_lines: Sequence[str]) -> None:
     if of_lines:
         raise DataError(

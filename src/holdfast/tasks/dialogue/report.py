@@ -32,7 +32,7 @@ def sections(run: ChatRun, part: TextPairs, which: Array) -> Iterable[str]:
     some = which[np.linspace(0, len(which) - 1, min(len(which), _JUDGED)).astype(np.int64)]
     sources = [part.source_text(int(k)) for k in some]
     wanted = [part.target_text(int(k)) for k in some]
-    found = replies(run.model, run.encoding, sources, Manners(), 0)
+    found = replies(run.model, run.encoding, sources, Manners(), 0, run.options.longest)
     chosen = np.linspace(0, len(some) - 1, min(len(some), _SAMPLES)).astype(np.int64)
     yield section("Samples", "\n".join(_sample(sources[k], wanted[k], found[k]) for k in chosen))
     if run.model.attention is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from holdfast.data import Encoding, encoding_from
-from holdfast.data.pairs import context_of, sentence, spaced
+from holdfast.data.pairs import context_of, sentence, spaced, written
 from holdfast.models import Against, EncoderDecoder, Sampling, sample_decode
 
 from ..fitting import Fitted
@@ -84,7 +84,7 @@ class ChatRun(Fitted):
         """
         turns = self.options.context
         sources = [context_of([sentence(turn) for turn in each][-turns:]) for each in contexts]
-        return replies(self.model, self.encoding, sources, manners or Manners(), seed)
+        return replies(self.model, self.encoding, sources, manners or Manners(), seed, self.options.longest)
 
 
 class Conversation:
@@ -97,12 +97,21 @@ class Conversation:
 
     Attributes:
         turns: what was said, the person first.
+        read: how many turns at the end are read before a reply.
     """
 
     def __init__(self, run: ChatRun, manners: Manners, seed: int) -> None:
         self._run, self._encoding, self._seed = run, run.encoding, seed
         self.manners = manners
         self.turns: list[str] = []
+        self.read = run.options.context
+
+    def cut(self, text: str) -> bool:
+        """Whether of what somebody says and the turns before only the end would be read: no more was ever learned."""
+        return len(self._encoding.encode(spaced(self._source(text), self._encoding.level))) > self._run.options.longest
+
+    def _source(self, text: str) -> str:
+        return context_of([*self.turns, sentence(text)][-self.read :])
 
     def reset(self) -> None:
         """Forget what was said."""
@@ -110,43 +119,44 @@ class Conversation:
 
     def say(self, text: str) -> Iterator[str]:
         """The reply to what somebody says, piece by piece as it comes; both are turns when it has ended."""
-        turns = [*self.turns, sentence(text)]
-        source = context_of(turns[-self._run.options.context :])
-        written = ""
+        shown, whole = "", ""
         tokens: list[int] = []
-        steps = _drawn(self._run.model, self._encoding, [source], self.manners, self._seed + len(turns))
+        options = self._run.options
+        steps = _drawn(self._run.model, self._encoding, [self._source(text)], self.manners, self._seed, options.longest)
+        self._seed += 1
         for (token,) in steps:
             if token is None:
                 break
             tokens.append(token)
-            whole = self._encoding.decode(tokens).lstrip()
+            whole = self._encoding.decode(tokens)
             if not whole.endswith(_UNDECODED):
-                yield whole[len(written) :]
-                written = whole
-        self.turns = [*turns, written.strip()]
+                yield written(whole)[len(shown) :]
+                shown = written(whole)
+        self.turns = [*self.turns, sentence(text), written(whole)]
 
 
 def replies(
-    model: EncoderDecoder, encoding: Encoding, sources: Sequence[str], manners: Manners, seed: int
+    model: EncoderDecoder, encoding: Encoding, sources: Sequence[str], manners: Manners, seed: int, longest: int
 ) -> list[str]:
-    """A reply to each of several sources, those of like length side by side."""
+    """A reply to each of several sources, of which the last tokens are read, those of like length side by side."""
     found = [""] * len(sources)
     lengths = np.array([len(encoding.encode(spaced(source, encoding.level))) for source in sources], np.int64)
     order = np.concatenate(in_order(lengths, 1)) if len(sources) else lengths
     for begin in range(0, len(order), _TOGETHER):
         some = order[begin : begin + _TOGETHER]
-        steps = list(_drawn(model, encoding, [sources[k] for k in some], manners, seed + begin))
+        steps = list(_drawn(model, encoding, [sources[k] for k in some], manners, seed + begin, longest))
         for k, tokens in zip(some, zip(*steps)):
-            found[k] = sentence(encoding.decode([token for token in tokens if token is not None]))
+            found[k] = written(encoding.decode([token for token in tokens if token is not None]))
     return found
 
 
 def _drawn(
-    model: EncoderDecoder, encoding: Encoding, sources: Sequence[str], manners: Manners, seed: int
+    model: EncoderDecoder, encoding: Encoding, sources: Sequence[str], manners: Manners, seed: int, longest: int
 ) -> Iterator[list[int | None]]:
     """The next token of the reply to each source, None where it has ended."""
-    source, lengths = sources_together([encoding.encode(spaced(each, encoding.level)) for each in sources])
-    nothing = torch.from_numpy(encoding.encode(spaced("", encoding.level)))
+    read = [encoding.encode(spaced(each, encoding.level))[-longest:] for each in sources]
+    source, lengths = (each.to(model.device) for each in sources_together(read))
+    nothing = torch.from_numpy(encoding.encode(spaced("", encoding.level))).to(model.device)
     against = Against(nothing, manners.against_empty)
     most = torch.full_like(lengths, manners.longest)
     return sample_decode(model, source, lengths, manners.sampling(), seed, most, against)

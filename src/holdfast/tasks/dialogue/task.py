@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from holdfast.data import Told, encoding_from, untold
+from holdfast.data import DataError, Told, encoding_from, untold
 from holdfast.data.pairs import DialogueReading, PairManner, Pairs, TextPairs, build_pairs
 from holdfast.models import EncoderDecoder
 from holdfast.training import Devices, OptionError, Run, Watcher
@@ -88,6 +88,7 @@ class Chat(Task[ChatOptions, Pairs]):
 
     def problem(self, data: Pairs, options: ChatOptions, place: Devices) -> PairedProblem:
         """What the loop trains."""
+        _measured(data.parts["valid"], options)
 
         def measured(model: nn.Module) -> dict[str, float]:
             return self._measures(model, data, "valid", options, True, untold)
@@ -109,7 +110,7 @@ class Chat(Task[ChatOptions, Pairs]):
         nats = float(nats_of(model, part, which, told).sum())
         told("replying")
         sources = [part.source_text(int(k)) for k in which]
-        found = replies(model, data.encodings[1], sources, Manners(), 0)
+        found = replies(model, data.encodings[1], sources, Manners(), 0, options.longest)
         tokens = int((part.lengths[1][which] + 1).sum())
         return {
             "nats": nats / tokens,
@@ -164,6 +165,8 @@ def _answers(part: TextPairs) -> Array:
 def _measured(part: TextPairs, options: ChatOptions, brief: bool = False) -> Array:
     """Those of them that are not too long; some that are spread over all, if it is to be brief."""
     found = np.intersect1d(_answers(part), learnable(part, options.longest))
+    if not len(found):
+        raise DataError(f"there is no reply to measure by: in all more than {options.longest:,} tokens are on a side")
     return found[np.linspace(0, len(found) - 1, _BRIEF).astype(np.int64)] if brief and len(found) > _BRIEF else found
 
 

@@ -55,11 +55,11 @@ def attention(
     A word's attention is what its tokens give each, on average, and what the tokens of a source's word get together.
     """
     read, written = ours.encode(spaced(source, ours.level)), theirs.encode(spaced(target, theirs.level))
-    batch = side_by_side([read], [written], model.end)
+    batch = side_by_side([read], [written], model.end).to(model.device)
     with torch.no_grad():
         decoded = model(model.read(batch.source, batch.lengths), batch.before)
     assert decoded.weights is not None
-    weights = decoded.weights[0, :-1].double().numpy()  # (T, S), without the end
+    weights = decoded.weights[0, :-1].double().cpu().numpy()  # (T, S), without the end
     columns, of_source = _words(ours, read)
     rows, of_target = _words(theirs, written)
     summed = np.stack([weights[:, of_source == k].sum(1) for k in range(len(columns))], 1)

@@ -33,6 +33,10 @@ class Batch(NamedTuple):
     after: Tensor
     there: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 def side_by_side(sources: Sequence[Array], targets: Sequence[Array], end: int) -> Batch:
     """A batch of pairs of tokens; the number of the end is that of no token."""

@@ -40,7 +40,7 @@ def nats_of(model: EncoderDecoder, part: TextPairs, which: Array, told: Told = u
             told(f"measuring: {done:,} of {len(which):,}")
             batch = batch_of(part, which[some], model.end)
             each = torch.zeros(batch.after.shape, dtype=torch.float64)
-            each[batch.there] = losses(model, batch)[1].double()
+            each[batch.there] = losses(model, batch.to(model.device))[1].double().cpu()
             found[some] = each.sum(0).numpy()
             done += len(some)
     return found
@@ -62,8 +62,11 @@ class PairedProblem:
         self._train = data.parts["train"]
         self._end = data.encodings[1].size
         self._which = learnable(self._train, options.longest)
-        if not len(self._which):
-            raise DataError(f"in all pairs a side has more than {options.longest:,} tokens (--longest)")
+        for name in ("train", "valid"):
+            if not len(learnable(data.parts[name], options.longest)):
+                raise DataError(
+                    f"in all pairs of the part {name} a side has more than {options.longest:,} tokens (--longest)"
+                )
         self._typical = options.batch_size * float((self._train.lengths[1][self._which] + 1).mean())
 
     def epoch(self, number: int) -> Sequence[Batch]:
@@ -82,8 +85,7 @@ class PairedProblem:
         Batches are of targets of like length: were it the mean over their own tokens, one of a short target would count
         for many of a long one. What is shown is the mean, without the smoothing.
         """
-        on_device = Batch(*(tensor.to(self._place.device) for tensor in batch))
-        value, nats = losses(cast(EncoderDecoder, model), on_device, self._options.smoothing)
+        value, nats = losses(cast(EncoderDecoder, model), batch.to(self._place.device), self._options.smoothing)
         return Loss(value.sum() / self._typical, nats.mean(), ())
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from holdfast.data import Encoding, encoding_from
-from holdfast.data.pairs import sentence, spaced
-from holdfast.models import Beam, Candidate, EncoderDecoder, Sampling, beam_decode, sample_decode
+from holdfast.data.pairs import sentence, spaced, written
+from holdfast.models import Beam, Candidate, EncoderDecoder, Sampling, beam_decode, limits, sample_decode
 
 from ..fitting import Fitted
 from ..lengths import in_order
@@ -90,6 +91,7 @@ class TranslateRun(Fitted):
         translator = Translator(self.model, ours, theirs, self.facts["longest"])
         while some := list(islice(texts, 1 if at_once else _TOGETHER)):
             yield from translator.translate(some, beam, sampling, seed)
+            seed += len(some)
 
 
 class Translator:
@@ -98,11 +100,12 @@ class Translator:
     Args:
         model: in evaluation mode.
         ours, theirs: the encodings of sources and targets.
-        longest: tokens of the longest source that was learned from.
+        longest: tokens of the longest source and of the longest target that were learned from.
     """
 
-    def __init__(self, model: EncoderDecoder, ours: Encoding, theirs: Encoding, longest: int) -> None:
-        self._model, self._ours, self._theirs, self._longest = model, ours, theirs, longest
+    def __init__(self, model: EncoderDecoder, ours: Encoding, theirs: Encoding, longest: Sequence[int]) -> None:
+        self._model, self._ours, self._theirs = model, ours, theirs
+        self._longest, self._most = longest
 
     def translate(
         self, texts: Sequence[str], beam: Beam | None = None, sampling: Sampling | None = None, seed: int = 0
@@ -119,17 +122,18 @@ class Translator:
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of a target."""
-        return self._theirs.decode(tokens).strip()
+        return written(self._theirs.decode(tokens))
 
     def _made(self, texts: Sequence[str], beam: Beam, sampling: Sampling | None, seed: int) -> list[Translation]:
         sources = [self.tokens(text) for text in texts]
         found = [Translation("", 0.0)] * len(texts)
         for some in in_order(np.array([len(each) for each in sources], np.int64), _STEPS):
-            source, lengths = sources_together([sources[k] for k in some])
+            source, lengths = (each.to(self._model.device) for each in sources_together([sources[k] for k in some]))
+            most = torch.clamp(limits(lengths), min=self._most + 1)  # with the end
             if sampling is None:
-                made = [self._found(each) for each in beam_decode(self._model, source, lengths, beam)]
+                made = [self._found(each) for each in beam_decode(self._model, source, lengths, beam, most)]
             else:
-                steps = zip(*sample_decode(self._model, source, lengths, sampling, seed + int(some[0])))
+                steps = zip(*sample_decode(self._model, source, lengths, sampling, seed + int(some[0]), most))
                 drawn = [[token for token in each if token is not None] for each in steps]
                 made = [Translation(self.text(each), 0.0) for each in drawn]
             for k, one in zip(some, made, strict=True):

@@ -71,13 +71,13 @@ class Translate(Task[TranslateOptions, Pairs]):
         return about
 
     def facts(self, data: Pairs, options: TranslateOptions) -> dict[str, Any]:
-        """The vocabularies, how files are read, and the length of the longest source that is learned from."""
+        """The vocabularies, how files are read, and the longest source and target that are learned from."""
         train = data.parts["train"]
         which = learnable(train, options.longest)
         return {
             "encodings": [one.to_dict() for one in data.encodings[: 1 if data.shared else 2]],
             "manner": asdict(self.manner(options)),
-            "longest": int(train.lengths[0][which].max(initial=1)),
+            "longest": [int(lengths[which].max(initial=1)) for lengths in train.lengths],
         }
 
     def build(self, facts: Mapping[str, Any], options: TranslateOptions) -> nn.Module:

@@ -81,11 +81,11 @@ def test_scores_come_as_a_table_or_as_json(run: Path, lines: Path, tmp_path: Pat
     assert second["text"] == ""
 
 
-def test_n_best_are_rows_with_their_scores(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("eins\n")
+def test_n_best_are_rows_with_their_lines_and_scores(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("eins\n\nzwei drei\n")
     rows = invoked("translate", run, tmp_path / "a.txt", "--n-best", 3).stdout.splitlines()
-    assert len(rows) == 3
-    assert all(re.fullmatch(r"-\d+\.\d{4}\t.*", row) for row in rows)
+    assert [row.split("\t")[0] for row in rows] == ["1"] * 3 + ["2"] + ["3"] * 3
+    assert all(re.fullmatch(r"\d\t-?\d+\.\d{4}\t.*", row) for row in rows)
 
 
 def test_words_are_drawn_at_a_temperature(run: Path, lines: Path) -> None:

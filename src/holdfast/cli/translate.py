@@ -50,7 +50,8 @@ def translate(
         float, typer.Option("--coverage-penalty", min=0.0, metavar="X", help="> 0: against passing over words.")
     ] = Beam.coverage_penalty,
     n_best: Annotated[
-        int, typer.Option("--n-best", min=1, metavar="N", help="How many of the beam to give, each with its score.")
+        int,
+        typer.Option("--n-best", min=1, metavar="N", help="How many of the beam, with line and score."),
     ] = 1,
     temperature: Annotated[
         Optional[float],  # noqa: UP045
@@ -134,8 +135,8 @@ def _write(
     places, texts = tee(read)
     try:
         found = run.translations((line for _, line in texts), wanted.beam, wanted.sampling, wanted.seed, one_by_one)
-        for (where, line), made in zip(places, found):
-            file.writelines(_rows(line.rstrip("\r"), made, wanted))
+        for number, ((where, line), made) in enumerate(zip(places, found), 1):
+            file.writelines(_rows(number, line.rstrip("\r"), made, wanted))
             if one_by_one:
                 file.flush()
             if made.parts > 1:
@@ -145,11 +146,12 @@ def _write(
         raise error if isinstance(error, DataError) else Refused(str(error)) from None
 
 
-def _rows(line: str, made: Translation, wanted: _Wanted) -> Iterator[str]:
+def _rows(number: int, line: str, made: Translation, wanted: _Wanted) -> Iterator[str]:
     every = [(made.text, made.score), *made.others][: wanted.n_best]
     if wanted.as_json:
         rows = [{"text": text, "score": round(score, 4)} for text, score in every]
         yield json.dumps({"source": line, **rows[0], **({"others": rows[1:]} if len(rows) > 1 else {})}) + "\n"
         return
+    before = f"{number}\t" if wanted.n_best > 1 else ""  # what was translated in parts has fewer than it was asked for
     for text, score in every:
-        yield f"{score:.4f}\t{text}\n" if wanted.scored else f"{text}\n"
+        yield f"{before}{score:.4f}\t{text}\n" if wanted.scored else f"{text}\n"

@@ -29,12 +29,3 @@ def test_drawn_of_too_few_takes_some_twice() -> None:
     (batch,) = drawn(np.array([3, 1]), 5, seed=0).tolist()
     assert sorted(set(batch)) == [0, 1]
     assert len(batch) == 5
-
-
-def test_pairs_that_are_drawn_are_alike_on_both_sides() -> None:
-    pairs = np.random.default_rng(0).integers(1, 30, (3000, 2))
-    rows = drawn(pairs, 20, seed=0)
-    assert len(np.unique(rows)) == 3000
-    padded = pairs[rows].max(1).sum(0) * 20  # steps of each side with the padding
-    assert (padded < 1.2 * pairs.sum(0)).all()
-    assert not (np.diff(pairs[rows].max(1)[:, 1]) >= 0).all(), "batches are in no order"

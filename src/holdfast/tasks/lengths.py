@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_POOL = 50  # batches, of whose sequences those of like length come together; of pairs four times as many
+_POOL = 50  # batches, of whose sequences those of like length come together
 
 
 def drawn(lengths: Array, together: int, seed: int) -> Array:
@@ -22,7 +21,7 @@ def drawn(lengths: Array, together: int, seed: int) -> Array:
     [[1, 3], [2, 0]]
 
     Args:
-        lengths: of all sequences, (S,); of pairs those of both sides, (S, 2).
+        lengths: of all sequences, (S,).
         together: how many are in a batch.
         seed: of the order.
     """
@@ -31,22 +30,10 @@ def drawn(lengths: Array, together: int, seed: int) -> Array:
     if len(order) < together:
         order = np.resize(order, together)
     order = order[: len(order) // together * together]
-    pool = _POOL * together * lengths.ndim**2
-    pools = [_alike(order[k : k + pool], lengths, together) for k in range(0, len(order), pool)]
-    found: Array = draw.permutation(np.concatenate(pools))
+    pools = [order[k : k + _POOL * together] for k in range(0, len(order), _POOL * together)]
+    rows = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, together) for pool in pools])
+    found: Array = draw.permutation(rows)
     return found
-
-
-def _alike(pool: Array, lengths: Array, together: int) -> Array:
-    """Batches of a pool in which lengths are alike, (batches, together)."""
-    if lengths.ndim == 1:
-        return pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, together)
-    # As many strips by the length of the second side as each has batches by that of the first.
-    ours, theirs = lengths.T
-    pool = pool[np.argsort(theirs[pool], kind="stable")]
-    batches = len(pool) // together
-    strip = math.ceil(batches / round(math.sqrt(batches))) * together
-    return np.concatenate([_alike(pool[k : k + strip], ours, together) for k in range(0, len(pool), strip)])
 
 
 def in_order(lengths: Array, steps: int) -> list[Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, said: str, r
 def test_sides_that_do_not_go_together_are_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
     alone = invoked("fit", "translate", "--source", sides[0], "--out", out)
-    assert "--source and --target go together, but there are 1 and 0 of them" in alone.stderr
+    assert f"--source and --target go together, but there are 1 and 0 of them: '{sides[0]}'; and none" in alone.stderr
     valid = ["--valid-target", sides[1]]
     other = invoked("fit", "translate", "--source", sides[0], "--target", sides[1], *valid, "--out", out)
     assert "--valid-source and --valid-target go together" in other.stderr
@@ -179,6 +180,21 @@ def test_pairs_may_be_named_by_their_sides_or_one_after_the_other(sides: tuple[P
     assert invoked("fit", "translate", *plain, "--out", tmp_path / "b", *quick).exit_code == 0
     digests = [re.search(r'digest = "(\w+)"', (tmp_path / name / "config.toml").read_text()) for name in "ab"]
     assert digests[0][1] == digests[1][1]  # type: ignore[index]
+
+
+def test_globs_stand_for_all_files_of_their_side(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        for path in sides:
+            (tmp_path / f"{name}{path.suffix}").write_bytes(path.read_bytes())
+    quick = ["--steps", "1", "--hidden", "8", "--embedding", "4", "--level", "word", "--json"]
+    flags = ["--source", tmp_path / "*.de", "--target", tmp_path / "*.en", "--out", tmp_path / "run"]
+    assert invoked("fit", "translate", *flags, *quick).exit_code == 0
+    named = tomllib.loads((tmp_path / "run" / "config.toml").read_text())["data"]["data"]
+    assert [Path(path).name for path in named] == ["one.de", "one.en", "two.de", "two.en"]
+    (tmp_path / "two.en").unlink()
+    fewer = invoked("fit", "translate", *flags)
+    assert fewer.exit_code == 2
+    assert re.search(r"there are 2 and 1 of them: '.*one.de', '.*two.de'; and '.*one.en'$", fewer.stderr.strip())
 
 
 def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:

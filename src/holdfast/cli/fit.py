@@ -10,6 +10,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from holdfast.data.delimited import listed
+from holdfast.data.pairs import every_file
 from holdfast.tasks import TASKS, Result, Sources, Task, resume, task_of
 from holdfast.tasks import fit as fit_task
 from holdfast.training import Option, Run, assignments, is_first, options_of
@@ -154,16 +156,20 @@ _SIDES = {
 
 
 def _in_two(given: dict[str, Any]) -> dict[str, list[str]]:
-    """The files of each part that are named by their sides, each source before its target; they are taken out."""
+    """The files of each part that are named by their sides, each source before its target; they are taken out.
+
+    A glob or a folder stands for all its files on its side.
+    """
     found: dict[str, dict[str, list[str]]] = {}
     for name, (part, side, _) in _SIDES.items():
-        found.setdefault(part, {})[side] = given.pop(name) or []
+        found.setdefault(part, {})[side] = every_file(given.pop(name) or [])
     for part, sides in found.items():
         if len(sides["source"]) != len(sides["target"]):
             flag = "" if part == "data" else f"{part}-"
             raise Refused(
                 f"--{flag}source and --{flag}target go together, but there are {len(sides['source'])} and "
-                f"{len(sides['target'])} of them"
+                f"{len(sides['target'])} of them: {listed(sides['source']) or 'none'}; and "
+                f"{listed(sides['target']) or 'none'}"
             )
     return {part: [path for both in zip(*sides.values()) for path in both] for part, sides in found.items()}
 

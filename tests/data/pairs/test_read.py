@@ -70,6 +70,19 @@ def test_tables_and_files_of_lines_may_be_mixed(tmp_path: Path) -> None:
     assert [pair.target for pair in _read(table, ours, theirs)] == ["one", "two"]
 
 
+def test_one_file_may_be_the_partner_of_several(tmp_path: Path) -> None:
+    german, french = _lines(tmp_path / "a.de", "eins"), _lines(tmp_path / "a.fr", "un")
+    english = _lines(tmp_path / "a.en", "one")
+    found = _read(german, english, french, english)
+    assert [(pair.source, pair.target) for pair in found] == [("eins", "one"), ("un", "one")]
+
+
+def test_a_file_is_not_its_own_partner(tmp_path: Path) -> None:
+    ours, theirs = _lines(tmp_path / "a.de", "eins"), _lines(tmp_path / "a.en", "one")
+    with pytest.raises(DataError, match=re.escape(f"{theirs} stands on both sides of a pair")):
+        next(read_pairs([ours, theirs, theirs, f"{tmp_path}/./a.en"], PairReading()))
+
+
 def test_the_line_at_which_two_files_part_is_named(tmp_path: Path) -> None:
     ours, theirs = _lines(tmp_path / "a.de", "eins", "zwei", "drei"), _lines(tmp_path / "a.en", "one")
     with pytest.raises(DataError, match=re.escape(f"{ours} has 3 and {theirs} 1: line 2 of {ours} has no partner")):

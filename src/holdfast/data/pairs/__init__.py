@@ -3,7 +3,7 @@
 from . import dates
 from .build import PairManner, Pairs, Ragged, TextPairs, build_pairs, spaced
 from .dialogues import DialogueReading, context_of
-from .read import Pair, PairReading, read_pairs, sentence, written
+from .read import Pair, PairReading, every_file, read_pairs, sentence, written
 
 __all__ = [
     "DialogueReading",
@@ -16,6 +16,7 @@ __all__ = [
     "build_pairs",
     "context_of",
     "dates",
+    "every_file",
     "read_pairs",
     "sentence",
     "spaced",

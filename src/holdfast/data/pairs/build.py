@@ -12,7 +12,7 @@ import numpy as np
 from ..encodings import Encoding, build_encoding, encoding_from
 from ..kept import fingerprint, kept, mapped, sha256
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, files, untold
+from ..sources import DataError, Told, digests_so_far, untold
 from ..strings import Strings
 from . import dates
 from .dialogues import DialogueReading
@@ -160,7 +160,7 @@ def build_pairs(
     if not given:
         raise DataError("name at least one file of pairs")
     builtin = {name: _DATES[name] for name, paths in given.items() if paths == (dates.NAME,)}
-    named = {name: [] if name in builtin else files(paths) for name, paths in given.items()}
+    named = {name: [] if name in builtin else manner.reading.files(paths) for name, paths in given.items()}
     digests = digests_so_far(named.values(), told)
     key = {
         "format": _FORMAT,

@@ -45,6 +45,10 @@ class DialogueReading:
         if self.context < 1:
             raise DataError(f"context must be at least 1; got {self.context}")
 
+    def files(self, patterns: Sequence[str]) -> list[str]:
+        """The files that paths, folders, globs and URLs stand for, each once."""
+        return files(patterns)
+
     def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
         """Each turn with those before it, the first of a dialogue with none; a dialogue is a group.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class PairReading:
         """All columns that are named."""
         return tuple(name for name in (self.source, self.target) if name)
 
+    def files(self, patterns: Sequence[str]) -> list[str]:
+        """What `every_file` finds."""
+        return every_file(patterns)
+
     def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
         """What `read_pairs` reads."""
         return read_pairs(paths, self)
@@ -64,27 +69,33 @@ class Pair(NamedTuple):
     group: int = 0
 
 
+def every_file(patterns: Sequence[str]) -> list[str]:
+    """The files that paths, folders, globs and URLs stand for, in this order; one that is named twice is there twice.
+
+    >>> every_file(["builtin:python-docs", "builtin:python-docs"])
+    ['builtin:python-docs', 'builtin:python-docs']
+
+    Raises:
+        DataError: something is not there, or stands for no file.
+    """
+    return [name for pattern in patterns for name in files([pattern])]
+
+
 def read_pairs(paths: Sequence[str], reading: PairReading) -> Iterator[Pair]:
     """The pairs of files, one after the other.
 
     Tables (CSV, TSV, JSON lines, Parquet) hold a pair in each row. All other files hold a text in each line; two that
-    stand one after the other go together, the sources first. Each may be packed (`.gz`).
+    stand one after the other go together, the sources first. Each may be packed (`.gz`). What is named twice is read
+    twice, as one file may be the partner of several.
 
     Raises:
-        DataError: a file is not there or is empty, a file of lines has no partner or another number of lines than its
-            partner, or a table lacks a column.
+        DataError: a file is not there or is empty, a file of lines has no partner, is its own, or has another number of
+            lines than its partner, or a table lacks a column.
     """
     number = count()
-    of_lines: list[str] = []
-    for path in files(paths):
-        if suffix(path) in KINDS:
-            _refuse_alone(of_lines)
-            yield from (pair._replace(group=next(number)) for pair in _rows(path, reading))
-        elif not of_lines:
-            of_lines.append(path)
-        else:
-            yield from (pair._replace(group=next(number)) for pair in _lines(of_lines.pop(), path))
-    _refuse_alone(of_lines)
+    for together in _together(every_file(paths)):
+        found = _lines(*together) if len(together) == 2 else _rows(*together, reading)
+        yield from (pair._replace(group=next(number)) for pair in found)
 
 
 def sentence(text: str) -> str:
@@ -103,6 +114,29 @@ def written(text: str) -> str:
     'to be or not'
     """
     return sentence("".join(letter for letter in text if letter.isspace() or unicodedata.category(letter) != "Cc"))
+
+
+def _together(names: Sequence[str]) -> list[tuple[str] | tuple[str, str]]:
+    """Tables, each alone, and files of lines in twos."""
+    found: list[tuple[str] | tuple[str, str]] = []
+    of_lines: list[str] = []
+    for name in names:
+        if suffix(name) in KINDS:
+            _refuse_alone(of_lines)
+            found.append((name,))
+        elif not of_lines:
+            of_lines.append(name)
+        else:
+            source = of_lines.pop()
+            _refuse_itself(source, name)
+            found.append((source, name))
+    _refuse_alone(of_lines)
+    return found
+
+
+def _refuse_itself(source: str, target: str) -> None:
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise DataError(f"{source} stands on both sides of a pair: sources and targets must be two files")
 
 
 def _refuse_alone(of_lines: Sequence[str]) -> None:

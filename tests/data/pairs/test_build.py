@@ -37,6 +37,23 @@ def test_a_second_call_reads_what_the_first_has_kept(tmp_path: Path, monkeypatch
     assert again.digest == first.digest
 
 
+def test_a_line_that_moves_from_one_file_to_the_next_is_missed(tmp_path: Path) -> None:
+    ours, theirs = write(tmp_path, "a", [("eins", "one"), ("zwei", "two")])
+    build_pairs({"train": [str(ours), str(theirs)]}, PairManner(share=0.5), tmp_path / "cache")
+    ours.write_text("eins\nzwei\none\n")
+    theirs.write_text("two\n")
+    with pytest.raises(DataError, match="has no partner"):
+        build_pairs({"train": [str(ours), str(theirs)]}, PairManner(share=0.5), tmp_path / "cache")
+
+
+def test_notes_name_the_files_of_this_call(tmp_path: Path) -> None:
+    pairs = [*phrases(10, 0), ("", "one")]
+    for name in ("a", "b"):
+        paths = [str(path) for path in write(tmp_path, name, pairs)]
+        (note,) = build_pairs({"train": paths}, PairManner(skip_bad=True), tmp_path / "cache").notes
+        assert f"{name}.de, line 11" in note
+
+
 def test_without_files_to_choose_on_a_share_is_put_aside(tmp_path: Path) -> None:
     pairs = phrases(50, 0)
     found = build_pairs({"train": [str(p) for p in write(tmp_path, "a", pairs)]}, PairManner(share=0.2), tmp_path / "c")
@@ -95,6 +112,16 @@ def test_dates_come_in_three_parts_and_alone(tmp_path: Path) -> None:
     assert all(np.char.str_len(found.parts["test"].target_text(k)) == 10 for k in range(100))
     with pytest.raises(DataError, match="all that a part holds"):
         build_pairs({"train": ["builtin:dates", "a.tsv"]}, PairManner(), tmp_path / "cache")
+
+
+def test_dates_are_written_anew_by_another_babel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    babel = pytest.importorskip("babel")
+    few = {"train": (20, 1), "valid": (5, 2), "test": (5, 3)}
+    monkeypatch.setattr("holdfast.data.pairs.build._DATES", few)
+    for version in (babel.__version__, babel.__version__, "0"):
+        monkeypatch.setattr(babel, "__version__", version)
+        build_pairs({"train": ["builtin:dates"]}, PairManner(), tmp_path / "cache")
+    assert len([*(tmp_path / "cache").iterdir()]) == 2
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from .read import Pair, PairReading
 
 Array = np.ndarray[Any, Any]
 
-_FORMAT = 1  # goes up when the same files would be written otherwise
+_FORMAT = 2  # goes up when the same files would be written otherwise
 _SELDOM = 10_000  # pairs between two times that somebody is told of them
 _SIDES = ("source", "target")
 _DATES = {"train": (30_000, 1), "valid": (1_000, 2), "test": (1_000, 3), "given": (1_000, 4)}  # how many, and the seed
@@ -141,7 +142,7 @@ def build_pairs(
     encodings: tuple[Encoding, Encoding] | None = None,
     told: Told = untold,
 ) -> Pairs:
-    """Read pairs, or take what an earlier call has made of the same contents in the same manner.
+    """Read pairs, or take what an earlier call has made of the same files in the same manner.
 
     `builtin:dates` in place of files is dates in many languages; see `holdfast.data.pairs.dates`. Who learns from it
     and names no other parts chooses and tests on other days.
@@ -161,12 +162,14 @@ def build_pairs(
         raise DataError("name at least one file of pairs")
     builtin = {name: _DATES[name] for name, paths in given.items() if paths == (dates.NAME,)}
     named = {name: [] if name in builtin else manner.reading.files(paths) for name, paths in given.items()}
-    digests = digests_so_far(named.values(), told)
+    # After each file, so that a line that moves from one to the next makes a difference.
+    digests = digests_so_far(([path] for paths in named.values() for path in paths), told)
     key = {
         "format": _FORMAT,
+        "names": named,  # which say of what kind a file is, and stand in what is kept
         "digests": digests,
-        "kinds": {name: [Path(path).suffixes for path in paths] for name, paths in named.items()},
         "builtin": builtin,
+        "babel": dates.version() if builtin else "",
         "manner": asdict(manner),
         "encodings": encodings and [fingerprint(one.to_dict()) for one in encodings],
     }
@@ -186,7 +189,9 @@ def build_pairs(
         texts = [_texts(place, stored, side) for side in _SIDES]
         return TextPairs((tokens[0], tokens[1]), (texts[0], texts[1]), _array(place, f"{name}-which"))
 
-    digest = fingerprint({"files": digests[-1], **builtin}) if builtin else digests[-1]
+    digest = digests[-1] if digests else hashlib.sha256().hexdigest()
+    if builtin:
+        digest = fingerprint({"files": digest, **builtin})
     parts = {name: part(name, stored) for name, stored in facts["parts"].items()}
     return Pairs(parts, both, digest, tuple(facts["notes"]))
 

@@ -47,6 +47,15 @@ def dates(part: str, count: int, seed: int) -> Iterator[tuple[str, str]]:
         yield written, day.isoformat()
 
 
+def version() -> str:
+    """The version of Babel, which says how dates are written.
+
+    >>> version()[0].isdecimal()
+    True
+    """
+    return str(require("babel", "translate").__version__)
+
+
 def _days(part: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The days of a part, counted from the first."""
     order = np.random.default_rng(_ORDER).permutation((_LAST - _FIRST).days + 1)

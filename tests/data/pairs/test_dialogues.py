@@ -63,8 +63,29 @@ def test_of_a_zip_the_files_with_turns_are_read(tmp_path: Path) -> None:
 
 
 def test_what_one_speaker_says_in_a_row_is_one_turn(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("Ann: Hi .\nAnn: It is me .\nBob: Hello !\n")
-    assert [(pair.source, pair.target) for pair in _read(tmp_path / "a.txt")][-1] == ("Hi . It is me .", "Hello !")
+    (tmp_path / "a.txt").write_text("Ann: Hi .\nAnn: It is me .\nBob: Hello !\nBob: Come in .\n")
+    assert [(pair.source, pair.target) for pair in _read(tmp_path / "a.txt")] == [
+        ("", "Hi . It is me ."),
+        ("Hi . It is me .", "Hello ! Come in ."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["Tell me .", "I have one rule: never lie .", "Why ?"], None),
+        (["When ?", "It is 5: 30 .", "It is 5: 30 , then ."], None),
+        (["Note: I will come .", "Fine ."], None),
+        (["12: 30", "12: 30"], None),
+        (["Ann: Hi .", "She is here .", "Ann: Hm ."], None),
+        (["Ann: Hi .", "I know this: she lies .", "Ann : Hm ."], ["Hi .", "I know this: she lies .", "Hm ."]),
+        (["Ann: Hi .", "Bob: Ho ."] * 5 + ["It is 5: 30 ."], ["Hi .", "Ho ."] * 5 + ["It is 5: 30 ."]),
+    ],
+    ids=["long", "hours", "once", "digits", "some", "but one", "nearly all"],
+)
+def test_names_are_what_begins_lines_again_and_again(lines: list[str], said: list[str] | None, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    assert [pair.target for pair in _read(tmp_path / "a.txt")] == (said or lines)
 
 
 def test_so_many_turns_are_read_before_a_reply(tmp_path: Path) -> None:
@@ -78,6 +99,11 @@ def test_so_many_turns_are_read_before_a_reply(tmp_path: Path) -> None:
     ("name", "content", "fault"),
     [
         ("a.txt", "alone __eou__\n", "a dialogue needs two turns, and has 1"),
+        ("a.txt", "Hi __eou__ __eou__ Bye __eou__\n", "turn 2 is empty"),
+        ("a.txt", "Ann: Hi\nBob:\nAnn: Bye\nBob: Bye\n", "turn 2 is empty"),
+        ("a.txt", "Ann: Hi\nAnn: It is me\n", "a dialogue needs two turns, and has 1"),
+        ("a.jsonl", '["Hi", "", "Bye"]', "turn 2 is empty"),
+        ("a.jsonl", '[{"from": "a", "text": "Hi"}, {"from": "a", "text": "Bye"}]', "needs two turns, and has 1"),
         ("a.jsonl", '{"dialog": ["a"', "not JSON"),
         ("a.jsonl", '{"text": "a"}', "has no list of turns"),
         ("a.jsonl", '["a", 3]', "3 is no turn"),

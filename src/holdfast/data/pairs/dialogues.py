@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +17,10 @@ from .read import Pair, sentence
 _TURN_ENDS = "__eou__"
 _TURNS = ("turns", "dialog", "dialogue", "utterances", "messages", "conversation")
 _TEXTS, _SPEAKERS = ("text", "content", "utterance", "value"), ("speaker", "role", "from", "name")
-_NAMED = re.compile(r"([^\s:][^:]{0,40}):\s(.+)")  # a line of a play: who, and what
+_NAMED = re.compile(r"([^\s:][^:]{0,40}?) ?:(?: (.*))?")  # a line of a play: who, and what
+_WORDS = 3  # that a name has at most
+_OFTEN = 2  # lines of a file that begin with a name at least
+_OF_TEN = 9  # lines of a dialogue that begin as if with names, of each ten
 _OBJECTS, _TEXT, _ZIP = (".jsonl", ".ndjson", ".json"), (".txt", ""), ".zip"
 
 
@@ -57,6 +61,10 @@ class DialogueReading:
         "NAME: " before it, and an empty line between dialogues. They may be packed (`.gz`), or lie in a `.zip`, of
         which other files are passed over if there is one with `__eou__`.
 
+        What begins a line like "NAME: ", with three words at most that are not of digits alone, is a name if it begins
+        another line of the file too, if nine of ten lines of the dialogue begin like that, and if for half of them
+        that is a name. All other lines are turns as they stand.
+
         Raises:
             DataError: a file is not there, is empty, or of no such kind.
         """
@@ -68,7 +76,7 @@ class DialogueReading:
                 if fault:
                     yield Pair(where, "", "", fault, group)
                     continue
-                said = [turn.text for turn in _together(turns)]
+                said = [turn.text for turn in turns]
                 for k, reply in enumerate(said):
                     yield Pair(where, context_of(said[max(0, k - self.context) : k]), reply, group=group)
 
@@ -103,25 +111,48 @@ def _members(paths: Sequence[str]) -> Iterator[str]:
 
 def _from_text(path: str) -> Iterator[_Found]:
     """Dialogues of a text file."""
-    lines = numbered(text_within(path))
-    block: list[_Turn] = []
+    names = _names(path)
+    block: list[str] = []
     begin, empty = 0, True
-    for number, line in lines:
+    for number, line in numbered(text_within(path)):
         if _TURN_ENDS in line:
-            turns = [_Turn("", sentence(part)) for part in line.split(_TURN_ENDS)]
-            yield _judged(f"{path}, line {number}", [turn for turn in turns if turn.text])
+            *turns, rest = (sentence(part) for part in line.split(_TURN_ENDS))
+            yield _judged(f"{path}, line {number}", [_Turn("", turn) for turn in (*turns, *filter(None, [rest]))])
             empty = False
         elif line.strip():
-            named = _NAMED.fullmatch(sentence(line))
-            block.append(_Turn(named[1], named[2]) if named else _Turn("", sentence(line)))
+            block.append(sentence(line))
             begin, empty = begin or number, False
         elif block:
-            yield _judged(f"{path}, line {begin}", block)
+            yield _judged(f"{path}, line {begin}", _spoken(block, names))
             block, begin = [], 0
     if block:
-        yield _judged(f"{path}, line {begin}", block)
+        yield _judged(f"{path}, line {begin}", _spoken(block, names))
     if empty:
         raise DataError(f"{path} is empty")
+
+
+def _names(path: str) -> set[str]:
+    """What begins several lines of a text file as a name does."""
+    lines = (sentence(line) for _, line in numbered(text_within(path)) if _TURN_ENDS not in line)
+    found = Counter(turn.speaker for line in lines if (turn := _named(line)))
+    return {name for name, times in found.items() if times >= _OFTEN}
+
+
+def _named(line: str) -> _Turn | None:
+    """The turn of a line that begins as if with a name."""
+    found = _NAMED.fullmatch(line)
+    if not found or len(found[1].split()) > _WORDS or found[1].replace(" ", "").isdecimal():
+        return None
+    return _Turn(found[1], found[2] or "")
+
+
+def _spoken(block: Sequence[str], names: set[str]) -> list[_Turn]:
+    """The turns of a dialogue with one in each line: without their names, if those are names."""
+    read = [_named(line) for line in block]
+    alike = sum(turn is not None for turn in read)
+    known = sum(turn is not None and turn.speaker in names for turn in read)
+    played = 10 * alike >= _OF_TEN * len(block) and 2 * known >= len(block)
+    return [turn if played and turn and turn.speaker in names else _Turn("", line) for turn, line in zip(read, block)]
 
 
 def _from_objects(path: str) -> Iterator[_Found]:
@@ -145,7 +176,7 @@ def _from_objects(path: str) -> Iterator[_Found]:
         if wrong:
             yield where, [], f"{shown(wrong[0])} is no turn: a text, or an object with {', '.join(_TEXTS)}"
         else:
-            yield _judged(where, [turn for turn in read if turn is not None and turn.text])
+            yield _judged(where, [turn for turn in read if turn is not None])
     if empty:
         raise DataError(f"{path} is empty")
 
@@ -163,7 +194,12 @@ def _held(held: Any, names: Sequence[str]) -> Any:
 
 
 def _judged(where: str, turns: list[_Turn]) -> _Found:
-    return where, turns, "" if len(turns) > 1 else f"a dialogue needs two turns, and has {len(turns)}"
+    """A dialogue whose turns are those of different speakers, and why it cannot be used, if so."""
+    empty = next((k for k, turn in enumerate(turns, 1) if not turn.text), 0)
+    if empty:
+        return where, turns, f"turn {empty} is empty"
+    together = _together(turns)
+    return where, together, "" if len(together) > 1 else f"a dialogue needs two turns, and has {len(together)}"
 
 
 def _together(turns: Sequence[_Turn]) -> list[_Turn]:

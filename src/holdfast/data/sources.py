@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import posixpath
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -189,6 +190,8 @@ def opened(path: str) -> Iterator[BinaryIO]:
         raise _missing(path) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
+    except zipfile.BadZipFile as error:  # of a file within: its place or its checksum
+        raise DataError(f"{path} cannot be read: {_one_line(error)}") from None
 
 
 def suffix(path: str) -> str:
@@ -393,6 +396,8 @@ def _system(path: str) -> tuple[Any, str]:
         raise
     except (ValueError, ImportError, OSError) as error:  # an unknown protocol, or one whose package is missing
         raise DataError(f"{path} cannot be read: {_one_line(error)}") from None
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path.rpartition('::')[2]} cannot be read: {_one_line(error)}") from None
 
 
 def _hidden(name: str, folder: str) -> bool:

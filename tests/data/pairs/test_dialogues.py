@@ -62,6 +62,34 @@ def test_of_a_zip_the_files_with_turns_are_read(tmp_path: Path) -> None:
     assert [(pair.source, pair.target, pair.group) for pair in _read(tmp_path / "a.zip")] == PAIRS
 
 
+def test_what_is_passed_over_in_a_zip_may_be_of_any_encoding_and_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/read me.txt", "für alle".encode("latin-1"))
+        file.writestr("a/talks.txt", MARKED)
+    manner = PairManner(DialogueReading(), level="bpe", share=0.5)
+    found = build_pairs({"train": [str(path)]}, manner, tmp_path / "cache")
+    assert sum(len(part) for part in found.parts.values()) == len(PAIRS)
+    assert found.notes == (f"{path}: a/read me.txt was passed over, without __eou__",)
+
+
+def test_dialogues_of_another_encoding_in_a_zip_are_not_passed_over(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a.txt", MARKED)
+        file.writestr("b.txt", "für alle __eou__ ja __eou__\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"b\.txt.* must be UTF-8 text"):
+        _read(tmp_path / "a.zip")
+
+
+def test_a_damaged_file_in_a_zip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("talks.txt", MARKED)
+    path.write_bytes(path.read_bytes().replace(b"Hello", b"Jello"))
+    with pytest.raises(DataError, match=r"a\.zip cannot be read: Bad CRC-32 for file 'talks.txt'"):
+        _read(path)
+
+
 def test_what_one_speaker_says_in_a_row_is_one_turn(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Ann: Hi .\nAnn: It is me .\nBob: Hello !\nBob: Come in .\n")
     assert [(pair.source, pair.target) for pair in _read(tmp_path / "a.txt")] == [
@@ -104,6 +132,7 @@ def test_so_many_turns_are_read_before_a_reply(tmp_path: Path) -> None:
         ("a.txt", "Ann: Hi\nAnn: It is me\n", "a dialogue needs two turns, and has 1"),
         ("a.jsonl", '["Hi", "", "Bye"]', "turn 2 is empty"),
         ("a.jsonl", '[{"from": "a", "text": "Hi"}, {"from": "a", "text": "Bye"}]', "needs two turns, and has 1"),
+        ("a.jsonl", '["Hi", "\\ud800"]', "half of a pair of surrogates"),
         ("a.jsonl", '{"dialog": ["a"', "not JSON"),
         ("a.jsonl", '{"text": "a"}', "has no list of turns"),
         ("a.jsonl", '["a", 3]', "3 is no turn"),
@@ -122,6 +151,7 @@ def test_dialogues_that_cannot_be_used_have_faults(name: str, content: str, faul
         ("a.txt", b"", "is empty"),
         ("a.csv", b"a,b\n", "of no kind that dialogues are read from"),
         ("a.txt", b"\xff", "UTF-8"),
+        ("a.zip", b"no archive", "a.zip cannot be read: File is not a zip file"),
     ],
 )
 def test_files_that_cannot_be_read_are_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def build_pairs(
     def read(name: str) -> Iterator[Pair]:
         return _dates(name) if name in builtin else manner.reading.pairs(given[name])
 
-    place, facts = kept(folder, key, lambda where: _write(where, [*given], read, manner, encodings, told))
+    place, facts = kept(folder, key, lambda where: _write(where, named, read, manner, encodings, told))
     ours = encoding_from(facts["encodings"][0])
     both = (ours, ours) if len(facts["encodings"]) == 1 else (ours, encoding_from(facts["encodings"][1]))
 
@@ -214,31 +214,31 @@ def _dates(name: str) -> Iterator[Pair]:
 
 def _write(
     place: Path,
-    names: Sequence[str],
+    named: Mapping[str, Sequence[str]],
     read: Callable[[str], Iterator[Pair]],
     manner: PairManner,
     encodings: tuple[Encoding, Encoding] | None,
     told: Told,
 ) -> dict[str, Any]:
-    """Write all arrays; the facts about them."""
+    """Write all arrays of the parts, whose files are named; the facts about them."""
     notes: list[str] = []
     which: dict[str, Array] = {}
-    stored = {name: name for name in names}
-    for name in names:
+    stored = {name: name for name in named}
+    for name, paths in named.items():
         sieve = Sieve(manner.skip_bad)
         groups = _store(place, name, sieve.through(_counted(read(name), name, told)))
         if not len(groups):
             raise DataError(f"there is not one pair{' left' if sieve.notes else ''} of the part {name}")
-        notes += sieve.notes
+        notes += [*manner.reading.passed_over(paths), *sieve.notes]
         which[name] = np.arange(len(groups))
-        if name == "train" and "valid" not in names:
+        if name == "train" and "valid" not in named:
             which["train"], which["valid"] = _split(groups, manner)
             stored = {"train": "train", "valid": "train", **stored}
     for name, chosen in which.items():
         _save(place, f"{name}-which", chosen)
     found = [*encodings] if encodings else _encodings(place, which["train"], manner, told)
     own = [found[0], found[-1]]
-    for name in names:
+    for name in named:
         for side, encoding in zip(_SIDES, own):
             _encode(place, name, side, encoding, told)
     arrays = {path.stem: {"sha256": sha256(path)} for path in sorted(place.glob("*.bin"))}

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, ClassVar, NamedTuple
 
 from ..labelled.example import shown
-from ..sources import DataError, below, files, numbered, suffix, text_within
+from ..sources import DataError, below, files, numbered, suffix, text_within, unpacked
 from .read import Pair, sentence
 
 _TURN_ENDS = "__eou__"
@@ -53,13 +53,24 @@ class DialogueReading:
         """The files that paths, folders, globs and URLs stand for, each once."""
         return files(patterns)
 
+    def passed_over(self, paths: Sequence[str]) -> list[str]:
+        """A note for each `.zip` of which files are not read that dialogues could be read from."""
+        found = []
+        for path in files(paths):
+            over = _of_zip(path)[1] if suffix(path) == _ZIP else []
+            if over:
+                said = f"{over[0]} was" if len(over) == 1 else f"{len(over):,} files were"
+                which = "" if len(over) == 1 else f" (the first is {over[0]})"
+                found.append(f"{path}: {said} passed over, without {_TURN_ENDS}{which}")
+        return found
+
     def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
         """Each turn with those before it, the first of a dialogue with none; a dialogue is a group.
 
         Files may be JSON lines with a list of turns in each, texts or objects that name their speakers; text with
         `__eou__` after each turn and a dialogue in each line; or text with a turn in each line, with or without
         "NAME: " before it, and an empty line between dialogues. They may be packed (`.gz`), or lie in a `.zip`, of
-        which other files are passed over if there is one with `__eou__`.
+        which text without `__eou__` is passed over if there is a file with it, or one of JSON lines.
 
         What begins a line like "NAME: ", with three words at most that are not of digits alone, is a name if it begins
         another line of the file too, if nine of ten lines of the dialogue begin like that, and if for half of them
@@ -102,11 +113,22 @@ def _members(paths: Sequence[str]) -> Iterator[str]:
                 raise DataError(f"{path} is of no kind that dialogues are read from: {kinds}")
             yield path
             continue
-        inside = [name for _, name in below(f"zip://::{path}") if suffix(name) in (*_OBJECTS, *_TEXT)]
-        marked = [name for name in inside if suffix(name) in _OBJECTS or _TURN_ENDS in next(text_within(name), "")]
-        if not inside:
-            raise DataError(f"{path} has no text or JSON lines in it")
-        yield from marked or inside
+        yield from _of_zip(path)[0]
+
+
+def _of_zip(path: str) -> tuple[list[str], list[str]]:
+    """The files of a `.zip` that hold dialogues, and what those are called there that are passed over for them."""
+    inside = {name: file for name, file in below(f"zip://::{path}") if suffix(file) in (*_OBJECTS, *_TEXT)}
+    if not inside:
+        raise DataError(f"{path} has no text or JSON lines in it")
+    marked = {name: file for name, file in inside.items() if suffix(file) in _OBJECTS or _marked(file)}
+    taken = marked or inside
+    return [*taken.values()], [name for name in inside if name not in taken]
+
+
+def _marked(path: str) -> bool:
+    """Whether a file, of any encoding, has the end of a turn near its beginning."""
+    return _TURN_ENDS.encode() in next(unpacked(path), b"")
 
 
 def _from_text(path: str) -> Iterator[_Found]:
@@ -164,6 +186,11 @@ def _from_objects(path: str) -> Iterator[_Found]:
         empty, where = False, f"{path}, line {number}"
         try:
             held = json.loads(line)
+            if "\\u" in line:
+                json.dumps(held, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            yield where, [], "half of a pair of surrogates, which is no character"
+            continue
         except (ValueError, RecursionError) as error:
             yield where, [], f"not JSON: {error}"
             continue

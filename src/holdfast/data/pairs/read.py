@@ -47,6 +47,10 @@ class PairReading:
         """What `every_file` finds."""
         return every_file(patterns)
 
+    def passed_over(self, paths: Sequence[str]) -> list[str]:
+        """Notes of what is not read; of pairs, everything is."""
+        return []
+
     def pairs(self, paths: Sequence[str]) -> Iterator[Pair]:
         """What `read_pairs` reads."""
         return read_pairs(paths, self)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.data import DataError
-from holdfast.data.pairs import PairManner, build_pairs
+from holdfast.data.pairs import DialogueReading, PairManner, build_pairs, every_file
 from tests.tasks.translation.phrases import phrases, write
 
 
@@ -114,6 +114,13 @@ def test_dates_come_in_three_parts_and_alone(tmp_path: Path) -> None:
         build_pairs({"train": ["builtin:dates", "a.tsv"]}, PairManner(), tmp_path / "cache")
 
 
+def test_a_misspelt_name_of_what_comes_with_it_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no builtin:date: the only pairs that come .* are builtin:dates"):
+        build_pairs({"train": ["builtin:date"]}, PairManner(), tmp_path / "cache")
+    with pytest.raises(DataError, match="builtin:dates is both sources and targets"):
+        every_file(["builtin:dates"])
+
+
 def test_dates_are_written_anew_by_another_babel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     babel = pytest.importorskip("babel")
     few = {"train": (20, 1), "valid": (5, 2), "test": (5, 3)}
@@ -126,5 +133,8 @@ def test_dates_are_written_anew_by_another_babel(tmp_path: Path, monkeypatch: py
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
     paths = [str(path) for path in write(tmp_path, "a", [("eins", "one")])]
-    with pytest.raises(DataError, match="cannot be put aside"):
+    with pytest.raises(DataError, match="of 1 pair 1 cannot be put aside"):
         build_pairs({"train": paths}, PairManner(), tmp_path / "cache")
+    (tmp_path / "a.txt").write_text("Hi __eou__ Ho __eou__\n")
+    with pytest.raises(DataError, match="of 1 dialogue 1 cannot be put aside"):
+        build_pairs({"train": [str(tmp_path / "a.txt")]}, PairManner(DialogueReading()), tmp_path / "cache")

@@ -228,7 +228,8 @@ def _write(
         sieve = Sieve(manner.skip_bad)
         groups = _store(place, name, sieve.through(_counted(read(name), name, told)))
         if not len(groups):
-            raise DataError(f"there is not one pair{' left' if sieve.notes else ''} of the part {name}")
+            unit, left = manner.reading.unit, " left" if sieve.notes else ""
+            raise DataError(f"there is not one {unit}{left} of the part {name}")
         notes += [*manner.reading.passed_over(paths), *sieve.notes]
         which[name] = np.arange(len(groups))
         if name == "train" and "valid" not in named:
@@ -281,7 +282,8 @@ def _split(groups: Array, manner: PairManner) -> tuple[Array, Array]:
     numbers = np.unique(groups)
     aside = max(1, round(manner.share * len(numbers)))
     if aside >= len(numbers):
-        raise DataError(f"of {len(numbers):,} pairs {aside:,} cannot be put aside to choose on: give more, or --valid")
+        count = f"{len(numbers):,} {manner.reading.unit}{'s' if len(numbers) > 1 else ''}"
+        raise DataError(f"of {count} {aside:,} cannot be put aside to choose on: give more, or --valid")
     chosen = np.isin(groups, np.random.default_rng(manner.seed).permutation(numbers)[:aside])
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

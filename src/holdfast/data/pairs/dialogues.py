@@ -43,6 +43,7 @@ class DialogueReading:
     """
 
     context: int = 3
+    unit: ClassVar[str] = "dialogue"  # what is put aside whole
     targets_say_all: ClassVar[bool] = True  # the first turn of a dialogue is a reply to nothing
 
     def __post_init__(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 from ..labelled.example import shown
 from ..labelled.roles import usual_column
 from ..labelled.rows import KINDS, open_rows
-from ..sources import DataError, files, numbered, suffix, text_within
+from ..sources import BUILTIN, DataError, files, numbered, suffix, text_within
+from . import dates
 
 _SOURCES = ("source", "src", "input", "from", "question")
 _TARGETS = ("target", "tgt", "output", "to", "answer")
@@ -32,6 +33,7 @@ class PairReading:
 
     source: str = ""
     target: str = ""
+    unit: ClassVar[str] = "pair"  # what is put aside whole
     targets_say_all: ClassVar[bool] = False  # whether all that stands in sources stands in targets too
 
     def __post_init__(self) -> None:
@@ -82,6 +84,11 @@ def every_file(patterns: Sequence[str]) -> list[str]:
     Raises:
         DataError: something is not there, or stands for no file.
     """
+    for pattern in patterns:
+        if pattern == dates.NAME:
+            raise DataError(f"{pattern} is both sources and targets: name it alone")
+        if pattern.startswith("builtin:") and pattern != BUILTIN:
+            raise DataError(f"there is no {pattern}: the only pairs that come with holdfast are {dates.NAME}")
     return [name for pattern in patterns for name in files([pattern])]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.data import DataError
-from holdfast.data.pairs import DialogueReading, PairManner, build_pairs, every_file
+from holdfast.data.pairs import DialogueReading, PairManner, PairReading, build_pairs, every_file
 from tests.tasks.translation.phrases import phrases, write
 
 
@@ -52,6 +52,19 @@ def test_notes_name_the_files_of_this_call(tmp_path: Path) -> None:
         paths = [str(path) for path in write(tmp_path, name, pairs)]
         (note,) = build_pairs({"train": paths}, PairManner(skip_bad=True), tmp_path / "cache").notes
         assert f"{name}.de, line 11" in note
+
+
+def test_columns_are_refused_where_no_file_is_a_table(tmp_path: Path) -> None:
+    paths = [str(path) for path in write(tmp_path, "a", phrases(10, 0))]
+    table = tmp_path / "b.tsv"
+    table.write_text("de\ttarget\n" + "eins\tone\n" * 10)
+    manner = PairManner(PairReading(source="de"))
+    for files in (paths, ["builtin:dates"]):
+        with pytest.raises(DataError, match=f"--source-column de: only tables have columns .* and {files[0]} is none"):
+            build_pairs({"train": files}, manner, tmp_path / "cache")
+    learned = build_pairs({"train": [str(table)], "valid": paths}, manner, tmp_path / "cache")
+    given = build_pairs({"given": paths}, manner, tmp_path / "cache", learned.encodings)
+    assert len(given.parts["given"]) == len(learned.parts["valid"]) == 10
 
 
 def test_without_files_to_choose_on_a_share_is_put_aside(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..encodings import Encoding, build_encoding, encoding_from
 from ..kept import fingerprint, kept, mapped, sha256
+from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, untold
+from ..sources import DataError, Told, digests_so_far, suffix, untold
 from ..strings import Strings
 from . import dates
 from .dialogues import DialogueReading
@@ -162,6 +164,8 @@ def build_pairs(
         raise DataError("name at least one file of pairs")
     builtin = {name: _DATES[name] for name, paths in given.items() if paths == (dates.NAME,)}
     named = {name: [] if name in builtin else manner.reading.files(paths) for name, paths in given.items()}
+    if "given" not in given:  # files that are measured need not be of the kind that was learned from
+        _refuse_unread_columns(manner.reading, [*chain(*named.values())] or [dates.NAME])
     # After each file, so that a line that moves from one to the next makes a difference.
     digests = digests_so_far(([path] for paths in named.values() for path in paths), told)
     key = {
@@ -204,6 +208,14 @@ def _with_builtin(given: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, 
     more = dict.fromkeys(("valid", "test"), (dates.NAME,)) if given.get("train") == (dates.NAME,) else {}
     found = {**more, **given}
     return {name: found[name] for name in _DATES if name in found}
+
+
+def _refuse_unread_columns(reading: PairReading | DialogueReading, names: Sequence[str]) -> None:
+    """Refuse columns that are named where no file is a table."""
+    if isinstance(reading, PairReading) and reading.named and not any(suffix(name) in KINDS for name in names):
+        flags = {"--source-column": reading.source, "--target-column": reading.target}
+        said = " and ".join(f"{flag} {name}" for flag, name in flags.items() if name)
+        raise DataError(f"{said}: only tables have columns ({', '.join(KINDS)}), and {names[0]} is none")
 
 
 def _dates(name: str) -> Iterator[Pair]:

@@ -73,7 +73,7 @@ class Epoch(Sequence[Batch]):
         self, part: TextPairs, which: Array, end: int, batch_size: int, seed: int, rank: int = 0, size: int = 1
     ) -> None:
         self._part, self._end = part, end
-        # By the sum: batches of targets of one length would have less padding still, but from them a model learns slower.
+        # By the sum: from batches of targets of one length, which have less padding, a model learns slower.
         ours, theirs = part.lengths
         rows = which[drawn((ours + theirs)[which], batch_size * size, seed)]
         self._rows = rows[:, rank * batch_size : (rank + 1) * batch_size]

@@ -117,20 +117,6 @@ def test_a_smoothed_loss_is_that_against_a_target_with_a_share_for_every_token()
     assert_close(nats, -logs[range(5), targets])
 
 
-def test_a_loss_of_many_tokens_is_made_in_parts_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model()
-    features = torch.randn(50, 6, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(8, (50,))
-    whole = model.loss(features, targets, 0.1)
-    (gradient,) = torch.autograd.grad(whole[0].sum(), features)
-    monkeypatch.setattr("holdfast.models.seq2seq._AT_ONCE", 8 * 7)
-    parts = model.loss(features, targets, 0.1)
-    (again,) = torch.autograd.grad(parts[0].sum(), features)
-    assert_close(parts[0], whole[0])
-    assert_close(parts[1], whole[1])
-    assert_close(again, gradient)
-
-
 def _read_in_training(model: EncoderDecoder, tokens: Tensor) -> dict[str, Tensor]:
     """What the first layers read, (T, B, E), over what is embedded."""
     seen: dict[str, Tensor] = {}

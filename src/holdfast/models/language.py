@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from holdfast.layers import GRU, LSTM, RNN, SLSTM, Recurrent, checks
 from holdfast.layers.tracing import State
+
+from .token_loss import token_losses
 
 ModelState = tuple[State, ...]  # one a layer, as the layer returns it
 
@@ -32,7 +33,6 @@ CELLS: Mapping[str, Callable[..., Recurrent]] = MappingProxyType(
 )
 """The layers a language model can be made of, by name."""
 
-_AT_ONCE = 1 << 24  # logits
 _BOUND = 0.1  # of the first draw of the output matrix, on both sides of 0
 _SHRINKING = 4  # each cluster of the adaptive softmax sees the features in so many times fewer dimensions
 
@@ -231,19 +231,8 @@ class LanguageModel(nn.Module):
         rows, wanted = features.reshape(-1, features.shape[-1]), targets.flatten()  # (T·B, E), (T·B,)
         if self.clusters is not None:
             return -self.clusters(rows, wanted).output.view(targets.shape)
-        few = max(1, _AT_ONCE // self.vocabulary)
-        if len(rows) <= few:
-            return self._losses(rows, wanted).view(targets.shape)
-        # The logits of all tokens would be the largest thing by far: they are made some rows at a time, and again for
-        # the derivative.
-        parts = [
-            checkpoint(self._losses, some, their, use_reentrant=False, preserve_rng_state=False)
-            for some, their in zip(rows.split(few), wanted.split(few))
-        ]
-        return torch.cat(parts).view(targets.shape)
-
-    def _losses(self, rows: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(self._logits(rows), wanted, reduction="none")
+        _, nats = token_losses(self.projection(rows), self.output_matrix, self.output_bias, wanted)
+        return nats.view(targets.shape)
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """The logarithms of the probabilities of every token, (…, V), for features (…, E)."""

@@ -19,10 +19,11 @@ from holdfast.layers import Recurrent, checks
 from holdfast.layers.tracing import State
 
 from .language import ModelState, embedded, layer_class
+from .token_loss import token_losses
 
 ATTENTIONS = ("general", "additive", "none")
 
-_AT_ONCE = 1 << 24  # logits, or numbers between a query and a key
+_AT_ONCE = 1 << 24  # numbers between queries and keys
 
 
 class Memory(NamedTuple):
@@ -235,22 +236,7 @@ class EncoderDecoder(nn.Module):
             targets: the tokens that came, (N,).
             smoothing: the share of what is wanted that is spread over all tokens (Szegedy 2016).
         """
-        few = max(1, _AT_ONCE // len(self.output_bias))
-        if len(features) <= few:
-            return self._losses(features, targets, smoothing)
-        # The logits of all would be the largest thing by far: they are made some at a time, and again for the
-        # derivative.
-        parts = [
-            checkpoint(self._losses, some, their, smoothing, use_reentrant=False, preserve_rng_state=False)
-            for some, their in zip(features.split(few), targets.split(few))
-        ]
-        values, nats = zip(*parts)
-        return torch.cat(values), torch.cat(nats)
-
-    def _losses(self, features: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        logs = self.log_probabilities(features)  # (N, V + 1)
-        nats = -logs.gather(1, targets[:, None])[:, 0]
-        return (nats if not smoothing else (1 - smoothing) * nats - smoothing * logs.mean(1)), nats
+        return token_losses(features, self.target_embedding.weight, self.output_bias, targets, smoothing)
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """The logarithms of the probabilities of every token and of the end, (…, V + 1), for features (…, E)."""

@@ -9,6 +9,7 @@ import torch
 
 from holdfast.models import (
     ATTENTIONS,
+    Against,
     Beam,
     Candidate,
     EncoderDecoder,
@@ -123,6 +124,23 @@ def test_sources_that_are_done_are_computed_no_more(monkeypatch: pytest.MonkeyPa
     assert rows == sorted(rows, reverse=True)
 
 
+def test_a_source_is_done_as_soon_as_as_many_targets_have_ended_as_the_beam_is_wide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = _model()
+    model.output_bias.data[model.end] = 30.0  # each beginning is ended at once
+    rows = []
+    step = EncoderDecoder.step
+    monkeypatch.setattr(
+        EncoderDecoder,
+        "step",
+        lambda self, memory, *others: rows.append(len(memory.there)) or step(self, memory, *others),
+    )
+    found = beam_decode(model, SOURCE, LENGTHS, Beam(2), torch.tensor([40, 40, 40]))
+    assert rows == [3, 3], "the first step ends one target of each source, the second one those that were left"
+    assert [len(each) for each in found] == [2, 2, 2]
+
+
 def test_drawn_targets_have_the_probabilities_of_the_model() -> None:
     model = _model()
     count, most = 20_000, torch.tensor([3])
@@ -145,6 +163,32 @@ def test_drawing_at_temperature_zero_is_a_beam_of_one() -> None:
     limit = limits(LENGTHS).tolist()
     found = [each[0].tokens for each in beam_decode(model, SOURCE, LENGTHS, Beam(1))]
     assert [one[: most - 1] for one, most in zip(drawn, limit)] == found
+
+
+@pytest.mark.parametrize("first", [1, 2, 5])
+def test_only_the_first_tokens_are_spoken_against(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, nothing, text = _model(), torch.tensor([3, 0]), [0, 1, 2, 0, 2, 1, 1]
+    met: list[torch.Tensor] = []
+
+    def next_of_text(logs: torch.Tensor, *_: object) -> torch.Tensor:
+        met.append(logs[0])
+        return torch.tensor([text[len(met) - 1]])
+
+    monkeypatch.setattr("holdfast.models.seq2seq_search.choose", next_of_text)
+    against = Against(nothing, 0.5, first)
+    steps = sample_decode(model, SOURCE[:, :1], LENGTHS[:1], most=torch.tensor([len(text)]), against=against)
+    assert [token for (token,) in steps] == text
+    before = torch.tensor([model.end, *text[:-1]])[:, None]
+    logs, plain = (
+        model.log_probabilities(model(model.read(source, torch.tensor([len(source)])), before).features)[:, 0]
+        for source in (SOURCE[:, :1], nothing[:, None])
+    )
+    wanted = torch.cat([(logs - 0.5 * plain).log_softmax(-1)[:first], logs[first:]])
+    torch.testing.assert_close(torch.stack(met), wanted)
+
+
+def test_by_default_the_first_five_tokens_are_spoken_against() -> None:
+    assert Against(torch.tensor([0]), 0.3).first == 5
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,20 @@ def test_each_token_counts_the_same_in_whatever_batch_it_stands(pairs: Pairs) ->
     values = [problem.loss(model, batch, ()).value.item() for batch in batches]
     tokens = (part.lengths[1] + 1).sum()
     assert np.mean(values) == pytest.approx(nats_of(model, part, np.arange(60)).sum() / tokens, rel=1e-6)
+
+
+def test_the_smoothing_that_is_asked_for_is_learned_with_and_not_shown(pairs: Pairs) -> None:
+    torch.manual_seed(0)
+    model = EncoderDecoder(sources=pairs.encodings[0].size, embedding=8, hidden=12).double()
+    plain, smooth = (
+        PairedProblem("nats", pairs, options, Devices(torch.device("cpu")), lambda _: {})
+        for options in (PairedOptions(batch_size=6, smoothing=smoothing) for smoothing in (0.0, 0.25))
+    )
+    batch = plain.epoch(0)[0]
+    features = model(model.read(batch.source, batch.lengths), batch.before).features[batch.there]
+    spread = -model.log_probabilities(features).mean(1)  # (N,)
+    ours, theirs = (problem.loss(model, batch, ()) for problem in (smooth, plain))
+    share = 6 * (pairs.parts["train"].lengths[1] + 1).mean()  # tokens of a typical batch
+    wanted = 0.75 * theirs.value.item() + 0.25 * spread.sum().item() / share
+    assert ours.value.item() == pytest.approx(wanted, rel=1e-9)
+    assert ours.shown.item() == theirs.shown.item()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from holdfast.data import DataError
+from holdfast.data import DataError, Encoding, build_encoding
 from holdfast.data.pairs import DialogueReading, PairManner, PairReading, build_pairs, every_file
 from tests.tasks.translation.phrases import phrases, write
 
@@ -100,6 +101,24 @@ def test_characters_are_taken_where_targets_are_single_words_and_byte_pairs_wher
     assert levels == ["char", "bpe"]
 
 
+@pytest.mark.parametrize(("shared", "wanted"), [(True, [600]), (False, [400, 300])])
+def test_a_vocabulary_has_a_byte_pair_for_each_five_hundred_characters_and_three_hundred_at_least(
+    shared: bool, wanted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def small(level: str, texts: Iterator[str], size: int | None) -> Encoding:
+        asked.append(size)
+        return build_encoding(level, [next(texts)], 256)
+
+    monkeypatch.setattr("holdfast.data.pairs.build.build_encoding", small)
+    train = [("a b " * 500, "b " * 500)] * 100  # 200,000 characters of sources and 100,000 of targets
+    paths = [str(path) for path in write(tmp_path, "a", [(one.strip() + "c", two.strip() + "c") for one, two in train])]
+    valid = [str(path) for path in write(tmp_path, "b", [("a b", "b c")])]
+    build_pairs({"train": paths, "valid": valid}, PairManner(shared=shared), tmp_path / "cache")
+    assert asked == wanted
+
+
 def test_faults_are_an_error_or_left_out_and_counted(tmp_path: Path) -> None:
     pairs = [("eins", "one"), ("", "two"), ("drei", "three"), ("vier", "")]
     paths = [str(path) for path in write(tmp_path, "a", pairs)]
@@ -142,6 +161,22 @@ def test_dates_are_written_anew_by_another_babel(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(babel, "__version__", version)
         build_pairs({"train": ["builtin:dates"]}, PairManner(), tmp_path / "cache")
     assert len([*(tmp_path / "cache").iterdir()]) == 2
+
+
+def test_thirty_thousand_dates_are_learned_from_and_a_thousand_others_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("babel")
+    asked: list[tuple[str, int]] = []
+
+    def few(part: str, count: int, seed: int) -> Iterator[tuple[str, str]]:
+        asked.append((part, count))
+        return iter([("1. Mai 2024", "2024-05-01")])
+
+    monkeypatch.setattr("holdfast.data.pairs.dates.dates", few)
+    learned = build_pairs({"train": ["builtin:dates"]}, PairManner(), tmp_path / "cache")
+    build_pairs({"given": ["builtin:dates"]}, PairManner(), tmp_path / "cache", learned.encodings)
+    assert asked == [("train", 30_000), ("valid", 1_000), ("test", 1_000), ("test", 1_000)]
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:

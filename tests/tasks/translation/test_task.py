@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from holdfast.data import DataError
-from holdfast.models import Beam, Candidate, Sampling
+from holdfast.data import DataError, untold
+from holdfast.data.pairs import Pairs
+from holdfast.layers import GRU
+from holdfast.models import Beam, Candidate, EncoderDecoder, Sampling
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.paired import attention
-from holdfast.tasks.translation import Translate, TranslateRun
+from holdfast.tasks.translation import Translate, TranslateOptions, TranslateRun, Translation
 from holdfast.tasks.translation import fit as fit_translate
 from holdfast.tasks.translation.run import Translator
-from holdfast.training import Interrupted, OptionError, Quiet
+from holdfast.training import Devices, Interrupted, OptionError, Quiet
+from holdfast.training.optimisers import averaged
 from tests.tasks.translation.phrases import WORDS, phrases, write
 
 TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "level": "word"}
@@ -129,6 +133,86 @@ def test_the_options_of_dropout_reach_the_model(paths: tuple[str, ...], tmp_path
     assert {layer.weight_drop for layer in (*model.encoder, *model.decoder)} == {0.3}
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Forty phrases with other texts beside them, and a row that lacks its target."""
+    path = tmp_path_factory.mktemp("table") / "phrases.tsv"
+    rows = [("source", "target", "de", "en"), *(("x", "y", *pair) for pair in phrases(40, 3)), ("x", "y", "eins", "")]
+    path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _read(table: str, **options: object) -> Pairs:
+    return Translate().read(Sources((table,)), TranslateOptions(**options), untold)  # type: ignore[arg-type]
+
+
+NAMED = {"source_column": "de", "target_column": "en", "skip_bad": True}
+
+
+def test_the_columns_that_are_named_are_read(table: str) -> None:
+    data = _read(table, **NAMED)
+    found = [(part.source_text(k), part.target_text(k)) for part in data.parts.values() for k in range(len(part))]
+    assert sorted(found) == sorted(phrases(40, 3))
+    assert _read(table).parts["train"].source_text(0) == "x", "without names the usual ones"
+
+
+def test_bad_pairs_are_left_out_only_where_that_is_asked_for(table: str) -> None:
+    assert _read(table, **NAMED).notes[0].startswith("1 row left out")
+    with pytest.raises(DataError, match="line 42: the target is empty; fit with --skip-bad"):
+        _read(table, **{**NAMED, "skip_bad": False})
+
+
+def test_the_share_that_is_asked_for_is_put_aside(table: str) -> None:
+    parts = _read(table, valid_share=0.25, **NAMED).parts
+    assert (len(parts["train"]), len(parts["valid"])) == (30, 10)
+
+
+def test_a_vocabulary_has_no_more_tokens_than_are_asked_for(table: str) -> None:
+    sizes = [_read(table, level="word", vocabulary=size, **NAMED).encodings[0].size for size in (5, 9, 0)]
+    assert sizes == [5, 9, 14]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_sources_and_targets_share_one_vocabulary_and_one_embedding_or_none(shared: bool, table: str) -> None:
+    data = _read(table, level="word", shared=shared, **NAMED)
+    options = TranslateOptions(shared=shared, hidden=4)
+    model = Translate().build(Translate().facts(data, options), options)
+    assert isinstance(model, EncoderDecoder)
+    assert (data.shared, model.own_embedding is None) == (shared, shared)
+    assert len(model.target_embedding.weight) == (14 if shared else 8) + 1
+
+
+def test_the_cell_and_the_attention_that_are_asked_for_make_the_model(table: str) -> None:
+    options = TranslateOptions(cell="gru", attention="additive", hidden=4)
+    model = Translate().build(Translate().facts(_read(table, **NAMED), options), options)
+    assert isinstance(model, EncoderDecoder)
+    assert {type(layer) for layer in (*model.encoder, *model.decoder)} == {GRU}
+    assert type(model.attention).__name__ == "_Additive"
+
+
+def test_while_it_trains_the_likeliest_token_is_measured_and_at_the_end_a_beam(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beams: list[Beam | None] = []
+
+    def translate(self: Translator, texts: list[str], beam: Beam | None = None, *_: object) -> list[Translation]:
+        beams.append(beam)
+        return [Translation("one", 0.0)] * len(texts)
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    data, options = _read(table, **NAMED), TranslateOptions(hidden=4)
+    facts = Translate().facts(data, options)
+    model = Translate().build(facts, options)
+    Translate().evaluate(model, facts, data, "valid", options, untold)
+    Translate().problem(data, options, Devices(torch.device("cpu"))).evaluate(model)
+    assert beams == [Beam(), Beam(1)]
+    assert Beam().width == 5
+
+
+def test_by_default_what_is_measured_is_an_average_of_weights() -> None:
+    assert averaged(torch.nn.Linear(1, 1), TranslateOptions()) is not None
+
+
 @pytest.mark.parametrize(
     "options", [{"attention": "none"}, {"attention": "additive", "shared": False}, {"cell": "gru"}]
 )
@@ -150,7 +234,7 @@ def test_the_report_shows_samples_attention_lengths_and_the_hardest(run: Transla
     assert "BLEU: nrefs:1" in report
 
 
-def test_the_attention_of_words_adds_up_and_points_at_what_is_translated(run: TranslateRun) -> None:
+def test_the_attention_of_words_adds_up(run: TranslateRun) -> None:
     weights, columns, rows = attention(run.model, *run.encodings, "eins zwei drei vier", "one two three four")
     assert (columns, rows) == (["eins", "zwei", "drei", "vier"], ["one", "two", "three", "four"])
     assert weights.sum(1) == pytest.approx([1] * 4)

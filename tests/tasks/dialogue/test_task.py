@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.data import DataError
+from holdfast.data import DataError, untold
+from holdfast.data.pairs import Pairs
 from holdfast.models import Against, sample_decode
 from holdfast.tasks import Sources, fit, opened
-from holdfast.tasks.dialogue import Chat, ChatRun, Manners
+from holdfast.tasks.dialogue import Chat, ChatOptions, ChatRun, Manners
 from holdfast.tasks.dialogue import fit as fit_chat
 from holdfast.training import Devices, OptionError
+from holdfast.training.optimisers import averaged
 from tests.tasks.dialogue.talks import talks, write
 from tests.tasks.translation.phrases import WORDS
 
@@ -172,6 +174,44 @@ def test_the_card_says_what_it_is_and_is_not(run: ChatRun) -> None:
     card = (run.folder / "README.md").read_text()
     assert "It knows nothing of the world" in card
     assert "not for advice" in card
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Forty dialogues, and one of a single turn."""
+    return str(write(tmp_path_factory.mktemp("some") / "talks.txt", [*talks(40, 2), ["Hello !"]]))
+
+
+def _read(path: str, **options: object) -> Pairs:
+    given = ChatOptions(**{"skip_bad": True, "vocabulary": 300, **options})  # type: ignore[arg-type]
+    return Chat().read(Sources((path,)), given, untold)
+
+
+@pytest.mark.parametrize("context", [1, 2, 5])
+def test_as_many_turns_are_read_as_are_asked_for(context: int, some: str) -> None:
+    part = _read(some, context=context).parts["train"]
+    turns = [part.source_text(k).count("\n") + 1 for k in range(len(part))]
+    assert max(turns) == context
+
+
+def test_bad_dialogues_are_left_out_only_where_that_is_asked_for(some: str) -> None:
+    assert _read(some).notes[0].startswith("1 row left out")
+    with pytest.raises(DataError, match="line 41: a dialogue needs two turns, and has 1; fit with --skip-bad"):
+        _read(some, skip_bad=False)
+
+
+def test_the_share_of_dialogues_that_is_asked_for_is_put_aside(some: str) -> None:
+    parts = _read(some, valid_share=0.25).parts
+    begun = [sum(not part.source_text(k) for k in range(len(part))) for part in (parts["train"], parts["valid"])]
+    assert begun == [30, 10]
+
+
+def test_there_are_as_many_byte_pairs_as_are_asked_for(some: str) -> None:
+    assert [_read(some, vocabulary=size).encodings[0].size for size in (290, 310)] == [290, 310]
+
+
+def test_by_default_what_is_measured_is_an_average_of_weights() -> None:
+    assert averaged(torch.nn.Linear(1, 1), ChatOptions()) is not None
 
 
 def test_without_dialogues_it_says_so(tmp_path: Path) -> None:

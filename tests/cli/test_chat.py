@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pty
 import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from holdfast.cli.commands import commands
+from holdfast.models import sample_decode
+from holdfast.tasks import opened
+from holdfast.tasks.dialogue import Manners
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
 from tests.tasks.dialogue.talks import talks, write
 
@@ -85,6 +94,65 @@ def test_the_history_shows_from_where_on_it_still_reads(run: Path) -> None:
     said = _piped(run, "Hello !\nGood .\nWhat is zwei ?\n/history\n").stdout.splitlines()
     begin = said.index("(what follows it still reads)")
     assert [line[:4] for line in said[begin - 4 :]] == ["you:", "it: ", "you:", "it: ", "(wha", "you:", "it: "]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """What each reply is drawn with; nothing is replied."""
+    found: list[SimpleNamespace] = []
+    named = inspect.signature(sample_decode)
+
+    def nothing(*given: object, **more: object) -> Iterator[list[int | None]]:
+        found.append(SimpleNamespace(**named.bind(*given, **more).arguments))
+        yield [None]
+
+    monkeypatch.setattr("holdfast.tasks.dialogue.run.sample_decode", nothing)
+    return found
+
+
+def _talked(run: Path, typed: str, *options: str) -> Result:
+    """A conversation in this process."""
+    done = CliRunner().invoke(commands, ["chat", str(run), *options], input=typed)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_each_option_reaches_what_a_reply_is_drawn_with(run: Path, asked: list[SimpleNamespace]) -> None:
+    wanted = Manners(temperature=0.3, top_p=0.5, repetition_penalty=1.9, against_empty=0.1, longest=5)
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in asdict(wanted).items()]
+    _talked(run, "Hello !\n", *(word for flag in flags for word in flag))
+    _talked(run, "Hello !\n")
+    for one, manners in zip(asked, [wanted, Manners()], strict=True):
+        assert one.sampling == manners.sampling()
+        assert one.against.weight == manners.against_empty
+        assert one.most.tolist() == [manners.longest]
+
+
+def test_a_temperature_that_is_typed_holds_from_then_on(run: Path, asked: list[SimpleNamespace]) -> None:
+    _talked(run, "Hello !\n/temperature 0.25\nHello !\nHello !\n", "--longest", "5")
+    assert [one.sampling.temperature for one in asked] == [Manners().temperature, 0.25, 0.25]
+    assert [one.most.tolist() for one in asked] == [[5]] * 3, "all else is as it was"
+
+
+def test_a_seed_decides_what_is_drawn(run: Path, asked: list[SimpleNamespace]) -> None:
+    for seed in ("3", "3", "4"):
+        _talked(run, "Hello !\n", "--seed", seed)
+    assert asked[0].seed == asked[1].seed != asked[2].seed
+
+
+def test_a_reply_is_written_as_it_comes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding = opened(run).encoding  # type: ignore[attr-defined]
+    tokens = encoding.encode(" What is it ? It is one .").tolist()
+    written: list[str] = []
+
+    def slowly(*_: object) -> Iterator[list[int | None]]:
+        for token in (*tokens, None):
+            written.append(sys.stdout.buffer.getvalue().decode())  # type: ignore[attr-defined]
+            yield [token]
+
+    monkeypatch.setattr("holdfast.tasks.dialogue.run.sample_decode", slowly)
+    assert _talked(run, "Hello !\n").stdout == "What is it ? It is one .\n"
+    assert [text.strip() for text in written] == [encoding.decode(tokens[:k]).strip() for k in range(len(tokens) + 1)]
 
 
 def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import select
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -67,6 +70,25 @@ def test_standard_input_is_read_where_no_file_is_named(run: Path) -> None:
     command = [*ENTRY, "translate", str(run)]
     done = subprocess.run(command, input=b"zwei\r\ndrei", capture_output=True, env=ENVIRONMENT, check=True)
     assert done.stdout.decode().split() == ["two", "three"]
+
+
+def test_in_a_terminal_each_line_is_translated_before_the_next_is_typed(run: Path) -> None:
+    outer, inner = pty.openpty()
+    child = subprocess.Popen([*ENTRY, "translate", str(run)], stdin=inner, stdout=inner, stderr=inner, env=ENVIRONMENT)
+    os.close(inner)
+    try:
+        for typed, wanted in ((b"zwei\n", b"two"), (b"drei\n", b"three")):
+            os.write(outer, typed)
+            shown = b""
+            while wanted not in shown:
+                assert select.select([outer], [], [], 60)[0], f"{wanted!r} is not there, but {shown!r}"
+                shown += os.read(outer, 1024)
+        os.write(outer, b"\x04")  # Ctrl-D
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.wait()
+        os.close(outer)
 
 
 def test_scores_come_as_a_table_or_as_json(run: Path, lines: Path, tmp_path: Path) -> None:

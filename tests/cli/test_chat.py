@@ -197,6 +197,20 @@ def test_without_files_or_with_wrong_ones_it_says_so(tmp_path: Path) -> None:
     assert "a.txt, line 1: a dialogue needs two turns, and has 1; fit with --skip-bad" in lone.stderr
 
 
+def test_flags_of_the_fit_reach_the_run(tmp_path: Path) -> None:
+    path = write(tmp_path / "talks.txt", [*talks(40, 0), ["alone"]])
+    read = ["--context", "1", "--skip-bad", "--valid-share", "0.25", "--vocabulary", "290"]
+    tiny = ["--steps", "1", "--hidden", "4", "--embedding", "4", "--quiet"]
+    done = invoked("fit", "chat", path, "--out", tmp_path / "run", *read, *tiny)
+    assert done.exit_code == 0, done.output
+    found = opened(tmp_path / "run")
+    parts = found.data().parts
+    begun = [sum(not part.source_text(k) for k in range(len(part))) for part in (parts["train"], parts["valid"])]
+    assert begun == [30, 10]
+    assert found.encoding.size == 290  # type: ignore[attr-defined]
+    assert found.conversation().read == 1  # type: ignore[attr-defined]
+
+
 def test_a_run_of_another_task_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("eins\n")
     done = invoked("translate", run, tmp_path / "a.txt")

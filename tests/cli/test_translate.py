@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.tasks import opened
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
 from tests.tasks.translation.phrases import phrases, write
 
@@ -217,6 +218,20 @@ def test_globs_stand_for_all_files_of_their_side(sides: tuple[Path, Path], tmp_p
     fewer = invoked("fit", "translate", *flags)
     assert fewer.exit_code == 2
     assert re.search(r"there are 2 and 1 of them: '.*one.de', '.*two.de'; and '.*one.en'$", fewer.stderr.strip())
+
+
+def test_flags_of_the_fit_reach_the_run(tmp_path: Path) -> None:
+    rows = ["de\ten\n", *(f"{source}\t{target}\n" for source, target in phrases(40, 0)), "eins\t\n"]
+    (tmp_path / "a.tsv").write_text("".join(rows), encoding="utf-8")
+    read = ["--source-column", "de", "--target-column", "en", "--skip-bad", "--valid-share", "0.25"]
+    made = ["--level", "word", "--vocabulary", "6", "--no-shared", "--cell", "gru", "--attention", "additive"]
+    tiny = ["--steps", "1", "--hidden", "4", "--embedding", "4", "--quiet"]
+    done = invoked("fit", "translate", tmp_path / "a.tsv", "--out", tmp_path / "run", *read, *made, *tiny)
+    assert done.exit_code == 0, done.output
+    run = opened(tmp_path / "run")
+    assert {name: len(part) for name, part in run.data().parts.items()} == {"train": 30, "valid": 10}
+    assert [each.size for each in run.encodings] == [6, 6]  # type: ignore[attr-defined]
+    assert (run.options.cell, run.options.attention, run.options.shared) == ("gru", "additive", False)
 
 
 def test_a_run_of_another_task_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class ChatOptions(PairedOptions):
     smoothing: float = redeclared("smoothing", 0.0, PairedOptions)
     embedding: int = redeclared("embedding", 256, PairedOptions)
     layers: int = redeclared("layers", 1, PairedOptions)
-    dropout: float = redeclared("dropout", 0.2, PairedOptions)
+    dropout: float = redeclared("dropout", 0.0, PairedOptions)
 
     context: int = option(3, "Turns before a reply that are read.", least=1)
     skip_bad: bool = option(False, "Leave out dialogues that cannot be used, and count them; otherwise an error.")

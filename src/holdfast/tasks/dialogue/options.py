@@ -17,7 +17,6 @@ class ChatOptions(PairedOptions):
     learning_rate: float = redeclared("learning_rate", 0.004)
     average: float = redeclared("average", 0.002)
     smoothing: float = redeclared("smoothing", 0.0, PairedOptions)
-    embedding: int = redeclared("embedding", 256, PairedOptions)
     layers: int = redeclared("layers", 1, PairedOptions)
     dropout: float = redeclared("dropout", 0.0, PairedOptions)
 

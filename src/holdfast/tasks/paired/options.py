@@ -19,7 +19,7 @@ class PairedOptions(TrainingOptions):
     smoothing: float = option(0.1, "Of the target, the share that is spread over all tokens.", least=0.0, most=0.9)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
-    embedding: int = option(128, "Numbers that stand for a token.", least=1)
+    embedding: int = option(256, "Numbers that stand for a token.", least=1)
     hidden: int = option(256, "Units of a layer of the decoder, half of them each direction of the encoder.", least=2)
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)

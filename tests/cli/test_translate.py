@@ -178,6 +178,10 @@ def test_sides_that_do_not_go_together_are_refused(sides: tuple[Path, Path], tmp
     out = tmp_path / "run"
     alone = invoked("fit", "translate", "--source", sides[0], "--out", out)
     assert f"--source and --target go together, but there are 1 and 0 of them: '{sides[0]}'; and none" in alone.stderr
+    table = tmp_path / "pairs.tsv"
+    table.write_text("source\ttarget\neins\tone\n")
+    both = invoked("fit", "translate", "--source", table, "--target", table, "--out", out)
+    assert "pairs.tsv is a table, which holds sources and targets: name it without --source and --target" in both.stderr
     valid = ["--valid-target", sides[1]]
     other = invoked("fit", "translate", "--source", sides[0], "--target", sides[1], *valid, "--out", out)
     assert "--valid-source and --valid-target go together" in other.stderr

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 from holdfast.data.delimited import listed
-from holdfast.data.pairs import every_file
+from holdfast.data.pairs import every_file, is_table
 from holdfast.tasks import TASKS, Result, Sources, Task, resume, task_of
 from holdfast.tasks import fit as fit_task
 from holdfast.training import Option, Run, assignments, is_first, options_of
@@ -164,6 +165,8 @@ def _in_two(given: dict[str, Any]) -> dict[str, list[str]]:
     for name, (part, side, _) in _SIDES.items():
         found.setdefault(part, {})[side] = every_file(given.pop(name) or [])
     for part, sides in found.items():
+        for name in filter(is_table, chain(*sides.values())):
+            raise Refused(f"{name} is a table, which holds sources and targets: name it without --source and --target")
         if len(sides["source"]) != len(sides["target"]):
             flag = "" if part == "data" else f"{part}-"
             raise Refused(

@@ -3,7 +3,7 @@
 from . import dates
 from .build import PairManner, Pairs, Ragged, TextPairs, build_pairs, spaced
 from .dialogues import DialogueReading, context_of
-from .read import Pair, PairReading, every_file, read_pairs, sentence, written
+from .read import Pair, PairReading, every_file, is_table, read_pairs, sentence, written
 
 __all__ = [
     "DialogueReading",
@@ -17,6 +17,7 @@ __all__ = [
     "context_of",
     "dates",
     "every_file",
+    "is_table",
     "read_pairs",
     "sentence",
     "spaced",

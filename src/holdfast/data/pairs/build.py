@@ -15,11 +15,11 @@ from ..encodings import Encoding, build_encoding, encoding_from
 from ..kept import fingerprint, kept, mapped, sha256
 from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, suffix, untold
+from ..sources import DataError, Told, digests_so_far, untold
 from ..strings import Strings
 from . import dates
 from .dialogues import DialogueReading
-from .read import Pair, PairReading
+from .read import Pair, PairReading, is_table
 
 Array = np.ndarray[Any, Any]
 
@@ -212,7 +212,7 @@ def _with_builtin(given: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 def _refuse_unread_columns(reading: PairReading | DialogueReading, names: Sequence[str]) -> None:
     """Refuse columns that are named where no file is a table."""
-    if isinstance(reading, PairReading) and reading.named and not any(suffix(name) in KINDS for name in names):
+    if isinstance(reading, PairReading) and reading.named and not any(is_table(name) for name in names):
         flags = {"--source-column": reading.source, "--target-column": reading.target}
         said = " and ".join(f"{flag} {name}" for flag, name in flags.items() if name)
         raise DataError(f"{said}: only tables have columns ({', '.join(KINDS)}), and {names[0]} is none")

@@ -75,6 +75,15 @@ class Pair(NamedTuple):
     group: int = 0
 
 
+def is_table(name: str) -> bool:
+    """Whether a file holds both sides of its pairs.
+
+    >>> is_table("pairs.tsv.gz"), is_table("train.de")
+    (True, False)
+    """
+    return suffix(name) in KINDS
+
+
 def every_file(patterns: Sequence[str]) -> list[str]:
     """The files that paths, folders, globs and URLs stand for, in this order; one that is named twice is there twice.
 
@@ -132,7 +141,7 @@ def _together(names: Sequence[str]) -> list[tuple[str] | tuple[str, str]]:
     found: list[tuple[str] | tuple[str, str]] = []
     of_lines: list[str] = []
     for name in names:
-        if suffix(name) in KINDS:
+        if is_table(name):
             _refuse_alone(of_lines)
             found.append((name,))
         elif not of_lines:

@@ -110,15 +110,21 @@ def test_a_target_that_does_not_end_is_ended_at_its_limit() -> None:
     assert [len(each[0].tokens) + 1 for each in found] == limits(LENGTHS).tolist()
 
 
-def test_sources_that_are_done_are_computed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model()
-    rows = []
+def _rows_of_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sources each step computes with, as they come."""
+    rows: list[int] = []
     step = EncoderDecoder.step
     monkeypatch.setattr(
         EncoderDecoder,
         "step",
         lambda self, memory, *others: rows.append(len(memory.there)) or step(self, memory, *others),
     )
+    return rows
+
+
+def test_sources_that_are_done_are_computed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model()
+    rows = _rows_of_steps(monkeypatch)
     beam_decode(model, SOURCE, LENGTHS, Beam(5), torch.tensor([2, 3, 6]))
     assert (rows[0], rows[-1]) == (3, 1)
     assert rows == sorted(rows, reverse=True)
@@ -129,13 +135,7 @@ def test_a_source_is_done_as_soon_as_as_many_targets_have_ended_as_the_beam_is_w
 ) -> None:
     model = _model()
     model.output_bias.data[model.end] = 30.0  # each beginning is ended at once
-    rows = []
-    step = EncoderDecoder.step
-    monkeypatch.setattr(
-        EncoderDecoder,
-        "step",
-        lambda self, memory, *others: rows.append(len(memory.there)) or step(self, memory, *others),
-    )
+    rows = _rows_of_steps(monkeypatch)
     found = beam_decode(model, SOURCE, LENGTHS, Beam(2), torch.tensor([40, 40, 40]))
     assert rows == [3, 3], "the first step ends one target of each source, the second one those that were left"
     assert [len(each) for each in found] == [2, 2, 2]

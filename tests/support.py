@@ -1,4 +1,4 @@
-"""What tests share: how numbers are compared (one measure, one tolerance a dtype, never loosened), memory."""
+"""What tests share: how numbers are compared (one measure, one tolerance a dtype, never loosened), memory, files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +42,12 @@ def assert_all_close(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
     errors = {name: error(got[name], expected[name]) for name in expected}
     wrong = {name: f"{found:.2e}" for name, found in errors.items() if found > TOLERANCE[dtype]}
     assert not wrong, f"errors over {TOLERANCE[dtype]:.0e}: {wrong}"
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a `.npz` file, which is closed: one that is left open warns whenever it is collected."""
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def peak_memory(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import pytest
 import holdfast as package
 from holdfast.cli import classify as module
 from tests.cli.test_text import ENTRY, ENVIRONMENT, holdfast, invoked
+from tests.support import arrays_of
 
 TINY = ["--steps", "30", "--hidden", "8", "--batch-size", "8", "--evaluations", "1", "--json"]
 TEXTS = ["a fine film", "a dull film", "fine, and it's moving", "dull\nand long", "film", "no"] * 5
@@ -89,7 +90,7 @@ def test_labels_are_not_needed_and_mean_nothing(run: Path, table: Path, tmp_path
 def test_numbers_are_said_of_series(regressor: Path, series: Path) -> None:
     done = invoked("regress", regressor, series)
     assert done.exit_code == 0, done.output
-    arrays = np.load(series)
+    arrays = arrays_of(series)
     expected = package.load(regressor).predict([x[:n] for x, n in zip(arrays["x"], arrays["lengths"])])
     found = _rows(done.stdout)
     assert list(found[0]) == ["row", "prediction"]

@@ -18,6 +18,7 @@ from holdfast.tasks.classification import Classify, Regress, SequenceRun
 from holdfast.tasks.classification.reading import said_of
 from holdfast.tasks.classification.task import astray
 from holdfast.training import Devices, OptionError, RunError, make
+from tests.support import arrays_of
 
 TINY: dict[str, Any] = {"steps": 80, "hidden": 8, "embedding": 8, "batch_size": 16, "evaluations": 3, "minutes": 1.0}
 GOOD, BAD, FILL = ["good", "fine", "lovely"], ["bad", "dull", "awful"], ["a", "film", "the", "plot", ",", "was", "it"]
@@ -168,7 +169,7 @@ def test_rare_classes_count_as_much_as_others_where_asked(tmp_path: Path) -> Non
 
 def test_series_are_scaled_by_what_is_learned_from_and_classified(tmp_path: Path) -> None:
     data = _series(tmp_path / "a.npz", 200)
-    loaded = np.load(data)
+    loaded = arrays_of(data)
     np.savez(data, **{**loaded, "y": np.where(loaded["y"] > 0, "up", "down")})
     fit(Classify(), Sources((data,)), tmp_path / "run", {**TINY, "learning_rate": 0.02})
     run = opened(tmp_path / "run")
@@ -195,7 +196,7 @@ def test_numbers_of_series_are_learned(tmp_path: Path) -> None:
 
 def test_values_that_are_missing_where_is_chosen_are_told_to_the_model(tmp_path: Path) -> None:
     data, other = _series(tmp_path / "a.npz", 60), _series(tmp_path / "b.npz", 30, 1)
-    loaded = dict(np.load(other))
+    loaded = arrays_of(other)
     loaded["x"][3, 1] = np.nan
     np.savez(other, **loaded)
     result = fit(Regress(), Sources((data,), (other,)), tmp_path / "run", TINY)
@@ -208,7 +209,7 @@ def test_values_that_are_missing_where_is_chosen_are_told_to_the_model(tmp_path:
 
 def test_the_loss_of_numbers_is_shown_in_their_unit(tmp_path: Path) -> None:
     data = _series(tmp_path / "a.npz", 60)
-    loaded = dict(np.load(data))
+    loaded = arrays_of(data)
     np.savez(data, **{**loaded, "y": 1000 * loaded["y"]})
     fit(Regress(), Sources((data,)), tmp_path / "run", {**TINY, "steps": 3, "evaluations": 1})
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])

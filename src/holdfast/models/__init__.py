@@ -5,6 +5,8 @@ from .ctc import Alignment, GreedyStream, Word, align, confidences, greedy, word
 from .ctc_language import LanguageScorer
 from .ctc_search import BeamSearch, Hypothesis, PrefixScorer, beam_search
 from .forecasting import AutoregressiveForecaster, Forecasting, PatchForecaster, Unrolled, Window
+from .frame_heads import HEADS, Drawn
+from .frames import Framed, FrameModel, FrameStream
 from .generation import Encoding, Sampling, choose, generate, write
 from .language import CELLS, LanguageModel, LanguageStream, Output, default_cutoffs, detach, state_tensors
 from .naive import Ridge, repeat_last, seasonal_naive, statistical, window_scales
@@ -16,6 +18,7 @@ from .transcription import STRIDE, Transcriber, TranscriberStream, halved
 __all__ = [
     "ATTENTIONS",
     "CELLS",
+    "HEADS",
     "STRIDE",
     "Against",
     "Alignment",
@@ -24,9 +27,13 @@ __all__ = [
     "BeamSearch",
     "Candidate",
     "Decoded",
+    "Drawn",
     "EncoderDecoder",
     "Encoding",
     "Forecasting",
+    "FrameModel",
+    "FrameStream",
+    "Framed",
     "GreedyStream",
     "Hypothesis",
     "LanguageModel",

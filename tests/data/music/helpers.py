@@ -7,6 +7,7 @@ from typing import Any
 
 import mido
 import numpy as np
+import scipy.io
 
 from holdfast.data.music import Note, Tune
 
@@ -49,3 +50,21 @@ def off(note: int, time: int = 0, **more: int) -> tuple[str, dict[str, int]]:
 
 def meta(kind: str, **rest: Any) -> tuple[str, dict[str, Any]]:
     return kind, rest
+
+
+def mat_of(path: Path, **parts: Any) -> str:
+    """A MATLAB file of rolls, as they were published; the name of the file."""
+    held = {}
+    for name, rolls in parts.items():
+        cells = np.empty((1, len(rolls)), object)
+        cells[0, :] = [*rolls]
+        held[name] = cells
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, held)
+    return str(path)
+
+
+def rolls(count: int, seed: int = 0) -> list[np.ndarray[Any, Any]]:
+    """Rolls that are drawn, each (T, 88)."""
+    draw = np.random.default_rng(seed)
+    return [(draw.random((draw.integers(2, 30), 88)) < 0.05).astype(np.uint8) for _ in range(count)]

@@ -125,13 +125,13 @@ def test_drums_are_left_out(tmp_path: Path) -> None:
     drums = [on(36, channel=9), off(36, 10, channel=9)]
     found = read_midi(file_of(tmp_path / "a.mid", [on(60), off(60, 10)], drums))
     assert (_notes(found), found.remarks) == ([(0, 10, 60, 70)], ("drums were left out",))
-    with pytest.raises(Fault, match="^it holds drums only$"):
+    with pytest.raises(Fault, match=r"^it holds drums only$"):
         read_midi(file_of(tmp_path / "b.mid", drums))
 
 
 @pytest.mark.parametrize("tracks", [[], [[]], [[], [meta("set_tempo", tempo=400_000)]], [[off(60)]]])
 def test_a_file_without_notes_is_refused(tracks: Any, tmp_path: Path) -> None:
-    with pytest.raises(Fault, match="^it holds no notes$"):
+    with pytest.raises(Fault, match=r"^it holds no notes$"):
         read_midi(file_of(tmp_path / "a.mid", *tracks))
 
 
@@ -217,10 +217,10 @@ def test_damage_is_never_more_than_a_fault(tmp_path: Path) -> None:
         try:
             assert read_midi(str(tmp_path / "b.mid")).notes
         except Fault as fault:
-            assert "\n" not in str(fault)
-            assert len(str(fault)) < 200
             faults.add(str(fault))
     assert len(faults) > 10
+    assert max(len(fault.splitlines()) for fault in faults) == 1
+    assert max(map(len, faults)) < 150
 
 
 def test_three_hours_are_read(tmp_path: Path) -> None:

@@ -3,7 +3,29 @@
 Importing this needs no package of the extra `music`; reading a file does.
 """
 
+from .events import EVENTS, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
+from .mat import read_mat
 from .midi import read_midi, write_midi
+from .roll import KEYS, LOWEST, roll_of, room_of_roll, transposed_roll, tune_of_roll
 from .tune import Note, Tune
 
-__all__ = ["Note", "Tune", "read_midi", "write_midi"]
+__all__ = [
+    "EVENTS",
+    "KEYS",
+    "LOWEST",
+    "SHIFTS",
+    "Note",
+    "Tune",
+    "beats_in",
+    "events_of",
+    "read_mat",
+    "read_midi",
+    "roll_of",
+    "room_of_events",
+    "room_of_roll",
+    "transposed_events",
+    "transposed_roll",
+    "tune_of_events",
+    "tune_of_roll",
+    "write_midi",
+]

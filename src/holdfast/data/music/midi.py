@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ LONGEST = 100_000
 _DRUMS = 9  # the channel whose notes are no pitches; people count from 1
 _CHANNELS = [channel for channel in range(16) if channel != _DRUMS]
 _MINUTE = 60_000_000  # microseconds
+_SHOWN = 100  # characters of what mido says
 _FINEST = 64  # the shortest note that a meter may count
 
 
@@ -142,9 +144,11 @@ def _parsed(contents: bytes) -> Any:
     except EOFError:
         raise Fault("it is damaged: it is cut short") from None
     except (OSError, ValueError, LookupError, TypeError, mido.KeySignatureError) as error:  # bytes that mean nothing
-        raise Fault(f"it is damaged: {' '.join(str(error).split())}") from None
+        raise Fault(f"it is damaged: {' '.join(str(error).split())[:_SHOWN]}") from None
+    if file.type == 2:
+        raise Fault("it is a MIDI file of type 2, whose tracks have no time in common")
     if file.type not in (0, 1):
-        raise Fault(f"it is a MIDI file of type {file.type}, whose tracks have no time in common")
+        raise Fault(f"it is damaged: it is of type {file.type}")
     if file.ticks_per_beat < 0:
         raise Fault("its time is counted in seconds (SMPTE), not in beats")
     if file.ticks_per_beat == 0:
@@ -169,7 +173,7 @@ def _messages(notes: Iterable[Note], message: Any) -> list[tuple[int, Any]]:
 
 def _changes(said: Sequence[tuple[int, Any]]) -> int:
     """How often something becomes another."""
-    return sum(one[1] != other[1] for one, other in zip(said, said[1:]))
+    return sum(one[1] != other[1] for one, other in pairwise(said))
 
 
 def _longest(meters: Sequence[tuple[int, tuple[int, int]]], end: int) -> tuple[int, int]:

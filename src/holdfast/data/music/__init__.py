@@ -3,6 +3,7 @@
 Importing this needs no package of the extra `music`; reading a file does.
 """
 
+from . import chorales, rules
 from .events import EVENTS, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
 from .mat import read_mat
 from .midi import read_midi, write_midi
@@ -17,12 +18,14 @@ __all__ = [
     "Note",
     "Tune",
     "beats_in",
+    "chorales",
     "events_of",
     "read_mat",
     "read_midi",
     "roll_of",
     "room_of_events",
     "room_of_roll",
+    "rules",
     "transposed_events",
     "transposed_roll",
     "tune_of_events",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from holdfast.extras import require
 
 from ..labelled.example import Fault
 from ..sources import unpacked
-from .tune import Note, Tune
+from .tune import Note, Tune, longest_meter
 
 LONGEST = 100_000
 """Beats of a piece at most; what lasts longer (a day and a half at a beat a second) is a time that was misread."""
@@ -95,7 +95,7 @@ def read_midi(path: str) -> Tune:
         tuple(sorted(notes, key=lambda note: (note.start, note.pitch))),
         file.ticks_per_beat,
         _MINUTE / tempi[0][1] if tempi else 120.0,
-        _longest(meters, end),
+        longest_meter(meters, end),
         _text(names[0]) if names else "",
         tuple(remarks),
     )
@@ -174,17 +174,6 @@ def _messages(notes: Iterable[Note], message: Any) -> list[tuple[int, Any]]:
 def _changes(said: Sequence[tuple[int, Any]]) -> int:
     """How often something becomes another."""
     return sum(one[1] != other[1] for one, other in pairwise(said))
-
-
-def _longest(meters: Sequence[tuple[int, tuple[int, int]]], end: int) -> tuple[int, int]:
-    """The meter that lasts longest; 4/4 before anything is said."""
-    said = [(0, (4, 4)), *meters]
-    times: Counter[tuple[int, int]] = Counter()
-    for (begin, meter), (until, _) in zip(said, [*said[1:], (end, (4, 4))]):
-        times[meter] += max(0, until - begin)
-    if not times.total():
-        return said[min(1, len(meters))][1]
-    return times.most_common(1)[0][0]
 
 
 def _text(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,3 +87,20 @@ def nearest(ticks: int, beat: int, grid: int) -> int:
         grid: points of a beat.
     """
     return (2 * ticks * grid + beat) // (2 * beat)
+
+
+def longest_meter(said: Sequence[tuple[int, tuple[int, int]]], end: int) -> tuple[int, int]:
+    """The meter that lasts longest; 4/4 before anything is said, the last where nothing lasts.
+
+    >>> longest_meter([(0, (3, 4)), (960, (6, 8))], end=1440)
+    (3, 4)
+
+    Args:
+        said: when which meter begins, in ticks.
+        end: when the piece ends.
+    """
+    said = [(0, (4, 4)), *said]
+    times: Counter[tuple[int, int]] = Counter()
+    for (begin, meter), (until, _) in zip(said, [*said[1:], (end, (4, 4))]):
+        times[meter] += max(0, until - begin)
+    return times.most_common(1)[0][0] if times.total() else said[-1][1]

@@ -54,3 +54,12 @@ def test_there_are_no_notes_where_all_is_good() -> None:
     sieve = Sieve(skip=True)
     assert [*sieve.through(GOOD)] == GOOD
     assert sieve.notes == []
+
+
+def test_what_is_left_out_is_called_as_one_says() -> None:
+    sieve = Sieve(skip=True, unit="piece")
+    found = [bad("a.mid", "it is damaged"), bad("b.mid", "it holds no notes"), bad("c.mid", "it is damaged")]
+    assert [*sieve.through(found)] == []
+    assert [note.partition(":")[0] for note in sieve.notes] == ["2 pieces left out", "1 piece left out"]
+    with pytest.raises(DataError, match="fit with --skip-bad leaves such pieces out"):
+        next(Sieve(skip=False, unit="piece").through(found))

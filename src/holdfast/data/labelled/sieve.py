@@ -39,10 +39,12 @@ class Sieve:
 
     Args:
         skip: whether examples that cannot be used are left out.
+        unit: what an example is called, of which there may be several with an s.
     """
 
-    def __init__(self, skip: bool) -> None:
+    def __init__(self, skip: bool, unit: str = "row") -> None:
         self._skip = skip
+        self._unit = unit
         self._kinds: dict[str, _Kind] = {}
 
     def through(self, found: Iterable[_R]) -> Iterator[_R]:
@@ -57,13 +59,13 @@ class Sieve:
             elif self._skip:
                 self._count(one)
             else:
-                raise DataError(f"{one.where}: {one.fault}; fit with --skip-bad leaves such rows out")
+                raise DataError(f"{one.where}: {one.fault}; fit with --skip-bad leaves such {self._unit}s out")
 
     @property
     def notes(self) -> list[str]:
         """How many examples were left out until now, a line for each kind of fault."""
         return [
-            f"{kind.count:,} {'row' if kind.count == 1 else 'rows'} left out: {kind.said} (the first is {kind.where})"
+            f"{kind.count:,} {self._unit}{'s' * (kind.count > 1)} left out: {kind.said} (the first is {kind.where})"
             for kind in self._kinds.values()
         ]
 

@@ -4,6 +4,7 @@ Importing this needs no package of the extra `music`; reading a file does.
 """
 
 from . import chorales, rules
+from .build import Music, MusicManner, Pieces, build_music, default_source
 from .events import EVENTS, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
 from .mat import read_mat
 from .midi import read_midi, write_midi
@@ -15,10 +16,15 @@ __all__ = [
     "KEYS",
     "LOWEST",
     "SHIFTS",
+    "Music",
+    "MusicManner",
     "Note",
+    "Pieces",
     "Tune",
     "beats_in",
+    "build_music",
     "chorales",
+    "default_source",
     "events_of",
     "read_mat",
     "read_midi",

@@ -51,6 +51,8 @@ NOT_IMPORTED = [
     "ipywidgets",
     "keras",
     "matplotlib",
+    "mido",
+    "music21",
     "onnx",
     "onnxruntime",
     "pandas",

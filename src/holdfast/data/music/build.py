@@ -221,7 +221,7 @@ class _Item(NamedTuple):
     """
 
     where: str
-    content: Array | None = None
+    content: Array = np.zeros(0)
     tune: Tune | None = None
     fault: str = ""
 
@@ -425,7 +425,6 @@ def _store(
     meters: list[tuple[int, int]] = []
     with (place / f"{part}.bin").open("wb") as file:
         for item in items:
-            assert item.content is not None
             file.write(item.content.astype(dtype).tobytes())
             ends.append(ends[-1] + len(item.content))
             names.append(item.where.encode("utf-8", "surrogatepass"))

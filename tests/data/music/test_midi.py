@@ -52,6 +52,14 @@ def test_notes_of_one_pitch_that_overlap_end_when_they_did(tmp_path: Path) -> No
     assert sorted(read_midi(str(tmp_path / "a.mid")).notes) == sorted(tune.notes)
 
 
+def test_what_ends_is_written_before_what_begins(tmp_path: Path) -> None:
+    write_midi(Tune((Note(0, 480, 60, 70), Note(480, 480, 60, 70), Note(480, 480, 55, 70))), tmp_path / "a.mid")
+    track = mido.MidiFile(tmp_path / "a.mid").tracks[0]
+    said = [(one.type, one.note) for one in track if not one.is_meta]
+    assert said[:2] == [("note_on", 60), ("note_off", 60)]
+    assert {*said[2:4]} == {("note_on", 55), ("note_on", 60)}
+
+
 def test_names_are_kept_whatever_they_are_written_in(tmp_path: Path) -> None:
     write_midi(Tune((Note(0, 1, 60, 1),), name="Für Élise ♪"), tmp_path / "a.mid")
     assert read_midi(str(tmp_path / "a.mid")).name == "Für Élise ♪"

@@ -70,6 +70,8 @@ def test_a_stream_goes_on_with_chosen_sequences(model: FrameModel) -> None:
         other.read(row[rows])
         if t == 3:
             stream.choose(rows)
+            top = torch.tensor([3, 4, 5])
+            torch.testing.assert_close(stream.draw(Sampling(), top=top).nats, other.draw(Sampling(), top=top).nats)
     top = torch.tensor([3, 4, 5])
     torch.testing.assert_close(stream.draw(Sampling(), top=top).nats, other.draw(Sampling(), top=top).nats)
 
@@ -113,3 +115,20 @@ def test_what_cannot_be_is_refused() -> None:
         model(torch.zeros(2, 2, 3), ())
     with pytest.raises(ValueError, match=r"frames must be \(2, 3\)"):
         model.stream(2).read(torch.zeros(1, 3))
+
+
+def test_what_is_dropped_is_dropped_in_training_alone() -> None:
+    frames = _frames()
+
+    def varies(model: FrameModel) -> bool:
+        with torch.no_grad():
+            one, other = (model.nats(model(frames[:-1]).features, frames[:-1], frames[1:]) for _ in range(2))
+        return not torch.equal(one, other)
+
+    for drop in ({"dropout": 0.5}, {"weight_drop": 0.5}):
+        model = FrameModel(keys=KEYS, hidden=9, embedding=7, **drop)
+        assert varies(model.train())
+        assert not varies(model.eval())
+    head = FrameModel(keys=KEYS, hidden=9, embedding=7, dropout=0.5).train().head
+    features, before, after = torch.ones(5, 9), frames[0, :1].expand(5, -1), frames[1, :1].expand(5, -1)
+    assert len(head.nats(features, before, after).unique()) > 1

@@ -152,7 +152,7 @@ class FrameStream:
         self._model = model
         self._streams = [cast(Recurrent, layer).stream(batch_size) for layer in model.layers]
         self._draw = cast(Head, model.head).drawing(batch_size)
-        self._features = torch.zeros(batch_size, model.layers[-1].hidden_size)
+        self._features = torch.zeros(batch_size, int(model.arguments["hidden"]))
         self._before = torch.zeros(batch_size, model.keys)
         self.batch_size = batch_size
 

@@ -5,16 +5,17 @@ Importing this needs no package of the extra `music`; reading a file does.
 
 from . import chorales, rules
 from .build import Music, MusicManner, Pieces, build_music, default_source
-from .events import EVENTS, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
+from .events import EVENTS, SHIFT, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
 from .mat import read_mat
-from .midi import read_midi, write_midi
+from .midi import midi_bytes, read_midi, write_midi
 from .roll import KEYS, LOWEST, roll_of, room_of_roll, transposed_roll, tune_of_roll
-from .tune import Note, Tune
+from .tune import Note, Tune, pitch_name, ticks_of
 
 __all__ = [
     "EVENTS",
     "KEYS",
     "LOWEST",
+    "SHIFT",
     "SHIFTS",
     "Music",
     "MusicManner",
@@ -26,12 +27,15 @@ __all__ = [
     "chorales",
     "default_source",
     "events_of",
+    "midi_bytes",
+    "pitch_name",
     "read_mat",
     "read_midi",
     "roll_of",
     "room_of_events",
     "room_of_roll",
     "rules",
+    "ticks_of",
     "transposed_events",
     "transposed_roll",
     "tune_of_events",

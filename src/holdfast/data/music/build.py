@@ -144,7 +144,7 @@ class MusicManner:
         """The meter as numbers, if one is named."""
         if not self.meter:
             return None
-        found = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32|64)", self.meter)
+        found = re.fullmatch(r"([1-9]\d{0,2})/(1|2|4|8|16|32|64)", self.meter)
         if not found:
             raise DataError(f"meter must be beats of a bar and their unit, as 4/4, 3/4 or 6/8, got {self.meter!r}")
         return int(found[1]), int(found[2])

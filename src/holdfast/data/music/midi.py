@@ -101,14 +101,16 @@ def read_midi(path: str) -> Tune:
     )
 
 
-def write_midi(tune: Tune, path: Path, length: int = 0) -> None:
-    """Write a MIDI file of one track, which ends with a bar.
+def midi_bytes(tune: Tune, length: int = 0) -> bytes:
+    """A MIDI file of one track, which ends with a bar.
 
     Notes of one pitch that sound at the same time go to different channels, so that each ends when it should.
 
+    >>> midi_bytes(Tune((Note(0, 480, 60, 80),)))[:4]
+    b'MThd'
+
     Args:
         tune: the piece.
-        path: where to; what is there is replaced in one go.
         length: ticks after which the track ends at the earliest.
     """
     mido = require("mido", "music")
@@ -128,9 +130,14 @@ def write_midi(tune: Tune, path: Path, length: int = 0) -> None:
         now = when
     contents = io.BytesIO()
     mido.MidiFile(type=0, ticks_per_beat=tune.beat, charset="utf-8", tracks=[track]).save(file=contents)
+    return contents.getvalue()
+
+
+def write_midi(tune: Tune, path: Path, length: int = 0) -> None:
+    """Write a MIDI file, in one go; see `midi_bytes`."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as beside:
         whole = Path(beside, path.name)
-        whole.write_bytes(contents.getvalue())
+        whole.write_bytes(midi_bytes(tune, length))
         os.replace(whole, path)
 
 

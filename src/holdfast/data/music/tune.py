@@ -104,3 +104,13 @@ def longest_meter(said: Sequence[tuple[int, tuple[int, int]]], end: int) -> tupl
     for (begin, meter), (until, _) in zip(said, [*said[1:], (end, (4, 4))]):
         times[meter] += max(0, until - begin)
     return times.most_common(1)[0][0] if times.total() else said[-1][1]
+
+
+def pitch_name(pitch: int) -> str:
+    """What a key is called: 60 is the middle C, C4.
+
+    >>> pitch_name(60), pitch_name(21), pitch_name(70)
+    ('C4', 'A0', 'B♭4')
+    """
+    octave, step = divmod(pitch, 12)
+    return f"{('C', 'C♯', 'D', 'E♭', 'E', 'F', 'F♯', 'G', 'A♭', 'A', 'B♭', 'B')[step]}{octave - 1}"

@@ -1,0 +1,1 @@
+"""Composition: music in, more music of the kind out."""

@@ -34,7 +34,7 @@ def test_each_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     "page",
     [
         f"docs/{name}.md"
-        for name in ("chat", "classification", "forecasting", "look", "microscope", "speech", "translation")
+        for name in ("chat", "classification", "forecasting", "look", "microscope", "music", "speech", "translation")
     ],
 )
 def test_the_python_of_a_page_runs_from_top_to_bottom(

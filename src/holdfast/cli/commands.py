@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import chat, classify, demo, fit, forecast, lab, look, transcribe, translate, use
+from . import chat, classify, compose, demo, fit, forecast, lab, look, transcribe, translate, use
 from .errors import refusing
 
 
@@ -44,6 +44,7 @@ for _command in (
     transcribe.transcribe,
     translate.translate,
     chat.chat,
+    compose.compose,
     look.look,
     use.info,
 ):

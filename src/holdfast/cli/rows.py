@@ -30,6 +30,8 @@ def check_out(out: Path | None, suffixes: Sequence[str], files: Sequence[str]) -
         raise Refused(f"--out must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}; got {out}")
     if not out.absolute().parent.is_dir():
         raise Refused(f"--out: there is no folder {out.parent}")
+    if out.is_dir():
+        raise Refused(f"--out: {out} is a folder")
     if out.resolve() in [Path(name).resolve() for name in files if "://" not in name]:
         raise Refused(f"--out: {out} is a file that is read")
 

@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.naming import nearest
 from holdfast.training import Run, RunError
 
-from . import classification, dialogue, forecasting, text, transcription, translation
+from . import classification, composition, dialogue, forecasting, text, transcription, translation
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task, shown
 
@@ -20,6 +20,7 @@ __all__ = [
     "Sources",
     "Task",
     "classification",
+    "composition",
     "dialogue",
     "fit",
     "forecasting",
@@ -43,6 +44,7 @@ TASKS: dict[str, Task[Any, Any]] = {
         transcription.Transcribe(),
         translation.Translate(),
         dialogue.Chat(),
+        composition.Compose(),
     )
 }
 

@@ -263,3 +263,12 @@ def test_dropout_and_weight_drop_reach_the_model(tmp_path: Path) -> None:
         assert model.layers[0].weight_drop == 0.2
         dropped = [model.dropout, model.head.dropout] if form == "frames" else [model.dropout, model.input_dropout]
         assert dropped == [0.4, 0.4]
+
+
+def test_the_preset_for_folk_tunes_leaves_them_in_their_keys(tmp_path: Path) -> None:
+    result = fit(
+        TASK, Sources((str(folder(tmp_path / "tunes")),)), tmp_path / "run", {"steps": 1, "hidden": 4}, preset="folk"
+    )
+    assert result is not None
+    options = opened(tmp_path / "run").options
+    assert (options.transpose, options.dropout, options.batch_size, options.window) == (0, 0.1, 16, 128)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from holdfast.training import Devices, Loss, OptionError, Run, Watcher
 
 from ..fitting import Fitted, cache, paths_of
 from ..fitting import fit as _fit
-from ..task import Compared, Sources, Task
+from ..task import Compared, Preset, Sources, Task
 from . import report as _report
 from .baselines import of_events, of_frames
 from .batches import Batch, Epoch, in_batches
@@ -46,6 +46,12 @@ class Compose(Task[ComposeOptions, Music]):
     options = ComposeOptions
     fitted = ComposeRun
     use = "Compose: holdfast compose {run} --bars 16 --out song.mid"
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "folk": Preset(
+            "hundreds of tunes that are all in the keys of the instruments that play them",
+            {"transpose": 0, "dropout": 0.1, "batch_size": 16, "window": 128},
+        )
+    }
 
     def manner(self, options: ComposeOptions) -> MusicManner:
         """How files are read."""

@@ -51,7 +51,7 @@ def compose(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each piece.")] = False,
 ) -> None:
-    """Compose music with a trained model: a MIDI file and a piano roll."""
+    """Compose music: a MIDI file and a piano roll."""
     for name, value in (("--prompt", prompt), ("--harmonise", harmonise)):
         if value == "":
             raise Refused(f"{name} names no file")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from holdfast.data import Fault
-from holdfast.data.music import KEYS, LOWEST, Tune, midi_bytes, pitch_name, read_midi
+from holdfast.data.music import Tune, midi_bytes, on_the_piano, pitch_name, read_midi
 from holdfast.models import Sampling
 from holdfast.tasks import opened
 from holdfast.tasks.composition import Composed, ComposeRun, Learned, drawn
@@ -83,11 +83,10 @@ def compose(
 def _tune(path: str) -> Tune:
     """A tune from a MIDI file; what of it is not used goes to standard error."""
     try:
-        tune = read_midi(path)
+        tune = on_the_piano(read_midi(path))
     except Fault as fault:
         raise Refused(f"{path}: {fault}") from None
-    outside = sum(not LOWEST <= note.pitch < LOWEST + KEYS for note in tune.notes)
-    for remark in (*tune.remarks, *([f"notes outside of the piano's 88 keys: {outside}"] if outside else [])):
+    for remark in tune.remarks:
         typer.echo(f"holdfast: {path}: {remark}", err=True)
     return tune
 

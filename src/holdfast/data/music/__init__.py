@@ -8,7 +8,7 @@ from .build import Music, MusicManner, Pieces, build_music, default_source
 from .events import EVENTS, SHIFT, SHIFTS, beats_in, events_of, room_of_events, transposed_events, tune_of_events
 from .mat import read_mat
 from .midi import midi_bytes, read_midi, write_midi
-from .roll import KEYS, LOWEST, roll_of, room_of_roll, transposed_roll, tune_of_roll
+from .roll import KEYS, LOWEST, on_the_piano, roll_of, room_of_roll, transposed_roll, tune_of_roll
 from .tune import Note, Tune, pitch_name, ticks_of
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "default_source",
     "events_of",
     "midi_bytes",
+    "on_the_piano",
     "pitch_name",
     "read_mat",
     "read_midi",

@@ -22,7 +22,7 @@ from . import chorales, rules
 from .events import events_of
 from .mat import read_mat
 from .midi import read_midi
-from .roll import KEYS, LOWEST, roll_of
+from .roll import KEYS, on_the_piano, roll_of
 from .tune import Tune
 
 Array = np.ndarray[Any, Any]
@@ -326,10 +326,7 @@ class _Reader:
             return _Item(path, fault=_said(path, error))
 
     def _item(self, where: str, tune: Tune) -> _Item:
-        heard = replace(tune, notes=tuple(n for n in tune.notes if LOWEST <= n.pitch < LOWEST + KEYS))
-        outside = len(tune.notes) - len(heard.notes)
-        if outside:
-            heard = replace(heard, remarks=(*heard.remarks, f"notes outside of the piano's {KEYS} keys: {outside}"))
+        heard = on_the_piano(tune)
         if not heard.notes:
             return _Item(where, fault=f"none of its notes is on the piano's {KEYS} keys")
         grid = self._manner.grid

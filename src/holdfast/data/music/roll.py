@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,20 @@ KEYS = 88
 """Keys of a piano."""
 
 _VELOCITY = 80  # how hard a key is struck, which a roll does not say
+
+
+def on_the_piano(tune: Tune) -> Tune:
+    """A tune without the notes that have no key, and with a remark on how many they were.
+
+    >>> on_the_piano(Tune((Note(0, 480, 60, 80), Note(480, 1, 127, 80)))).remarks
+    ("notes outside of the piano's 88 keys: 1",)
+    """
+    notes = tuple(note for note in tune.notes if LOWEST <= note.pitch < LOWEST + KEYS)
+    outside = len(tune.notes) - len(notes)
+    if not outside:
+        return tune
+    remark = f"notes outside of the piano's {KEYS} keys: {outside}"
+    return replace(tune, notes=notes, remarks=(*tune.remarks, remark))
 
 
 def roll_of(tune: Tune, grid: int) -> tuple[Array, int]:

@@ -35,7 +35,7 @@ def sections(run: ComposeRun, data: Music) -> Iterable[str]:
     learned = Learned(run, train)
     copied = [learned.longest(sample.piece) for sample in samples]
     words = [learned.words(sample.piece, found) for sample, found in zip(samples, copied)]
-    yield section("What it composes", _samples(run, samples, words))
+    yield section("What it composes", _samples(samples, words))
     yield section("How much stands in the training data", _novelty(run, samples, copied, learned, valid))
     yield section("How its music differs", _differences(run, samples, train, valid))
     if isinstance(run.model, FrameModel):
@@ -43,7 +43,7 @@ def sections(run: ComposeRun, data: Music) -> Iterable[str]:
     yield _inside(run, valid)
 
 
-def _samples(run: ComposeRun, samples: Sequence[Composed], copied: Sequence[str]) -> str:
+def _samples(samples: Sequence[Composed], copied: Sequence[str]) -> str:
     """All of them, with their notes to be listened to."""
     parts = [
         f"<p>{len(samples)} pieces that the model composed with seed 0 and nothing to go on from, as they came, and "

@@ -130,9 +130,7 @@ class Compose(Task[ComposeOptions, Music]):
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Music:
         """Other music, in the form that was learned."""
-        meter = "/".join(map(str, facts["meter"]))
-        manner = replace(MusicManner(**facts["manner"]), grid=facts["grid"], meter=meter)
-        return build_music({"given": paths}, manner, cache(self.name), told=told)
+        return build_music({"given": paths}, MusicManner(**facts["manner"]), cache(self.name), told=told)
 
     def baselines(
         self, training: Music, data: Music, split: str, options: ComposeOptions, brief: bool = False

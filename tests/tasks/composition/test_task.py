@@ -271,4 +271,5 @@ def test_the_preset_for_folk_tunes_leaves_them_in_their_keys(tmp_path: Path) -> 
     )
     assert result is not None
     options = opened(tmp_path / "run").options
-    assert (options.transpose, options.dropout, options.batch_size, options.window) == (0, 0.1, 16, 128)
+    found = (options.transpose, options.dropout, options.weight_drop, options.batch_size, options.window)
+    assert found == (0, 0.4, 0.3, 16, 128)

@@ -49,7 +49,7 @@ class Compose(Task[ComposeOptions, Music]):
     presets: ClassVar[Mapping[str, Preset]] = {
         "folk": Preset(
             "hundreds of tunes that are all in the keys of the instruments that play them",
-            {"transpose": 0, "dropout": 0.1, "batch_size": 16, "window": 128},
+            {"transpose": 0, "dropout": 0.4, "weight_drop": 0.3, "batch_size": 16, "window": 128},
         )
     }
 

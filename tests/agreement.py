@@ -78,6 +78,7 @@ def make_layer(c: Configuration) -> holdfast.Recurrent:
         "weight_drop": PROBABILITY * c["weight_drop"],
         "heads": heads_of(c),
         "grad_clip": CLIP if c["grad_clip"] else None,
+        "recompute": c["recompute"],
         "learn_state": "learned" in c["state"],
     }
     own = {

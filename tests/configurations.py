@@ -32,6 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "recurrent_dropout": (False, True),
     "weight_drop": (False, True),
     "grad_clip": (False, True),
+    "recompute": (False, True),
     "peephole": (False, True),
     "coupled": (False, True),
     "cell_clip": (False, True),

@@ -634,6 +634,17 @@ def _in_spans(patch: Patch) -> None:
     _kernel_check(FEW, lengths=True, bidirectional=True)(patch)
 
 
+def _recomputed(**choices: Any) -> Callable[[Patch], None]:
+    """Short spans of steps that are run again on the way back."""
+
+    def run_check(patch: Patch) -> None:
+        patch.setattr(run, "STEPS_AGAIN", 2)
+        patch.setattr(run, "ROWS_AGAIN", 1)
+        _kernel_check(FEW, recompute=True, **choices)(patch)
+
+    return run_check
+
+
 def _of_nan(patch: Patch) -> None:
     """NaN comes out where the reference gives NaN, and nowhere else."""
     rnn, relu = holdfast.RNN(3, 9), holdfast.RNN(3, 9, activation="relu")
@@ -692,6 +703,8 @@ KERNEL_CHECKS: dict[str, Callable[[Patch], None]] = {
     "heads": _kernel_check(FEW, heads=True),
     "gradient clipping": _kernel_check(FEW, grad_clip=True, kind="rnn"),
     "spans": _in_spans,
+    "recomputed": _recomputed(lengths=True, bidirectional=True),
+    "recomputed with resets": _recomputed(reset=True, layer_norm=True),
     "threads that share the sequences": _kernel_check(MANY, threads=2),
     "threads that share the units": _kernel_check(FEW, threads=2),
     "NaN": _of_nan,
@@ -715,6 +728,36 @@ def _around(patch: Patch, of: Any, name: str, body: Callable[..., Any]) -> None:
     """Replace a method by one that is given the original first."""
     original = getattr(of, name)
     patch.setattr(of, name, lambda *arguments, **named: body(original, *arguments, **named))
+
+
+# What is run again.
+
+
+@kernel_mutant("recomputed", "recomputed with resets")
+def _every_span_run_again_from_the_first_state(patch: Patch) -> None:
+    def first(original: Any, self: Any, span: run.Span) -> Any:
+        self.before = self.first.expand(len(self.before), -1)
+        return original(self, span)
+
+    _around(patch, run._Again, "over", first)
+
+
+@kernel_mutant("recomputed", "recomputed with resets")
+def _spans_run_again_from_the_state_of_the_next_one(patch: Patch) -> None:
+    def rolled(original: Any, self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.before = self.before.roll(-1, 0)
+
+    _around(patch, run._Again, "__init__", rolled)
+
+
+@kernel_mutant("recomputed")
+def _the_first_span_run_again_from_what_is_left(patch: Patch) -> None:
+    def left(original: Any, self: Any, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.first = self.run.call.carried
+
+    _around(patch, run._Again, "__init__", left)
 
 
 # Vectors.

@@ -72,6 +72,7 @@ def _beside(program: Program) -> list[str]:
         "layer_norm": program.layer_norm,
         f"heads={program.heads}": program.heads > 1,
         f"grad_clip={program.grad_clip:g}": program.grad_clip > 0,
+        "recompute": program.recompute,
     }
     return [*(name for name, given in named.items() if given), *(m.name for m in program.masks)]
 

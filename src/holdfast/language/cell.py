@@ -79,6 +79,7 @@ class Options:
     zoneout: tuple[float, float] = (0.0, 0.0)
     recurrent_dropout: float = 0.0
     grad_clip: float = 0.0
+    recompute: bool = False
 
 
 class GateValue(Value):
@@ -426,6 +427,7 @@ def _program(trace: _Trace, raw: tuple[Value, ...], results: tuple[Value, ...], 
         projection=trace.options.projection,
         heads=trace.options.heads,
         grad_clip=trace.options.grad_clip,
+        recompute=trace.options.recompute,
     )
     try:
         program.widths  # noqa: B018  # computing them is the check

@@ -13,7 +13,7 @@ from .graph import Node, needed
 
 # Raise the number also when the operator's arguments change or what it saves: PyTorch's compile caches on disk are
 # keyed by this text, and would otherwise call the new backward as the old one.
-FORMAT = "holdfast-step 1"
+FORMAT = "holdfast-step 2"
 MAIN_WEIGHT = "weight_hh"  # the recurrent weight of `gate.recurrent`; the only one with a bias
 
 
@@ -90,6 +90,7 @@ class Program:
         projection: whether h is projected to fewer entries.
         heads: into how many blocks the recurrent weights fall.
         grad_clip: the bound on the gradient that flows from one step to the one before; 0 for none.
+        recompute: whether what the way back needs is computed again there, and not kept.
     """
 
     cell: str
@@ -107,6 +108,7 @@ class Program:
     projection: bool
     heads: int
     grad_clip: float
+    recompute: bool
 
     def __hash__(self) -> int:
         return self._hash  # engines look things up by program in every call
@@ -183,6 +185,7 @@ class Program:
             f"projection {int(self.projection)}",
             f"heads {self.heads}",
             f"grad_clip {self.grad_clip!r}",
+            f"recompute {int(self.recompute)}",
         ]
         lines += [f"parameter {p.name} {p.initial!r} {' '.join(p.rows)}" for p in self.parameters]
         lines += [f"mask {m.name} {m.probability!r} {m.per} {m.wide}" for m in self.masks]
@@ -252,6 +255,7 @@ def parse(text: str) -> Program:
         projection=one("projection") == ["1"],
         heads=int(one("heads")[0]),
         grad_clip=float(one("grad_clip")[0]),
+        recompute=one("recompute") == ["1"],
     )
 
 

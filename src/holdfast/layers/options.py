@@ -24,6 +24,7 @@ class RecurrentOptions(TypedDict, total=False):
     weight_drop: float
     heads: int
     grad_clip: float | None
+    recompute: bool
     learn_state: bool
     engine: str
 

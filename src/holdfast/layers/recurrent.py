@@ -54,6 +54,7 @@ class Recurrent(TracedModule):
         heads: into how many blocks the units fall; the recurrent weights, (gates x H, H / heads), connect only units of
             the same block.
         grad_clip: a bound on each entry of the gradient that flows back from one step to the one before it.
+        recompute: whether the gates are computed again on the way back, and not kept: less memory for more time.
         learn_state: whether the initial state is learned, `h_0` …, (layers x directions, H), used where none is passed.
         engine: which engine runs: "auto" or one by name; see `holdfast.explain`.
 
@@ -72,6 +73,7 @@ class Recurrent(TracedModule):
     proj_size: int
     recurrent_dropout: float
     weight_drop: float
+    recompute: bool
     learn_state: bool
     _states: tuple[str, ...]
     _shown: tuple[str, ...]
@@ -97,6 +99,7 @@ class Recurrent(TracedModule):
         weight_drop: float = 0.0,
         heads: int = 1,
         grad_clip: float | None = None,
+        recompute: bool = False,
         learn_state: bool = False,
         engine: str = "auto",
         _forget: ForgetBias | None = None,
@@ -147,6 +150,7 @@ class Recurrent(TracedModule):
         self.weight_drop = weight_drop
         self.heads = heads
         self.grad_clip = grad_clip
+        self.recompute = recompute
         self.learn_state = learn_state
         self.engine = engine
         self._forget = _forget
@@ -176,6 +180,7 @@ class Recurrent(TracedModule):
             zoneout=self.zoneout,
             recurrent_dropout=self.recurrent_dropout,
             grad_clip=float(self.grad_clip or 0),
+            recompute=self.recompute,
         )
 
     def _directions(self) -> tuple[str, ...]:
@@ -228,6 +233,7 @@ class Recurrent(TracedModule):
             "weight_drop": 0.0,
             "heads": 1,
             "grad_clip": None,
+            "recompute": False,
             "learn_state": False,
             "engine": "auto",
         }

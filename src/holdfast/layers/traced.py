@@ -15,7 +15,7 @@ from . import checks
 from .options import zoneout_pair
 from .weights import ForgetBias
 
-_TRACED = ("zoneout", "recurrent_dropout", "grad_clip")  # options that are part of the traced program
+_TRACED = ("zoneout", "recurrent_dropout", "grad_clip", "recompute")  # options that are part of the traced program
 _CHECKED = (*_TRACED, "weight_drop", "engine")  # options that may be set at any time
 _SIZES = ("input_size", "hidden_size", "proj_size", "num_layers", "heads")
 _FIXED = ("cell", *_SIZES, "bias", "bidirectional", "layer_norm", "learn_state")  # options that the weights depend on
@@ -80,6 +80,8 @@ class TracedModule(nn.Module):
             check_name(value)
         elif name == "grad_clip":
             checks.positive(name, value)
+        elif name == "recompute":
+            checks.flag(name, value)
         else:
             checks.probability(name, value)
         return value

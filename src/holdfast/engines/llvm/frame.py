@@ -18,6 +18,7 @@ from .step import Step
 Blocks = np.ndarray[Any, np.dtype[np.int64]]
 
 MANY = 64  # sets of arguments that a kernel remembers
+ALIGNED = 64  # bytes: where each piece of working memory begins
 
 
 class Sizes(NamedTuple):
@@ -161,13 +162,15 @@ class Frame:
     def add_memory(self) -> None:
         """Room for the states, for what is spilled and for means."""
         kernel, batch, size = self.kernel, self.sizes.batch, self.kernel.size
-        for array in kernel.step.arrays:
+        begin = self.bytes
+        for array in kernel.step.arrays:  # the states one after the other, for who goes on from them another time
             width = self.width[array.width]
             row, slot = width * kernel.slots.get(array.name, 1), width
             if array.name.startswith("state:"):
                 self.room(f"{array.name}.at", 2 * batch * width * size)
                 slot = batch * width
             self.values |= {f"{array.name}.row": row, f"{array.name}.slot": slot}
+        self.carried = slice(begin, self.bytes)
         for carry in kernel.step.carries:
             self.values |= {f"{kind}:{carry.state}.row": self.width[carry.width] for kind in ("first", "final", "home")}
         for name, slots in kernel.plan.scratch.items():
@@ -187,13 +190,14 @@ class Frame:
     def room(self, name: str, size: int) -> None:
         """Set aside working memory for an argument."""
         self.inside.append((self.kernel.place[name], self.bytes))
-        self.bytes += -(-size // 64) * 64
+        self.bytes += -(-size // ALIGNED) * ALIGNED
 
     def arguments(self) -> tuple[Any, Tensor]:
         """A call's own arguments, and the working memory they point to."""
-        memory = empty(torch.uint8, (self.bytes + 64,))
+        memory = empty(torch.uint8, (self.bytes + ALIGNED,))
+        memory = memory[-memory.data_ptr() % ALIGNED :]
         found = self.type.from_buffer_copy(self.template)
-        base = (memory.data_ptr() + 63) & ~63
+        base = memory.data_ptr()
         for number, offset in self.inside:
             found[number] = base + offset
         ctypes.memset(base, 0, 128)

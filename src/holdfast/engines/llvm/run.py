@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,14 +25,29 @@ from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import names
 from . import lowering, machine, threads
-from .frame import Compiled, Sizes, Source, shares_units
+from .frame import ALIGNED, Compiled, Sizes, Source, shares_units
 from .matmul import matmul
 from .memory import empty
 
 WITHIN_FEATURES = 8  # so few features are always multiplied within the step
 WITHIN_BATCH = 8  # and any number of them, from so many sequences a thread on
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
+STEPS_AGAIN, ROWS_AGAIN = 16, 256  # of a span that is run again for its way back: the least of each
 SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
+
+
+class Span(NamedTuple):
+    """Some steps: the first one, the one after the last, and likewise their packed rows."""
+
+    first: int
+    last: int
+    begin: int
+    end: int
+
+    @property
+    def rows(self) -> slice:
+        """Its packed rows."""
+        return slice(self.begin, self.end)
 
 
 class Rows:
@@ -70,22 +85,22 @@ class Rows:
         series.view(-1, shape[-1]).index_copy_(0, self.index, packed)
         return series
 
-    def spans(self, width: int, size: int, back: bool) -> Iterator[tuple[int, int, int, int]]:
-        """Spans of steps, in the order of the run: first step, last step (exclusive), and their packed rows.
+    def cached(self, width: int, size: int) -> int:
+        """Steps of a span whose rows, of so many numbers of so many bytes, should stay in the cache."""
+        return max(1, max(SPAN_ROWS, SPAN_BYTES // (width * size)) // max(1, self.batch))
+
+    def spans(self, steps: int, back: bool) -> list[Span]:
+        """Spans of so many steps, in the order of the run.
 
         Args:
-            width: how many numbers a row has that should stay in the cache.
-            size: bytes of a number.
+            steps: of each, at most.
             back: whether time runs backwards.
         """
-        steps = max(1, max(SPAN_ROWS, SPAN_BYTES // (width * size)) // max(1, self.batch))
         firsts = range(0, self.steps, steps)
-        for first in reversed(firsts) if back else firsts:
-            last = min(first + steps, self.steps)
-            if self.ragged:
-                yield first, last, self.starts[first], self.starts[last]
-            else:
-                yield first, last, first * self.batch, last * self.batch
+        pairs = ((first, min(first + steps, self.steps)) for first in (reversed(firsts) if back else firsts))
+        if self.ragged:
+            return [Span(first, last, self.starts[first], self.starts[last]) for first, last in pairs]
+        return [Span(first, last, first * self.batch, last * self.batch) for first, last in pairs]
 
 
 class Call:
@@ -110,6 +125,7 @@ class Call:
         frame = kernel.frame(self.sizes)
         self.arguments, memory = frame.arguments()
         self.alive: list[Any] = [frame, memory]  # what the arguments point to
+        self.carried = memory[frame.carried]  # the bytes of all states, between two runs
         self.arguments[kernel.place["back"]] = int(back)
         if rows.ragged:
             for name in ("start", "order", "lengths"):
@@ -238,57 +254,100 @@ def vectors_wanted() -> str:
     return os.environ.get(machine.VARIABLE, "")
 
 
+class _Ahead:
+    """A run forward, as far as it is the same whatever becomes of it.
+
+    Attributes:
+        low: the step.
+        call: the kernel's arguments.
+        final: where the final state will be.
+    """
+
+    def __init__(self, program: Program, inputs: Inputs, trace: bool, save: bool) -> None:
+        x, resets = inputs.x, inputs.reset is not None
+        self.x, self.others = x, len(program.states) - 1
+        self.projection = _projection(program, inputs)
+        double = x.dtype == torch.float64
+        self.low, kernel = _forward_kernel(program, trace, save, resets, self.projection, double, vectors_wanted())
+        self.traced = self.others + len(self.low.program.shown) if trace else 0
+        self.rows = Rows(inputs)
+        self.call = call = Call(kernel, program, self.low.program, inputs, self.rows, inputs.reverse)
+        call.given(inputs.masks)
+        call.products()
+        self.final = call.states(_first_states(call, inputs) if resets else inputs.state)
+        self.flat = self.rows.packed(x)
+        self.bias = _input_bias(program, self.low.joined, call.weights)
+        call.array("x", self.flat)
+        if self.bias is not None:
+            call.array("bias", self.bias)
+
+    def visible(self, steps: int, first: int = 0) -> list[Tensor]:
+        """Room for the output and the traced values of so many steps, where the kernel writes them."""
+        call, shape = self.call, (steps, self.x.shape[1])
+        y = _series(self.x, (*shape, call.output), self.rows.ragged)
+        traced = [_series(self.x, (*shape, call.hidden), self.rows.ragged) for _ in range(self.traced)]
+        self.show([y, *traced])
+        return [y, *traced]
+
+    def show(self, visible: Sequence[Tensor], first: int = 0) -> None:
+        """Where the kernel writes the visible values of the steps from one on."""
+        row = first * self.x.shape[1]
+        y, *traced = visible
+        self.call.array("y", y, row)
+        for k, series in enumerate(traced):
+            self.call.array(f"trace:{k}" if k < self.others else f"shown:{k - self.others}", series, row)
+
+    def kept(self, rows: int) -> dict[str, Tensor]:
+        """Room for what so many rows leave for the way back, by name; (rows, slots·width) each."""
+        call = self.call
+        widths = {"gates": call.hidden, "kept": call.hidden, "kept_output": call.output, "kept_rows": 1}
+        slots = {"gates": len(self.low.program.gates), **self.low.slots}
+        return {name: empty(self.x.dtype, (rows, count * widths[name])) for name, count in slots.items()}
+
+    def gates(self, rows: int) -> Tensor:
+        """Room for the gates of so many rows, where W x is computed ahead of the steps."""
+        return empty(self.x.dtype, (rows, len(self.low.program.gates) * self.call.hidden))
+
+    def over(self, span: Span, gates: Tensor | None, begin: bool, end: bool) -> None:
+        """Run over a span, whose gates have this room if W x is computed ahead of its steps."""
+        call = self.call
+        if gates is not None and self.projection != "within":
+            call.array("gates", gates, span.begin)
+            if self.projection == "outside":
+                product = _projected(call.weights["weight_ih"], self.flat[span.rows], call.kernel.target)
+                gain = call.weights["weight_ln_x"]
+                gates.copy_(F.layer_norm(product, product.shape[-1:], gain, self.bias, LAYER_NORM_EPSILON))
+        call.run(span.first, span.last, begin, end)
+
+
 def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The visible results of a run, and what `backward` needs; as the reference engine's."""
-    x, resets = inputs.x, inputs.reset is not None
-    projection = _projection(program, inputs)
-    ahead, kernel = _forward_kernel(
-        program, trace, save, resets, projection, x.dtype == torch.float64, vectors_wanted()
-    )
-    low = ahead.program
-    rows = Rows(inputs)
-    call = Call(kernel, program, low, inputs, rows, inputs.reverse)
-    steps, batch = x.shape[:2]
-    hidden, output = call.hidden, call.output
-    call.given(inputs.masks)
-    call.products()
-    y = _series(x, (steps, batch, output), rows.ragged)
-    call.array("y", y)
-    others = len(low.states) - 1
-    traced = [_series(x, (steps, batch, hidden), rows.ragged) for _ in range(others + len(low.shown))] if trace else []
-    for k, series in enumerate(traced):
-        call.array(f"trace:{k}" if k < others else f"shown:{k - others}", series)
-    saved = []
-    if save:
-        widths = {"gates": hidden, "kept": hidden, "kept_output": output, "kept_rows": 1}
-        for name, slots in {"gates": len(low.gates), **ahead.slots}.items():
-            kept = empty(x.dtype, (steps, batch, slots * widths[name]))
-            call.array(name, kept)
-            saved.append(kept)
-    final = call.states(_first_states(call, inputs) if resets else inputs.state)
-    flat, bias = rows.packed(x), _input_bias(program, ahead.joined, call.weights)
-    call.array("x", flat)
-    if bias is not None:
-        call.array("bias", bias)
-    if projection == "within":
-        if rows.count:
-            call.run(0, rows.steps, True, True)
+    again = save and program.recompute
+    run = _Ahead(program, inputs, trace, save and not again)
+    rows, (steps, batch) = run.rows, inputs.x.shape[:2]
+    y, *traced = run.visible(steps)
+    saved: dict[str, Tensor] = {}
+    if again:
+        saved = {"carried": empty(torch.uint8, _carried_shape(inputs))}
+        spans = rows.spans(_steps_again(batch), inputs.reverse)
     else:
-        width = len(low.gates) * hidden
-        spans = list(rows.spans(width, kernel.size, inputs.reverse))
-        most = max((end - begin for *_, begin, end in spans), default=0)
-        gates = saved[0].flatten(0, 1) if save else empty(x.dtype, (most, width))
-        for number, (first, last, begin, end) in enumerate(spans):
-            part = gates[begin:end] if save else gates[: end - begin]
-            call.array("gates", part, begin)
-            if projection == "outside":
-                product = _projected(call.weights["weight_ih"], flat[begin:end], kernel.target)
-                gain = call.weights["weight_ln_x"]
-                part.copy_(F.layer_norm(product, product.shape[-1:], gain, bias, LAYER_NORM_EPSILON))
-            call.run(first, last, number == 0, number + 1 == len(spans))
-    if not rows.count:
-        final = [s.clone() for s in inputs.state]
-    return [y, *final, *traced], saved
+        saved = run.kept(steps * batch) if save else {}
+        for name, tensor in saved.items():
+            run.call.array(name, tensor)
+        width = len(run.low.program.gates) * run.call.hidden
+        whole = run.projection == "within"
+        spans = rows.spans(max(1, rows.steps) if whole else rows.cached(width, run.call.kernel.size), inputs.reverse)
+    most = max((span.end - span.begin for span in spans), default=0)
+    gates = saved.get("gates")
+    held = run.gates(most) if gates is None and run.projection != "within" else None
+    for number, span in enumerate(spans if rows.count else ()):
+        if again and number:
+            saved["carried"][span.first // _steps_again(batch)] = run.call.carried
+        part = gates[span.rows] if gates is not None else None if held is None else held[: span.end - span.begin]
+        run.over(span, part, number == 0, number + 1 == len(spans))
+    final = run.final if rows.count else [s.clone() for s in inputs.state]
+    shaped = [t if name == "carried" else t.view(steps, batch, t.shape[-1]) for name, t in saved.items()]
+    return [y, *final, *traced], shaped
 
 
 def _projection(program: Program, inputs: Inputs) -> str:
@@ -365,7 +424,8 @@ def backward(
     hidden, wide = call.hidden, call.output
     call.given(inputs.masks)
     call.products()
-    kept = dict(zip(("gates", *ahead.slots), saved))
+    again = _Again(program, inputs, trace, saved[0]) if program.recompute else None
+    kept = {} if again else {name: t.flatten(0, 1) for name, t in zip(("gates", *ahead.slots), saved)}
     for name, tensor in kept.items():
         call.array(name, tensor)
     if output is not None:
@@ -385,18 +445,22 @@ def backward(
             call.array(f"home:{name}", total)
 
     width = back.slots * hidden
-    spans = list(rows.spans(width, kernel.size, call.back))
-    most = max((end - begin for *_, begin, end in spans), default=0)
+    spans = rows.spans(again.steps if again else rows.cached(width, kernel.size), call.back)
+    most = max((span.end - span.begin for span in spans), default=0)
     d, projected = empty(x.dtype, (most, width)), empty(x.dtype, (most, wide))
-    learned = _Learned(program, ahead, back, call, kept)
+    learned = _Learned(program, ahead, back, call)
     flat = rows.packed(x)
     to_x = empty(flat.dtype, flat.shape) if need_x else None
-    for number, (first, last, begin, end) in enumerate(spans):
-        call.array("d", d, begin)
-        call.array("dprojected", projected, begin)
-        call.run(first, last, number == 0, number + 1 == len(spans))
-        part = slice(begin, end)
-        learned.add(d[: end - begin], projected[: end - begin], flat[part], part, None if to_x is None else to_x[part])
+    for number, span in enumerate(spans):
+        call.array("d", d, span.begin)
+        call.array("dprojected", projected, span.begin)
+        part, count = span.rows, span.end - span.begin
+        of_span = again.over(span) if again else {name: tensor[part] for name, tensor in kept.items()}
+        if again:
+            for name, tensor in of_span.items():
+                call.array(name, tensor, span.begin)
+        call.run(span.first, span.last, number == 0, number + 1 == len(spans))
+        learned.add(d[:count], projected[:count], flat[part], of_span, None if to_x is None else to_x[part])
     if not spans:
         to_state = [torch.zeros_like(s) if g is None else g.clone() for g, s in zip(final, inputs.state)]
     return Gradients(
@@ -405,6 +469,40 @@ def backward(
         [total.sum(0) for total in home[: len(inputs.home)]],
         learned.finished(sums.sum(0)),
     )
+
+
+class _Again:
+    """A run forward that kept the states between its spans only: each span is run again for its way back.
+
+    Args:
+        program, inputs, trace: as of the run.
+        carried: the states before each span but the first, as bytes, (spans, ·).
+
+    Attributes:
+        steps: of a span, at most.
+    """
+
+    def __init__(self, program: Program, inputs: Inputs, trace: bool, carried: Tensor) -> None:
+        self.run = run = _Ahead(program, inputs, trace, True)
+        batch = inputs.x.shape[1]
+        self.steps, self.before = _steps_again(batch), carried
+        self.kept = run.kept(min(run.rows.steps, self.steps) * batch)
+        self.visible = run.visible(min(run.rows.steps, self.steps))
+        run.call.run(0, 0, True, False)  # no step: it packs the weights, and reads the first states
+        self.first = run.call.carried.clone()
+        self.reverse, self.end = inputs.reverse, run.rows.steps
+
+    def over(self, span: Span) -> dict[str, Tensor]:
+        """What the steps of a span leave for the way back, by name, (N, ·); room that the next span has, too."""
+        run = self.run
+        begins = span.last == self.end if self.reverse else span.first == 0
+        run.call.carried.copy_(self.first if begins else self.before[span.first // self.steps])
+        run.show(self.visible, span.first)
+        kept = {name: tensor[: span.end - span.begin] for name, tensor in self.kept.items()}
+        for name, tensor in kept.items():
+            run.call.array(name, tensor, span.begin)
+        run.over(span, kept["gates"], False, False)
+        return kept
 
 
 class _Learned:
@@ -416,11 +514,9 @@ class _Learned:
         ahead: lowering.Forward,
         back: lowering.Backward,
         call: Call,
-        kept: Mapping[str, Tensor],
     ) -> None:
         self.program, self.ahead, self.back, self.call = program, ahead, back, call
         self.low, self.hidden, self.output = ahead.program, call.hidden, call.output
-        self.kept = {name: tensor.flatten(0, 1) for name, tensor in kept.items()}
         self.place = {k.node: k for k in ahead.kept}
         self.found: dict[str, Tensor] = {}
         self.totals: Tensor | None = None  # the gradients summed over all steps, (slots·H,)
@@ -463,34 +559,34 @@ class _Learned:
         self.begun.add((name, rows.start))
         matmul(target, a, b, again, self.call.kernel.target)
 
-    def add(self, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Tensor | None) -> None:
+    def add(self, d: Tensor, projected: Tensor, x: Tensor, kept: Mapping[str, Tensor], to_x: Tensor | None) -> None:
         """Add a span.
 
         Args:
             d: the gradients of the gates' parts, (N, slots·H).
             projected: that of the projected output, (N, P).
             x: the input, (N, I).
-            rows: which rows of what was kept belong to the span.
+            kept: what was kept of the span, by name, (N, ·).
             to_x: where the gradient of x goes.
         """
         for group, of_weight, of_d in self.parts:
-            operand = self.series(group.operand, rows)
+            operand = self.series(group.operand, kept)
             if self.low.heads == 1:
                 self.add_product(group.weight, of_weight, d[:, of_d].t(), operand)
             else:
                 self.gradient(group.weight)[of_weight] += self.of_heads(d[:, of_d], operand)
         if self.shown is not None and self.through_projection:
-            self.add_product("weight_hr", slice(0, self.output), projected.t(), self.series(self.shown, rows))
+            self.add_product("weight_hr", slice(0, self.output), projected.t(), self.series(self.shown, kept))
         if self.program.bias:
             total = d.sum(0)
             self.totals = total if self.totals is None else self.totals.add_(total)
         self.through_input(d[:, : len(self.low.gates) * self.hidden], x, to_x)
 
-    def series(self, node: int, rows: slice) -> Tensor:
+    def series(self, node: int, kept: Mapping[str, Tensor]) -> Tensor:
         """A kept value, (N, ·)."""
         place = self.place[node]
         width = self.output if place.array == "kept_output" else self.hidden
-        return self.kept[place.array][rows, place.slot * width : (place.slot + 1) * width]
+        return kept[place.array][:, place.slot * width : (place.slot + 1) * width]
 
     def of_heads(self, gradient: Tensor, operand: Tensor) -> Tensor:
         """The gradient of some rows of a recurrent weight that falls into blocks."""
@@ -535,8 +631,25 @@ class _Learned:
         return [self.gradient(name) for name in names_of(self.program)]
 
 
+def _steps_again(batch: int) -> Any:
+    """Steps of a span that is run again: few, for all that they leave is in memory, but rows enough for a product.
+
+    The batch may be a symbol, while a program is traced.
+    """
+    return torch.sym_max(STEPS_AGAIN, ROWS_AGAIN // torch.sym_max(1, batch))
+
+
+def _carried_shape(inputs: Inputs) -> tuple[Any, Any]:
+    """How many spans there are that are run again, and the bytes of the states between two of them."""
+    steps, batch = inputs.x.shape[:2]
+    each = [2 * batch * s.shape[-1] * inputs.x.element_size() for s in inputs.state]
+    return -(-steps // _steps_again(batch)), sum(-(-count // ALIGNED) * ALIGNED for count in each)
+
+
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
     """Shape and dtype of each tensor that `forward` saves for `backward`."""
+    if program.recompute:
+        return [(_carried_shape(inputs), torch.uint8)]
     ahead = lowering.forward(program, trace, True, inputs.reset is not None, "outside")
     steps, batch = inputs.x.shape[:2]
     gates = inputs.weights[0].shape[0]

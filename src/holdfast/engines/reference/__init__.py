@@ -53,6 +53,8 @@ def _visible_and_kept(
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
     """Shape and dtype of each tensor that `forward` saves for `backward`."""
+    if program.recompute:
+        return []
     steps, batch = inputs.x.shape[:2]
     hidden = inputs.weights[0].shape[0] // len(program.gates)
     dtype = accumulation_dtype(inputs.x.dtype)
@@ -63,6 +65,7 @@ def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tu
 
 def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """What `run` returns, and what `backward` needs."""
+    save = save and not program.recompute
     return _visible_and_kept(program, inputs, trace, kept_nodes(program, trace) if save else [])
 
 
@@ -88,4 +91,6 @@ def backward(
         trace: whether values were traced.
         need_x: whether the gradient of x is wanted.
     """
+    if program.recompute:
+        saved = _visible_and_kept(program, inputs, trace, kept_nodes(program, trace))[1]
     return Backward(program, inputs, saved, trace).run(output, final, traced, need_x)

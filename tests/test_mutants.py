@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 import holdfast
+import holdfast.engines.llvm.tile_matmul as tiles
 from holdfast import cells
 from holdfast.engines import operator
 from holdfast.engines.inputs import Inputs
-from holdfast.engines.llvm import code, emit, frame, functions, lowering, machine, run
+from holdfast.engines.llvm import code, emit, frame, functions, halves, lowering, machine, run
 from holdfast.engines.llvm import products as multiplied
 from holdfast.engines.llvm import stream as llvm_stream
 from holdfast.engines.llvm import threads as llvm_threads
@@ -29,7 +30,8 @@ from holdfast.language import cell as language_cell
 from holdfast.language import derivative, parse
 from holdfast.layers import Recurrent, Stream, noise
 from tests.agreement import check, plain
-from tests.support import assert_close, error
+from tests.engines.llvm.calls import TILES, exact, inference, make, outcome, take
+from tests.support import assert_all_close, assert_close, error
 
 Patch = pytest.MonkeyPatch
 
@@ -65,6 +67,7 @@ KERNELS = (
     run._forward_kernel,
     run._backward_kernel,
     llvm_stream._kernel,
+    tiles._kernel,
 )
 
 
@@ -695,6 +698,24 @@ def _of_streams(batch: int) -> Callable[[Patch], None]:
     return run_check
 
 
+def _half(path: str = "portable", **options: Any) -> Callable[[Patch], None]:
+    """What a call in bfloat16 gives; twice, of two sets of weights, which are read anew each time."""
+
+    def run_check(patch: Patch) -> None:
+        if path == TILES and not machine.host().tiles:
+            pytest.skip("this processor multiplies no tiles of bfloat16 numbers")
+        take(path, patch)
+        patch.setattr(run, "STEPS_AGAIN", 2)
+        patch.setattr(run, "ROWS_AGAIN", 1)
+        for seed in range(2):
+            call = make(dtype=torch.bfloat16, seed=seed, **{"hidden": 33, "features": 5, **options})
+            expected = exact(call)
+            assert_all_close(outcome(call, "llvm"), expected, torch.bfloat16)
+            assert_close(inference(call), expected["output"], dtype=torch.bfloat16)
+
+    return run_check
+
+
 KERNEL_CHECKS: dict[str, Callable[[Patch], None]] = {
     "plain": _kernel_check(FEW),
     "ragged": _kernel_check(FEW, lengths=True, bidirectional=True),
@@ -710,6 +731,14 @@ KERNEL_CHECKS: dict[str, Callable[[Patch], None]] = {
     "NaN": _of_nan,
     "stream": _of_streams(2),
     "stream of many": _of_streams(llvm_stream.RAW_BATCH + 1),
+    "half": _kernel_check(FEW, dtype="bfloat16"),
+    "half with heads": _half(heads=3, proj_size=12),
+    "half recomputed": _half(recompute=True, ragged=True),
+    "half of whole pieces": _half(hidden=64, features=32),
+    "half GRU": _half(kind="GRU", reset_after=False, batch=3),
+    "tiles": _half(TILES, batch=40, hidden=100, features=33),
+    "tiles of more and more rows": _half(TILES, batch=13, ragged=True, bidirectional=True),
+    "tiles over many steps": _half(TILES, steps=60, batch=10),
 }
 KERNEL_MUTANTS: dict[str, tuple[Callable[[Patch], None], tuple[str, ...]]] = {}
 
@@ -728,6 +757,145 @@ def _around(patch: Patch, of: Any, name: str, body: Callable[..., Any]) -> None:
     """Replace a method by one that is given the original first."""
     original = getattr(of, name)
     patch.setattr(of, name, lambda *arguments, **named: body(original, *arguments, **named))
+
+
+# In bfloat16.
+
+
+@kernel_mutant("half", "half with heads", "tiles")
+def _factor_of_a_state_not_brought_up_to_date(patch: Patch) -> None:
+    def stale(original: Any, self: Any, value: Any, array: str, slot: Any) -> None:
+        if not array.startswith("factor:"):
+            original(self, value, array, slot)
+
+    _around(patch, emit._Body, "put", stale)
+
+
+@kernel_mutant("half GRU")
+def _factor_of_a_spilled_value_not_written(patch: Patch) -> None:
+    def lost(original: Any, self: Any, value: Any, array: str, slot: Any) -> None:
+        if not array.startswith("factor_"):
+            original(self, value, array, slot)
+
+    _around(patch, emit._Body, "put", lost)
+
+
+@kernel_mutant("half", "half with heads", "tiles")
+def _factor_of_the_first_state_not_written(patch: Patch) -> None:
+    patch.setattr(emit.Kernel, "emit_first_factor", lambda *_: None)
+
+
+@kernel_mutant("tiles of more and more rows")
+def _factor_of_the_first_state_in_one_place_only(patch: Patch) -> None:
+    def one(original: Any, self: Any, code: Any, *arguments: Any) -> None:
+        field = self.field
+        self.field = lambda code, name, *typ: code.number(0) if name == "factor:h.slot" else field(code, name, *typ)
+        original(self, code, *arguments)
+        del self.field
+
+    _around(patch, emit.Kernel, "emit_first_factor", one)
+
+
+@kernel_mutant("half", "half with heads", "tiles")
+def _what_lies_between_the_slots_not_blank(patch: Patch) -> None:
+    patch.setattr(run.Call, "blank", lambda *_: None)
+
+
+@kernel_mutant("half with heads")
+def _sums_of_a_second_run_of_operands_not_added(patch: Patch) -> None:
+    def fresh(original: Any, self: Any, code: Any, *arguments: Any) -> None:
+        original(self, code, *arguments[:-1], ir.Constant(ir.IntType(1), 0))
+
+    _around(patch, emit.Kernel, "emit_tile", fresh)
+
+
+@kernel_mutant("half", "half GRU")
+def _two_numbers_of_a_pair_exchanged(patch: Patch) -> None:
+    def exchanged(original: Any, self: Any, code: Any, total: Any, x: Any, weights: Any) -> Any:
+        sixteen = ir.Constant(ir.IntType(32), 16)
+        return original(self, code, total, code.b.or_(code.b.shl(x, sixteen), code.b.lshr(x, sixteen)), weights)
+
+    _around(patch, halves.Halves, "pair_product", exchanged)
+
+
+@kernel_mutant("half", "tiles")
+def _two_numbers_of_a_pair_exchanged_when_a_weight_is_packed(patch: Patch) -> None:
+    def exchanged(original: Any, self: Any, code: Any, source: Any, strides: Any, exist: Any, to: Any) -> None:
+        at = self.at
+
+        def other(code: Any, pointer: Any, offset: Any, half: bool = False) -> Any:
+            return at(code, pointer, code.b.xor(offset, code.number(1)) if pointer is to else offset, half)
+
+        self.at = other
+        original(self, code, source, strides, exist, to)
+        del self.at
+
+    _around(patch, halves.Halves, "pack_singly", exchanged)
+
+
+@kernel_mutant("half", "tiles")
+def _all_but_the_first_row_at_the_edge_of_a_weight_lost(patch: Patch) -> None:
+    def first(original: Any, self: Any, code: Any, source: Any, strides: Any, exist: Any, to: Any) -> None:
+        rows = code.b.select(code.b.icmp_signed(">", exist[0], code.number(1)), code.number(1), exist[0])
+        original(self, code, source, strides, (rows, exist[1]), to)
+
+    _around(patch, halves.Halves, "pack_singly", first)
+
+
+@kernel_mutant("half recomputed")
+def _factors_not_put_aside_between_spans(patch: Patch) -> None:
+    def blank(original: Any, self: Any, span: run.Span) -> Any:
+        frame = self.run.call.alive[0]
+        self.before[:, : frame.blank.stop - frame.carried.start] = 0
+        return original(self, span)
+
+    _around(patch, run._Again, "over", blank)
+
+
+@kernel_mutant("tiles of more and more rows")
+def _tiles_not_set_again_for_other_rows(patch: Patch) -> None:
+    def once(original: Any, self: Any) -> Any:
+        compare = ir.IRBuilder.icmp_signed
+
+        def unset(builder: Any, order: str, one: Any, other: Any, *rest: Any) -> Any:
+            if order == "!=":
+                return compare(builder, "==", one, ir.Constant(ir.IntType(64), 0), *rest)
+            return compare(builder, order, one, other, *rest)
+
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(ir.IRBuilder, "icmp_signed", unset)
+            return original(self)
+
+    _around(patch, halves.Halves, "emit_configure", once)
+
+
+@kernel_mutant("tiles")
+def _second_tile_of_rows_read_from_the_first(patch: Patch) -> None:
+    upper = []
+
+    def same(original: Any, self: Any, code: Any, name: str, *arguments: Any) -> None:
+        if name == "tileloadd64" and arguments[0] == 4:
+            upper[:] = arguments[1:]
+        if name == "tileloadd64" and arguments[0] == 5 and len(upper) and code.function.name.endswith("_two"):
+            arguments = (5, *upper)
+        original(self, code, name, *arguments)
+
+    _around(patch, halves.Halves, "amx", same)
+
+
+@kernel_mutant("tiles over many steps")
+def _gradients_of_weights_of_the_last_rows_alone(patch: Patch) -> None:
+    def fresh(original: Any, self: Any, code: Any, name: str, *arguments: Any) -> None:
+        if name == "tileloadd64" and isinstance(arguments[0], int) and arguments[0] < 4:
+            name, arguments = "tilezero", arguments[:1]
+        original(self, code, name, *arguments)
+
+    _around(patch, tiles.TileMatmul, "amx", fresh)
+
+
+@kernel_mutant("tiles")
+def _gradients_of_weights_added_to_what_is_there(patch: Patch) -> None:
+    _around(patch, run, "tile_matmul", lambda original, result, a, b, add, target: original(result, a, b, True, target))
 
 
 # What is run again.
@@ -858,11 +1026,10 @@ def _weights_that_no_thread_packs(patch: Patch) -> None:
 # Packing.
 
 
-@kernel_mutant("plain", "stream of many")
+@kernel_mutant("plain", "stream of many", "half of whole pieces", "tiles over many steps")
 def _squares_of_a_weight_not_turned(patch: Patch) -> None:
-    def copied(self: Any, code: Any, source: Any, stride: Any, target: Any, step: Any) -> None:
-        for r in range(self.lanes):
-            row = self.load(code, self.at(code, source, code.b.mul(code.number(r), stride)), None)
+    def copied(self: Any, code: Any, vectors: Any, target: Any, step: Any) -> None:
+        for r, row in enumerate(vectors):
             self.save(code, row, self.at(code, target, code.b.mul(code.number(r), step)), None)
 
     patch.setattr(multiplied.Products, "transpose", copied)
@@ -897,7 +1064,7 @@ def _heads_go_back_by_the_weights_of_others(patch: Patch) -> None:
     _source(patch, lambda source: source._replace(head=0))
 
 
-@kernel_mutant("plain", "ragged")
+@kernel_mutant("plain", "ragged", "half", "tiles")
 def _weights_packed_in_the_first_call_only(patch: Patch) -> None:
     memories: dict[frame.Frame, Any] = {}
     packed: set[int] = set()
@@ -991,20 +1158,20 @@ def _order_of_the_lengths_not_undone(patch: Patch) -> None:
 
 @kernel_mutant("spans")
 def _step_lost_where_a_span_ends(patch: Patch) -> None:
-    def short(original: Any, self: Any, *arguments: Any) -> Iterator[tuple[int, int, int, int]]:
-        for first, last, begin, end in original(self, *arguments):
-            yield first, last - (last < self.steps and last - first > 1), begin, end
+    def short(original: Any, self: Any, *arguments: Any) -> list[run.Span]:
+        spans = original(self, *arguments)
+        return [s._replace(last=s.last - (s.last < self.steps and s.last - s.first > 1)) for s in spans]
 
     _around(patch, run.Rows, "spans", short)
 
 
 @kernel_mutant("spans")
 def _row_lost_where_a_span_begins(patch: Patch) -> None:
-    def short(original: Any, self: Any, d: Tensor, projected: Tensor, x: Tensor, rows: slice, to_x: Any) -> None:
-        if rows.start:
-            d, projected, x, rows = d[1:], projected[1:], x[1:], slice(rows.start + 1, rows.stop)
+    def short(original: Any, self: Any, d: Tensor, projected: Tensor, x: Tensor, kept: Any, to_x: Any) -> None:
+        if self.begun:
+            d, projected, x, kept = d[1:], projected[1:], x[1:], {name: t[1:] for name, t in kept.items()}
             to_x = None if to_x is None else to_x[1:]
-        original(self, d, projected, x, rows, to_x)
+        original(self, d, projected, x, kept, to_x)
 
     _around(patch, run._Learned, "add", short)
 

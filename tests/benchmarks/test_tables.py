@@ -62,9 +62,9 @@ def test_a_row_whose_results_are_wrong_is_not_timed(training: bool, monkeypatch:
 
 def test_the_work_of_a_row_is_that_of_its_products() -> None:
     forward = 2 * 6 * 3 * (4 * 5) * (4 + 5)
-    assert grid._operations(SHAPE, "LSTM", training=False, input_gradient=False) == forward
-    assert grid._operations(SHAPE, "LSTM", training=True, input_gradient=True) == 3 * forward
-    assert grid._operations(SHAPE, "LSTM", training=True, input_gradient=False) == 3 * forward - 2 * 6 * 3 * 20 * 4
+    assert grid.operations(SHAPE, "LSTM", training=False, input_gradient=False) == forward
+    assert grid.operations(SHAPE, "LSTM", training=True, input_gradient=True) == 3 * forward
+    assert grid.operations(SHAPE, "LSTM", training=True, input_gradient=False) == 3 * forward - 2 * 6 * 3 * 20 * 4
 
 
 def test_the_other_tables_compare_the_same_things() -> None:

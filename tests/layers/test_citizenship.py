@@ -30,6 +30,7 @@ LAYERS: dict[str, Callable[[], holdfast.Recurrent]] = {
     "LSTM with options": lambda: holdfast.LSTM(
         3, 4, peephole=True, layer_norm=True, proj_size=2, zoneout=(0.1, 0.2), learn_state=True, dtype=D
     ),
+    "LSTM that computes its gates again": lambda: holdfast.LSTM(3, 4, recompute=True, dtype=D),
     "original GRU": lambda: holdfast.GRU(3, 4, reset_after=False, heads=2, dtype=D),
     "sLSTM": lambda: holdfast.SLSTM(3, 4, dtype=D),
     "RNN": lambda: holdfast.RNN(3, 4, grad_clip=100.0, dtype=D),

@@ -6,6 +6,7 @@ runs (a compiler, a tracer, a transform, a dispatch mode, a tensor subclass) is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -82,7 +83,6 @@ def possible(tensors: Sequence[Tensor]) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._len_torch_function_stack()
         and torch._C._get_tracing_state() is None
-        and not torch.is_autocast_enabled("cpu")
         and all(type(t) in _PLAIN for t in tensors)
     )
 
@@ -98,10 +98,15 @@ def beyond_operators(gradient: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(gradient).tangent is not None
 
 
+def _as_given() -> contextlib.AbstractContextManager[object]:
+    """An engine computes in the dtype of what it is given: autocast has done its part before."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext()
+
+
 def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
     """The visible results of a run."""
     if not save:
-        with torch.no_grad():
+        with torch.no_grad(), _as_given():
             return call.engine.forward(call.program, inputs, call.trace, False)[0]
     found: Sequence[Tensor] = _Recurrence.apply(call, inputs.x, *inputs.state, *inputs.home, *inputs.weights)
     return found
@@ -110,7 +115,8 @@ def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Run, *tensors: Tensor) -> tuple[Tensor, ...]:
-        visible, saved = call.engine.forward(call.program, call.inputs(tensors), call.trace, True)
+        with _as_given():
+            visible, saved = call.engine.forward(call.program, call.inputs(tensors), call.trace, True)
         ctx.call = call
         ctx.given = len(tensors)
         ctx.save_for_backward(*tensors, *saved)
@@ -127,5 +133,6 @@ class _Recurrence(torch.autograd.Function):
             return None, *call.differentiably(inputs, saved, gradients, need_x)
         states = call.counts[0]
         output, final, traced = gradients[0], gradients[1 : 1 + states], gradients[1 + states :]
-        found = call.engine.backward(call.program, inputs, saved, output, final, traced, call.trace, need_x)
+        with _as_given():
+            found = call.engine.backward(call.program, inputs, saved, output, final, traced, call.trace, need_x)
         return None, found.x, *found.state, *found.home, *found.weights

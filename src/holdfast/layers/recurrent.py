@@ -283,7 +283,7 @@ class Recurrent(TracedModule):
         output, state, records = self._run(input, hx, lengths, reset, shown=self._shown)
         return Trace(output, state, records)
 
-    def stream(self, batch_size: int = 1) -> Stream:
+    def stream(self, batch_size: int = 1, int8: bool = False) -> Stream:
         """A stream that runs this layer one time step at a time, in microseconds; see `Stream`.
 
         >>> import numpy as np, holdfast
@@ -293,8 +293,9 @@ class Recurrent(TracedModule):
 
         Args:
             batch_size: how many sequences run side by side.
+            int8: whether its weights are kept in 8 bits, which is faster and a little less exact; see `Stream`.
         """
-        return Stream(self, batch_size)
+        return Stream(self, batch_size, int8)
 
     def _forward_packed(
         self, packed: PackedSequence, hx: State | None, lengths: object, reset: object

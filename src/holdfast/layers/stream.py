@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from holdfast.engines import llvm
+from holdfast.engines.llvm.precision import INT8, of
 from holdfast.engines.llvm.stream import Stepper
 from holdfast.language import parse
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from .recurrent import Recurrent
 
 _address = Tensor.data_ptr
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; for one made in inference mode, PyTorch does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 Array = TypeVar("Array", np.ndarray[Any, Any], Tensor)
 
 
@@ -40,21 +48,35 @@ class Stream:
     Args:
         layer: the layer; of one direction, on the CPU, in float32 or float64.
         batch_size: how many sequences run side by side.
+        int8: whether to keep the weights in 8 bits, each row with a scale of its own: a step then reads a quarter of
+            the bytes, and its results are a little off; `holdfast.explain(stream)` says how much. A change to the
+            layer's weights that PyTorch does not see, such as one through `.data`, is then not followed.
     """
 
-    def __init__(self, layer: Recurrent, batch_size: int = 1) -> None:
+    def __init__(self, layer: Recurrent, batch_size: int = 1, int8: bool = False) -> None:
         checks.whole("batch_size", batch_size)
         if layer.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: its second direction begins at the end")
         weight = layer.all_weights[0][0]
         why = llvm.refusal(weight.device, weight.dtype)
+        if why is None and weight.dtype not in (torch.float32, torch.float64):
+            kind = str(weight.dtype).removeprefix("torch.")
+            why = f"it computes single steps in float32 and float64, the layer is in {kind}"
         if why is not None:
             raise ValueError(f"a stream runs on the compiled CPU engine, which cannot serve this layer: {why}")
+        if int8 and weight.dtype != torch.float32:
+            raise ValueError(f"int8 weights stand for float32 ones; the layer is in {weight.dtype}")
         self._layer = layer
         self._dtype = weight.dtype
+        self.int8 = int8
         self.batch_size = batch_size
         self._follow()
         self.reset()
+
+    @property
+    def layer(self) -> Recurrent:
+        """The layer that it runs."""
+        return self._layer
 
     def _follow(self) -> None:
         """Compile for the layer's options as they are now, and learn where its weights lie."""
@@ -62,9 +84,14 @@ class Stream:
         text = layer._texts[False, False]
         weights = self._weights()
         output = layer.proj_size or layer.hidden_size
-        double = self._dtype == torch.float64
         stepper = Stepper(
-            parse(text), layer.input_size, layer.hidden_size, output, layer.num_layers, self.batch_size, double
+            parse(text),
+            layer.input_size,
+            layer.hidden_size,
+            output,
+            layer.num_layers,
+            self.batch_size,
+            INT8 if self.int8 else of(self._dtype),
         )
         stepper.bind(weights)
         self._text, self._stepper = text, stepper
@@ -95,6 +122,7 @@ class Stream:
             or self._layer._texts is not self._texts
             or (self._askew and not all(p.is_contiguous() for p in self._own))
             or self._computed
+            or (self.int8 and [*map(_version, self._own)] != self._versions)
         )
 
     def _remember(self) -> None:
@@ -107,6 +135,7 @@ class Stream:
         self._all = [*layer._parameters.values()]
         self._own = [p for name, p in layer._parameters.items() if p is not None and name in names]
         self._at = [*map(_address, self._own)]
+        self._versions = [*map(_version, self._own)]
         self._computed = len(self._own) < len(names)
         # Only a square weight can lie otherwise at the same address and keep its shape.
         self._askew = any(p.dim() == 2 and p.shape[0] == p.shape[1] for p in self._own)
@@ -187,7 +216,7 @@ class Stream:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._layer, self.batch_size, self.state)
+        return _rebuilt, (self._layer, self.batch_size, self.int8, self.state)
 
     @property
     def state(self) -> State:
@@ -228,11 +257,11 @@ class Stream:
                 own[which] = home[s][k].detach().numpy() if home else 0
 
     def __repr__(self) -> str:
-        return f"Stream({self._layer!r}, batch_size={self.batch_size})"
+        return f"Stream({self._layer!r}, batch_size={self.batch_size}{', int8=True' * self.int8})"
 
 
-def _rebuilt(layer: Recurrent, batch_size: int, state: State) -> Stream:
+def _rebuilt(layer: Recurrent, batch_size: int, int8: bool, state: State) -> Stream:
     """A copy of a stream, on a copy of its layer."""
-    stream = Stream(layer, batch_size)
+    stream = Stream(layer, batch_size, int8)
     stream.state = state
     return stream

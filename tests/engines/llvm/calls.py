@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,31 @@ def lacking(name: str) -> list[Any]:
 
 
 VECTORS = [pytest.param(name, marks=lacking(name)) for name in ("avx512", "avx2", "portable")]
+
+# The paths in bfloat16: on the widest vectors there are three ways to multiply.
+TILES, WIDENED = "amx", "avx512 without products of bfloat16"
+
+
+def _lacking_for(path: str) -> list[Any]:
+    """The mark that leaves a path of bfloat16 out where the processor cannot take it."""
+    has = {TILES: machine.host().tiles, "avx512": _has("avx512") and machine.host("avx512").dots}.get(path, True)
+    if path in (TILES, "avx512") and not has:
+        return [pytest.mark.skip(reason=f"this processor multiplies no bfloat16 numbers by {path} instructions")]
+    return lacking("avx512" if path in (TILES, WIDENED) else path)
+
+
+HALF_PATHS = [pytest.param(path, marks=_lacking_for(path)) for path in (TILES, "avx512", WIDENED, "avx2", "portable")]
+
+
+def take(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let kernels be compiled for a path: one of `VECTORS`, or of those in bfloat16."""
+    host = machine.host
+
+    def with_less(wanted: str = "") -> machine.Target:
+        return dataclasses.replace(host("avx512"), dots=False) if wanted == WIDENED else host(wanted)
+
+    monkeypatch.setattr(machine, "host", with_less)  # kernels are remembered by the variable's value
+    monkeypatch.setenv(machine.VARIABLE, "" if path == TILES else path)
 
 
 @dataclass(frozen=True)
@@ -90,8 +116,12 @@ def make(
     return Call(layer, x, hx, lengths, reset)
 
 
-def outcome(call: Call, engine: str, seed: int = 1, training: bool = True) -> dict[str, Tensor]:
-    """Everything that a call gives, and the gradients of everything that it read."""
+def outcome(
+    call: Call, engine: str, seed: int = 1, training: bool = True, arriving: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Everything that a call gives, and the gradients of everything that it read.
+
+    The gradients that arrive are numbers of one dtype, by default that of what they are gradients of."""
     torch.manual_seed(seed)
     layer = call.layer.train(training)
     layer.engine = engine
@@ -102,9 +132,24 @@ def outcome(call: Call, engine: str, seed: int = 1, training: bool = True) -> di
     results = {"output": y, **{f"final {k}": s for k, s in enumerate(finals)}}
     generator = torch.Generator().manual_seed(seed)
     double = torch.float64  # the same numbers for every dtype
-    arriving = [torch.randn(r.shape, generator=generator, dtype=double).to(r.dtype) for r in results.values()]
+    drawn = [torch.randn(r.shape, generator=generator, dtype=double) for r in results.values()]
+    gradients = [g.to(arriving or r.dtype).to(r.dtype) for g, r in zip(drawn, results.values())]
     leaves = {"x": x, **{f"hx{k}": s for k, s in enumerate(hx)}, **dict(layer.named_parameters())}
     found = torch.autograd.grad(
-        list(results.values()), list(leaves.values()), arriving, allow_unused=True, materialize_grads=True
+        list(results.values()), list(leaves.values()), gradients, allow_unused=True, materialize_grads=True
     )
     return {name: r.detach() for name, r in results.items()} | {f"gradient of {n}": g for n, g in zip(leaves, found)}
+
+
+def exact(call: Call) -> dict[str, Tensor]:
+    """What a call is to give, from the same numbers in double precision."""
+    return outcome(call.double(), "reference", arriving=call.x.dtype)
+
+
+def inference(call: Call) -> Tensor:
+    """A call without a way back."""
+    call.layer.eval().engine = "llvm"
+    with torch.no_grad():
+        hx = call.hx[0] if len(call.hx) == 1 else tuple(call.hx)
+        y: Tensor = call.layer(call.x, hx, lengths=call.lengths, reset=call.reset)[0]
+    return y

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import mmap
 import random
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+import holdfast.engines.llvm.tile_matmul as tiles
 from holdfast.engines.llvm import frame, run, threads
-from tests.engines.llvm.calls import Call, make, outcome
+from tests.engines.llvm.calls import Call, inference, make, outcome, take
 from tests.support import assert_all_close
 
 HIDDEN = (1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 128)
@@ -44,6 +48,7 @@ class Guards:
     def __init__(self, side: str) -> None:
         self.side = side
         self.on = False
+        self.together = False  # whether the states are one piece of memory, as they are where they are put aside
         self.mapped: list[tuple[int, int]] = []
         self.slack: list[tuple[int, int]] = []
         self.buffers = 0  # how many there have been
@@ -79,6 +84,12 @@ class Guards:
         memory = (ctypes.c_char * span).from_address(self.copy(tensor.data_ptr(), span))
         return torch.frombuffer(memory, dtype=tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
+    def empty(self, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        """A tensor that nobody has written to."""
+        size = math.prod(shape) * dtype.itemsize
+        memory = (ctypes.c_char * size).from_address(self.memory(size))
+        return torch.frombuffer(memory, dtype=dtype).view(shape)
+
     def check(self) -> None:
         """Nothing was written on the other side either."""
         for address, size in self.slack:
@@ -91,28 +102,45 @@ class Guards:
         self.mapped, self.slack = [], []
 
 
+class _States:
+    """Stands for a call's working memory, of which only the states' part is asked for."""
+
+    def __init__(self, carried: Tensor | None) -> None:
+        self.carried = carried
+
+    def __getitem__(self, part: slice) -> Tensor | None:
+        return self.carried
+
+
 def install(guards: Guards) -> None:
     """While the guards are on, everything that a kernel touches is guarded memory, the arguments themselves too."""
     room, arguments = frame.Frame.room, frame.Frame.arguments
-    matmul = run.matmul
+    matmul, tile_matmul, empty = run.matmul, run.tile_matmul, tiles.empty
     array, point, products, go = run.Call.array, run.Call.point, run.Call.products, run.Call.run
 
     def new_room(self: Any, name: str, size: int) -> None:
-        self.__dict__.setdefault("exact", []).append((self.kernel.place[name], size, name))
+        self.__dict__.setdefault("exact", []).append((self.kernel.place[name], size, name, self.bytes))
         room(self, name, size)
 
     def new_arguments(self: Any) -> tuple[Any, Any]:
         if not guards.on:
             return arguments(self)
         found = self.type.from_buffer_copy(self.template)
-        for place, size, name in self.exact:
-            found[place] = guards.memory(size, 0 if name == "barrier" else NAN)
+        size = self.carried.stop - self.carried.start
+        states = guards.empty(torch.uint8, (size,)) if guards.together and size else None
+        for place, size, name, offset in self.exact:
+            if states is not None and self.carried.start <= offset < self.carried.stop:
+                found[place] = states.data_ptr() + offset - self.carried.start
+            else:
+                found[place] = guards.memory(size, NAN if offset >= self.blank.stop and name != "barrier" else 0)
+        if states is not None:  # the factors among them are blank
+            states[: max(0, self.blank.stop - self.carried.start)] = 0
         known = {f"table {k}.at": t for k, t in enumerate(self.tables)}
         known |= {f"product {k}.offsets": t for k, t in enumerate(self.offsets)}
         for name, table in (known | {name: getattr(self, name) for name in TABLES}).items():
             assert isinstance(table, np.ndarray)
             found[self.kernel.place[name]] = guards.copy(table.ctypes.data, table.nbytes)
-        return found, None
+        return found, _States(states)
 
     def remember(self: Any, place: int, tensor: Tensor) -> None:
         assert tensor.is_contiguous()
@@ -165,7 +193,19 @@ def install(guards: Guards) -> None:
         guards.check()
         return None
 
-    run.matmul = new_matmul
+    def new_tile_matmul(result: Tensor, a: Tensor, b: Tensor, *rest: Any) -> None:
+        if not guards.on:
+            return tile_matmul(result, a, b, *rest)
+        copies = [guards.tensor(t) for t in (result, a, b)]
+        tile_matmul(*copies, *rest)
+        result.copy_(copies[0])
+        guards.check()
+        return None
+
+    def new_empty(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        return guards.empty(dtype, shape) if guards.on else empty(dtype, shape)
+
+    run.matmul, run.tile_matmul, tiles.empty = new_matmul, new_tile_matmul, new_empty
     frame.Frame.room, frame.Frame.arguments = new_room, new_arguments
     run.Call.array, run.Call.point, run.Call.products, run.Call.run = new_array, new_point, new_products, new_go
 
@@ -186,8 +226,8 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-def draw(rng: random.Random, number: int) -> tuple[Call, dict[str, int], int]:
-    """A call, constants of the engine's, and a number of threads."""
+def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[str, int], int]:
+    """A call, in bfloat16 or not, constants of the engine's, and a number of threads."""
     options = dict(OPTIONS[number % len(OPTIONS)])
     hidden = rng.choice(HIDDEN[1:] if options.get("layer_norm") else HIDDEN)
     heads = next((n for n in range(2, hidden + 1) if hidden % n == 0), 1) if options.pop("heads", False) else 1
@@ -197,34 +237,26 @@ def draw(rng: random.Random, number: int) -> tuple[Call, dict[str, int], int]:
         options["proj_size"] = heads * rng.randrange(1, hidden // heads)
     call = make(
         steps=rng.randint(1, 7),
-        batch=rng.randint(1, 20),
-        features=rng.randint(1, 20),
+        batch=rng.randint(1, 70 if half else 20),
+        features=rng.randint(1, 70 if half else 20),
         hidden=hidden,
-        dtype=rng.choice([torch.float32, torch.float64]) if number % 5 else torch.float32,
+        dtype=torch.bfloat16 if half else rng.choice([torch.float32, torch.float64]) if number % 5 else torch.float32,
+        recompute=number % 4 == 1,
         ragged=number // len(OPTIONS) % 2 == 1 or rng.random() < 0.5,
         resets=number % 3 == 0,
         seed=number,
         **options,
     )
     within = rng.random() < 0.5
-    constants = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0 if within else 1 << 60}
+    constants = {"STEPS_AGAIN": 2, "ROWS_AGAIN": 1, "WITHIN_FEATURES": 0, "WITHIN_BATCH": 0 if within else 1 << 60}
     if rng.random() < 0.5:
         constants |= {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
     return call, constants, rng.choice([1, 1, 2, 3])
 
 
-def inference(call: Call) -> Tensor:
-    """A call without a way back."""
-    call.layer.eval().engine = "llvm"
-    with torch.no_grad():
-        hx = call.hx[0] if len(call.hx) == 1 else tuple(call.hx)
-        y: Tensor = call.layer(call.x, hx, lengths=call.lengths, reset=call.reset)[0]
-    return y
-
-
 def make_all(call: Call, guards: Guards) -> dict[str, Tensor]:
     """Inference, training and the way back with guards."""
-    guards.on = True
+    guards.on, guards.together = True, call.layer.recompute
     try:
         return {"inference": inference(call), **outcome(call, "llvm")}
     finally:
@@ -262,17 +294,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--kinds", type=int, default=len(OPTIONS), help="of how many kinds the layers are")
+    parser.add_argument("--half", default="", help="the path of bfloat16 that is taken")
     parser.add_argument("--sabotage", default="")
     given = parser.parse_args()
     guards = Guards(given.side)
     install(guards)
     if given.sabotage:
         sabotage(given.sabotage)
+    if given.half:
+        take(given.half, pytest.MonkeyPatch())
     rng = random.Random(given.seed)
     for k in range(given.count):
         kind = k % given.kinds
         number = (given.seed * given.count + k) // given.kinds * len(OPTIONS) + kind
-        call, constants, team = draw(rng, number)
+        call, constants, team = draw(rng, number, bool(given.half))
         torch.set_num_threads(team)
         with mock.patch.multiple(run, **constants), mock.patch.multiple(threads, SMALL=0, SMALL_STEP=0):
             got = make_all(call, guards)

@@ -61,7 +61,7 @@ class Loop:
     """An emitted function, applied to arrays."""
 
     def __init__(self, emit: Emit, arity: int, vectors: str, double: bool, lanes: int = 0) -> None:
-        self.lanes = lanes or machine.host(vectors).lanes(double)
+        self.lanes = lanes or machine.host(vectors).lanes(8 if double else 4)
         self.dtype = np.dtype(np.float64 if double else np.float32)
         compiled = module(emit, arity, vectors, double, self.lanes)
         self.engine = llvm.create_mcjit_compiler(compiled, machine.host(vectors).machine())
@@ -302,7 +302,7 @@ def test_a_comparison_counts_as_a_number_and_a_number_as_a_condition(double: boo
 @every_dtype
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_no_operation_calls_the_mathematical_library_even_on_the_plainest_processor(op: str, double: bool) -> None:
-    lanes = machine.host("portable").lanes(double)
+    lanes = machine.host("portable").lanes(8 if double else 4)
     code = machine.host("portable").machine().emit_assembly(module(emit(op), arity(op), "portable", double, lanes))
     assert "loop" in code
     assert not re.findall(r"^\s+(?:call|bl|jalr?)q?\s.*", code, re.MULTILINE)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast.engines.llvm import machine
-from tests.engines.llvm.calls import VECTORS
+from tests.engines.llvm.calls import HALF_PATHS, TILES, VECTORS
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page protection is tried on Linux only")
@@ -40,6 +40,27 @@ def _calls(done: subprocess.CompletedProcess[str]) -> int:
 @each_path
 def test_no_kernel_leaves_its_memory(side: str, vectors: str) -> None:
     assert _calls(_guarded(side, vectors, count=12, seed=0, kinds=5)) == 12
+
+
+@pytest.mark.parametrize(
+    ("half", "side"),
+    [
+        pytest.param(path, side, marks=[*marks, *([] if now else [pytest.mark.full])])
+        for path, *marks in ((param.values[0], *param.marks) for param in HALF_PATHS)
+        for side in ("end", "start")
+        for now in [path == TILES or (path == "portable" and side == "end")]
+    ],
+)
+def test_no_kernel_leaves_its_memory_in_bfloat16(half: str, side: str) -> None:
+    assert _calls(_guarded(side, "", count=10, seed=0, kinds=5, half=half)) == 10
+
+
+@pytest.mark.full
+@each_side
+@pytest.mark.parametrize("half", HALF_PATHS)
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_no_kernel_leaves_its_memory_in_many_more_calls_in_bfloat16(half: str, side: str, seed: int) -> None:
+    assert _calls(_guarded(side, "", count=96, seed=seed, half=half)) == 96
 
 
 @pytest.mark.full

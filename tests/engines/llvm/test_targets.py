@@ -21,7 +21,9 @@ import holdfast
 from holdfast.engines.llvm import lowering, machine
 from holdfast.engines.llvm.emit import emit
 from holdfast.engines.llvm.matmul import Matmul
+from holdfast.engines.llvm.precision import DOUBLE, HALF, SINGLE, Precision
 from holdfast.engines.llvm.step import Step
+from holdfast.engines.llvm.tile_matmul import TileMatmul
 from tests.engines.llvm.calls import lacking
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +49,7 @@ LAYERS: dict[str, Any] = {
     "SLSTM": lambda: holdfast.SLSTM(3, 8, forget_gate="exp", activation="softplus"),
     "GRU": lambda: holdfast.GRU(3, 8, reset_after=False, gate_activation="hard_sigmoid"),
 }
-MATMUL = "products over all steps"
+MATMUL, TILES = "products over all steps", "products in tiles over all steps"
 MATHEMATICS = ("exp", "tanh", "log", "log1p", "fma", "sqrt", "pow")
 
 
@@ -58,24 +60,28 @@ def _all_of_llvm() -> None:
     llvm.initialize_all_asmprinters()
 
 
-def _steps(name: str) -> dict[str, tuple[Step, bool]]:
+def _steps(name: str, half: bool = False) -> dict[str, tuple[Step, bool]]:
     """The kernels of a layer, and whether each reads its weights where they lie."""
     program = LAYERS[name]().program
     within, ahead = ("outside", "outside") if program.layer_norm else ("within", "ahead")
-    return {
-        "forward": (lowering.forward(program, False, True, True, within).step, False),
-        "traced": (lowering.forward(program, True, False, False, ahead).step, False),
+    found = {
+        "forward": (lowering.forward(program, False, True, True, within, half).step, False),
+        "traced": (lowering.forward(program, True, False, False, ahead, half).step, False),
         "backward": (lowering.backward(program, False, True, True, ())[1].step, False),
-        "stream": (lowering.forward(program, False, False, False, "stream").step, True),
     }
+    if half:  # no stream is in bfloat16
+        return found
+    return found | {"stream": (lowering.forward(program, False, False, False, "stream").step, True)}
 
 
-def _text(layer: str, what: str, target: machine.Target, double: bool) -> str:
+def _text(layer: str, what: str, target: machine.Target, precision: Precision) -> str:
     """The IR of a kernel."""
     if what == MATMUL:
-        return Matmul(target, double).text()
-    step, raw = _steps(layer)[what]
-    return emit(step, target, double, raw)[0]
+        return Matmul(target, precision).text()
+    if what == TILES:
+        return TileMatmul(target).text()
+    step, raw = _steps(layer, precision.half)[what]
+    return emit(step, target, precision, raw)[0]
 
 
 def _object(text: str, target: machine.Target) -> tuple[bytes, str]:
@@ -98,11 +104,12 @@ def _format(code: bytes) -> tuple[str, str]:
     return "COFF", {0x8664: AMD, 0xAA64: ARM}[struct.unpack_from("<H", code)[0]]
 
 
-def _check(layer: str, name: str, double: bool, *kernels: str) -> None:
+def _check(layer: str, name: str, precision: Precision, *kernels: str) -> None:
     target = TARGETS[name]
     system = name.split()[0]
-    for what in kernels or (*_steps(layer), MATMUL):
-        code, ir = _object(_text(layer, what, target, double), target)
+    tiles = [TILES] if target.tiles else []
+    for what in kernels or (*_steps(layer, precision.half), MATMUL, *tiles):
+        code, ir = _object(_text(layer, what, target, precision), target)
         assert _format(code) == ({"Linux": "ELF", "macOS": "Mach-O", "Windows": "COFF"}[system], _processor(name))
         assert b"run\0" in code, what
         called = set(re.findall(r"^declare [^@]*@([\w.]+)\(", ir, re.MULTILINE))
@@ -120,34 +127,36 @@ def _processor(name: str) -> str:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_layer_with_every_option_compiles_for_every_system(name: str) -> None:
-    _check("everything", name, False, "forward", "backward", MATMUL)
+    _check("everything", name, SINGLE, "forward", "backward", MATMUL)
+    _check("everything", name, HALF, "forward", "backward")
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize("precision", [SINGLE, DOUBLE, HALF], ids=["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_layer_compiles_for_every_system(name: str, layer: str, double: bool) -> None:
-    _check(layer, name, double)
+def test_every_layer_compiles_for_every_system(name: str, layer: str, precision: Precision) -> None:
+    _check(layer, name, precision)
 
 
 def test_only_a_machine_with_pytorchs_openmp_calls_it() -> None:
     step, _ = _steps("GRU")["forward"]
     for openmp in (False, True):
         target = machine.Target("portable", "x86_64-unknown-linux-gnu", "x86-64", "", 128, 12, openmp)
-        text, _, _ = emit(step, target, False)
+        text, _, _ = emit(step, target, SINGLE)
         assert ("GOMP_parallel" in text) == openmp
 
 
 # Vectors by name.
 
 ALL = ("avx2", "fma", "avx512f", "avx512vl", "avx512dq", "avx512bw")
+HALVES = ("avx512bf16", "amx-tile", "amx-bf16")
 WINDOWS, MAC = "x86_64-pc-windows-msvc", "arm64-apple-darwin"
 
 
 def _host_of(monkeypatch: pytest.MonkeyPatch, triple: str, *features: str, wanted: str = "") -> machine.Target:
     """The target on a machine that has these features."""
-    known = type(llvm.get_host_cpu_features())({name: name in features for name in ALL})
+    known = type(llvm.get_host_cpu_features())({name: name in features for name in (*ALL, *HALVES)})
     monkeypatch.setattr(machine.llvm, "get_process_triple", lambda: triple)
     monkeypatch.setattr(machine.llvm, "get_host_cpu_features", lambda: known)
     found: machine.Target = machine.host.__wrapped__(wanted)
@@ -162,6 +171,60 @@ def test_the_best_vectors_that_a_machine_has_are_used(monkeypatch: pytest.Monkey
     assert _host_of(monkeypatch, WINDOWS, "avx2").name == "portable"  # without fused multiplication
     for missing in ALL[2:]:
         assert _host_of(monkeypatch, WINDOWS, *(f for f in ALL if f != missing)).name == "avx2"
+
+
+def test_products_of_bfloat16_are_used_where_all_that_they_need_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_tiles_granted", lambda: True)
+    for features, wanted, dots, tiles in (
+        ((*ALL, *HALVES), "", True, True),
+        ((*ALL, *HALVES), "avx512", True, False),  # by name, without the tiles
+        ((*ALL, *HALVES), "avx2", False, False),
+        ((*ALL, *HALVES), "portable", False, False),
+        (ALL, "", False, False),
+        ((*ALL, HALVES[0]), "", True, False),
+        ((*ALL, *HALVES[:2]), "", True, False),
+        ((*ALL, *HALVES[1:]), "", False, False),
+        ((*ALL[:2], *HALVES), "", False, False),
+    ):
+        found = _host_of(monkeypatch, WINDOWS, *features, wanted=wanted)
+        assert (found.dots, found.tiles) == (dots, tiles), (features, wanted)
+    monkeypatch.setattr(machine, "_tiles_granted", lambda: False)  # the system keeps them
+    found = _host_of(monkeypatch, WINDOWS, *ALL, *HALVES)
+    assert (found.dots, found.tiles) == (True, False)
+
+
+def test_the_system_is_asked_for_the_tiles_on_linux_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class System:
+        def __init__(self, answer: int) -> None:
+            self.answer = answer
+
+        @property
+        def syscall(self) -> Any:
+            def call(*numbers: Any) -> int:
+                asked.append([number.value for number in numbers])
+                return self.answer
+
+            return call
+
+    for answer in (0, -1):
+        monkeypatch.setattr(machine.sys, "platform", "linux")
+        monkeypatch.setattr(machine.ctypes, "CDLL", lambda _, answer=answer: System(answer))
+        assert machine._tiles_granted() == (answer == 0)
+    assert asked == [[158, 0x1023, 18]] * 2
+    for platform in ("darwin", "win32"):
+        monkeypatch.setattr(machine.sys, "platform", platform)
+        assert not machine._tiles_granted()
+    assert len(asked) == 2
+
+
+def test_a_cache_of_unknown_size_is_taken_for_one_of_a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "SC_LEVEL2_CACHE_SIZE"
+    for names, size, expected in (({name: 1}, 2 << 20, 2 << 20), ({name: 1}, 0, 1 << 20), ({}, 2 << 20, 1 << 20)):
+        monkeypatch.setattr(machine.os, "sysconf_names", names, raising=False)
+        monkeypatch.setattr(machine.os, "sysconf", lambda _, size=size: size, raising=False)
+        assert machine.own_cache.__wrapped__() == expected
 
 
 @pytest.mark.parametrize(

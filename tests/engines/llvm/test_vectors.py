@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from holdfast.engines.llvm import machine, run, threads
 from tests.agreement import check, plain
 from tests.configurations import Configuration, configurations
-from tests.engines.llvm.calls import VECTORS, make, outcome
+from tests.engines.llvm.calls import HALF_PATHS, VECTORS, Call, exact, make, outcome, take
 from tests.support import assert_all_close
 
 SAMPLE = 200
@@ -27,14 +31,15 @@ def _cases(numbers: Iterable[int]) -> list[Any]:
 # Vector paths: every eighth configuration on one of the paths, the whole sample on all of them where there is time.
 
 EIGHTHS = range(0, SAMPLE, 8)
-NAMES = [param.values[0] for param in VECTORS]
 
 
 def _paths() -> list[Any]:
     found = []
     for k, c in enumerate(CASES):
-        for number, (name, param) in enumerate(zip(NAMES, VECTORS)):
-            now = k in EIGHTHS and number == k // 8 % len(NAMES)
+        paths = HALF_PATHS if c["dtype"] == "bfloat16" else VECTORS
+        for number, param in enumerate(paths):
+            name = param.values[0]
+            now = k in EIGHTHS and number == k // 8 % len(paths)
             marks = [*param.marks, *([] if now else [pytest.mark.full])]
             found.append(pytest.param(c, k, name, id=f"{k}-{c['kind']}-{name}", marks=marks))
     return found
@@ -44,7 +49,7 @@ def _paths() -> list[Any]:
 def test_each_vector_path_agrees_with_the_oracle(
     c: Configuration, seed: int, vectors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(machine.VARIABLE, vectors)
+    take(vectors, monkeypatch)
     check(c, seed, "llvm")
 
 
@@ -63,6 +68,7 @@ def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest
     outcome(call, "llvm")
     assert [t.name for t in found] == [vectors, vectors]
     assert {t.bits for t in found} == {{"avx512": 512, "avx2": 256, "portable": 128}[vectors]}
+    assert not any(t.tiles for t in found)
 
 
 # Ways through a run.
@@ -190,6 +196,45 @@ def test_any_number_of_threads_and_sequences_gives_what_the_reference_gives(
         assert_all_close(got, outcome(call, "reference"), torch.float64)
 
 
+@functools.cache
+def _in_bfloat16(options: str, batch: int, ragged: bool) -> tuple[Call, dict[str, Tensor]]:
+    """A call in bfloat16, and what it is to give."""
+    sizes: dict[str, Any] = {"steps": 6, "batch": batch, "features": 33, "hidden": 33, "scale": 0.3}
+    call = make(**sizes, dtype=torch.bfloat16, ragged=ragged, resets=True, **OPTIONS[options])
+    return call, exact(call)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(*p.values, marks=[*p.marks, *([] if k == 0 else [pytest.mark.full])])
+        for k, p in enumerate(HALF_PATHS)
+    ],
+)
+@pytest.mark.parametrize("options", ["LSTM", "all", pytest.param("GRU", marks=pytest.mark.full)])
+def test_each_way_gives_the_same_in_bfloat16(
+    options: str, path: str, threads: int, way: str, monkeypatch: pytest.MonkeyPatch, taken: Taken
+) -> None:
+    take(path, monkeypatch)
+    torch.set_num_threads(threads)
+    _force(way, monkeypatch)
+    for batch, ragged, cache in itertools.product((1, 5, 41), (False, True), (machine.own_cache(), 1)):
+        monkeypatch.setattr(machine, "own_cache", lambda cache=cache: cache)
+        call, expected = _in_bfloat16(options, batch, ragged)
+        taken.threads.clear()
+        taken.shared.clear()
+        got = outcome(call, "llvm")
+        if not ragged:
+            _confirm(way, taken, threads)
+            if "spans" in way and "within" not in way:  # else nothing stands around a run of the kernel
+                assert len(taken.threads) > 2
+            if "threads" in way:
+                assert set(taken.shared) == {batch < 2 * threads or cache == 1}
+        assert_all_close(got, expected, torch.bfloat16)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("hidden", [1, 7, 9, 16, 100])
 def test_there_may_be_more_threads_than_blocks_of_units(
@@ -224,3 +269,20 @@ def test_the_plain_configuration_is_checked_as_it_is_without_any_force(taken: Ta
     check(plain(), 0, "llvm")
     assert set(taken.threads) == {1}
     assert set(taken.projections) == {"within"}
+
+
+@pytest.mark.parametrize("library", [True, False], ids=["PyTorch's products", "the engine's own"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_large_weights_are_multiplied_right_by_whichever_is_faster(
+    library: bool, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = machine.host
+    monkeypatch.setattr(machine, "host", lambda wanted="": replace(host(wanted), library=library))
+    monkeypatch.setattr(machine, "own_cache", lambda: 1)  # so that no weight is small
+    for ragged, options in (
+        (False, {}),
+        (True, {"bidirectional": True}),
+        (True, {"peephole": True, "recompute": True}),
+    ):
+        call = make("LSTM", steps=7, batch=5, features=20, hidden=33, ragged=ragged, bias=bias, **options)
+        assert_all_close(outcome(call, "llvm"), outcome(call.double(), "reference"), torch.float32)

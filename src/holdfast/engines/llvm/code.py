@@ -9,9 +9,26 @@ from contextlib import contextmanager
 import llvmlite.ir as ir
 
 from .machine import Target
+from .precision import Precision
 
-I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 PTR, VOID = ir.PointerType(), ir.VoidType()
+
+
+class _BFloat(ir.Type):
+    """LLVM's type of bfloat16, which llvmlite does not name; only what its intrinsics take and give is of it."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+BFLOAT = _BFloat()
 
 
 @contextmanager
@@ -95,24 +112,78 @@ class Numbers:
 
     Args:
         target: what they are compiled for.
-        double: whether numbers are of 64 bits, and not 32.
+        precision: which numbers they are.
         fields: the names of the arguments that the module is called with, an array of 64-bit integers, in their order.
     """
 
-    def __init__(self, target: Target, double: bool, fields: Sequence[str]) -> None:
+    def __init__(self, target: Target, precision: Precision, fields: Sequence[str]) -> None:
         self.target = target
         self.place = {name: k for k, name in enumerate(fields)}
-        self.scalar = ir.DoubleType() if double else ir.FloatType()
-        self.size = 8 if double else 4
-        self.lanes = target.lanes(double)
+        self.precision = precision
+        self.scalar = ir.DoubleType() if precision.size == 8 else ir.FloatType()
+        self.size = precision.size
+        self.lanes = target.lanes(self.size)
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = ir.Constant(self.vector, [ir.Constant(self.scalar, 0.0)] * self.lanes)
         self.module = ir.Module("holdfast")
         self.module.triple = target.triple
 
-    def at(self, code: Code, pointer: ir.Value, offset: ir.Value) -> ir.Value:
-        """The address so many numbers on."""
-        return code.b.gep(pointer, [offset], source_etype=self.scalar)
+    def at(self, code: Code, pointer: ir.Value, offset: ir.Value, half: bool = False) -> ir.Value:
+        """The address so many numbers on; numbers of 16 bits if they are kept in half."""
+        return code.b.gep(pointer, [offset], source_etype=I16 if half else self.scalar)
+
+    def load_half(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
+        """A vector of bfloat16 numbers from memory, as float32."""
+        return self.widened(code, self.load_bits(code, at, mask))
+
+    def load_bits(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
+        """The bits of a vector of bfloat16 numbers from memory."""
+        narrow = ir.VectorType(I16, self.lanes)
+        if mask is None:
+            return code.b.load(at, typ=narrow, align=2)
+        name = f"llvm.masked.load.v{self.lanes}i16.p0"
+        function = self.declared(name, narrow, [PTR, I32, mask.type, narrow])
+        return code.b.call(function, [at, I32(2), mask, ir.Constant(narrow, [0] * self.lanes)])
+
+    def widened(self, code: Code, bits: ir.Value) -> ir.Value:
+        """The float32 number, or vector of them, of as many bfloat16's bits."""
+        several = isinstance(bits.type, ir.VectorType)
+        wide: ir.Type = ir.VectorType(I32, self.lanes) if several else I32
+        sixteen = ir.Constant(wide, [16] * self.lanes if several else 16)
+        return code.b.bitcast(code.b.shl(code.b.zext(bits, wide), sixteen), self.vector if several else self.scalar)
+
+    def save_half(self, code: Code, value: ir.Value, at: ir.Value, mask: ir.Value | None) -> None:
+        """A vector of float32 numbers to memory, as bfloat16."""
+        bits = self.narrowed(code, value)
+        if mask is None:
+            code.b.store(bits, at, align=2)
+        else:
+            name = f"llvm.masked.store.v{self.lanes}i16.p0"
+            function = self.declared(name, VOID, [bits.type, PTR, I32, mask.type])
+            code.b.call(function, [bits, at, I32(2), mask])
+
+    def narrowed(self, code: Code, value: ir.Value) -> ir.Value:
+        """The bits of the nearest bfloat16 numbers, ties to even; NaN stays NaN."""
+        b, n = code.b, self.lanes
+        if self.target.dots and n == 16:
+            typ = ir.VectorType(BFLOAT, n)
+            function = self.declared("llvm.x86.avx512bf16.cvtneps2bf16.512", typ, [self.vector])
+            return b.bitcast(b.call(function, [value]), ir.VectorType(I16, n))
+        wide, narrow = ir.VectorType(I32, n), ir.VectorType(I16, n)
+
+        def number(k: int) -> ir.Constant:
+            return ir.Constant(wide, [k] * n)
+
+        bits = b.bitcast(value, wide)
+        even = b.and_(b.lshr(bits, number(16)), number(1))
+        rounded = b.lshr(b.add(b.add(bits, even), number(0x7FFF)), number(16))
+        quiet = b.or_(b.lshr(bits, number(16)), number(0x40))
+        return b.trunc(b.select(b.fcmp_unordered("uno", value, value), quiet, rounded), narrow)
+
+    def declared(self, name: str, returns: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+        """A function of LLVM's own by its full name."""
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(returns, arguments), name)
 
     def load(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
         """A vector from memory; only the lanes of a mask are read, the others are 0."""
@@ -133,9 +204,7 @@ class Numbers:
         """An intrinsic of LLVM's for vectors of this kernel."""
         kind = "f64" if self.size == 8 else "f32"
         full = f"{name}.v{self.lanes}{kind}{suffix}"
-        if full in self.module.globals:
-            return self.module.globals[full]
-        return ir.Function(self.module, ir.FunctionType(returns, arguments), full)
+        return self.declared(full, returns, arguments)
 
     def spread(self, code: Code, value: ir.Value) -> ir.Value:
         """One number in all lanes."""
@@ -168,6 +237,10 @@ class Numbers:
         b = code.b
         end = b.sdiv(b.mul(count, b.add(thread, code.number(1))), threads)
         return b.sdiv(b.mul(count, thread), threads), end
+
+    def least(self, code: Code, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The smaller of two whole numbers."""
+        return code.b.select(code.b.icmp_signed("<", one, other), one, other)
 
     def emit_run(self, kernel: Code) -> None:
         """run(arguments, threads): kernel(arguments, thread, threads) in a team of threads, or by the caller alone."""

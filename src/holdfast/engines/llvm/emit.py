@@ -11,36 +11,48 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
-from .code import I1, I8, I32, I64, PTR, VOID, Code, uncollected
+from .code import I1, I8, I16, I32, I64, PTR, VOID, Code, uncollected
 from .functions import Emitter
+from .halves import PAIRS, STATE, TILE_ROWS
+from .int8 import PIECE, Int8
 from .layout import Layout, layout
 from .machine import Target
-from .products import Products
-from .step import Pass, Product, Schedule, Step, schedule
+from .precision import DEPTH, Precision
+from .step import Pass, Product, Schedule, Step, operand_states, schedule
+
+ROWS_AT_ONCE = 96  # that are multiplied with a part of a weight
+WEIGHTS_AT_ONCE = 32 << 10  # bytes of such a part: it stays in the first cache
 
 
-class Kernel(Products):
+class Kernel(Int8):
     """The kernel of one step for one target.
 
     Args:
         step: the step.
         target: what it is compiled for.
-        double: whether numbers are of 64 bits, and not 32.
+        precision: which numbers it computes with and keeps.
         raw: whether the weights are read where they lie, for a single step, and not packed for many.
     """
 
-    def __init__(self, step: Step, target: Target, double: bool, raw: bool = False) -> None:
+    def __init__(self, step: Step, target: Target, precision: Precision, raw: bool = False) -> None:
         self.step = step
         self.raw = raw
         self.plan = schedule(step)
-        self.layout = layout(step, self.plan, raw)
-        super().__init__(target, double, self.layout.fields)
+        self.layout = layout(step, self.plan, raw, precision)
+        super().__init__(target, precision, self.layout.fields)
+        self.half = precision.half
+        self.tiled = self.half and target.tiles
 
     def text(self) -> str:
         """The module as text."""
         self.wait = self.emit_wait()
         if not self.raw:
-            self.pack = self.emit_pack()
+            self.pack = self.emit_half_pack() if self.half else self.emit_pack()
+        if self.precision.int8:
+            self.rounding = self.emit_rounding()
+            self.int8_products = {r: self.emit_int8_product(r) for r in {p.results for p in self.step.products}}
+        if self.tiled:
+            self.prepare, self.configure = self.emit_prepare(), self.emit_configure()
         parts = (*([self.plan.before] if self.plan.before else ()), *self.plan.passes)
         self.bodies = {part: (self.emit_body(part, tail=False), self.emit_body(part, tail=True)) for part in parts}
         self.emit_kernel()
@@ -94,6 +106,12 @@ class Kernel(Products):
         """How many vectors one row of a register tile has."""
         return self.step.products[k].results * self.layout.tables[self.layout.of_product[k]].vectors
 
+    def halved(self, array: str) -> bool:
+        """Whether an array of the step is kept in bfloat16."""
+        if not self.half or array.startswith(("scratch", "home:")):
+            return False
+        return array.startswith("factor") or self.step.array(array).series
+
     # One pass for one vector of units of one row.
 
     def emit_body(self, part: Pass, tail: bool) -> ir.Function:
@@ -126,8 +144,12 @@ class Kernel(Products):
         sums = {}
         for part in self.bodies:
             for k in part.products:
-                sums[k] = b.alloca(self.scalar, self.most_rows(self.results(k)) * self.results(k) * self.lanes)
+                sums[k] = b.alloca(self.scalar, ROWS_AT_ONCE * self.results(k) * self.lanes)
                 sums[k].align = 64
+        if self.tiled:
+            self.tile_state = b.alloca(I8, STATE)
+            self.tile_state.align = 64
+            b.call(self.prepare, [self.tile_state])
         start = self.field(code, "start", PTR)
         if self.plan.before:
             self.emit_before(code, thread, threads, start, back, sums)
@@ -153,7 +175,13 @@ class Kernel(Products):
                     b.call(self.wait, [arguments, b.select(shared, threads, one)])
         with code.when(b.icmp_signed("!=", self.field(code, "end"), zero)):
             self.emit_states(code, thread, threads, final=True)
+        if self.tiled:
+            self.amx(code, "tilerelease")
         b.ret_void()
+
+    def rows_of_tile(self, k: int) -> int:
+        """How many rows are multiplied at a time."""
+        return 2 * TILE_ROWS if self.tiled else self.most_rows(self.results(k))
 
     def emit_before(
         self,
@@ -203,6 +231,25 @@ class Kernel(Products):
                         source, target = (own, other) if final else (other, own)
                         value = b.load(source, typ=self.scalar, align=self.size)
                         b.store(value, target, align=self.size)
+                if self.half and not final and carry.state in operand_states(self.step):
+                    self.emit_first_factor(code, carry.state, row)
+
+    def emit_first_factor(self, code: Code, state: str, row: ir.Value) -> None:
+        """Keep a sequence's first state in bfloat16 too, in both slots."""
+        b, zero = code.b, code.number(0)
+        width = self.field(code, next(c.width for c in self.step.carries if c.state == state))
+        places = {
+            name: [self.field(code, f"{name}.at", PTR), b.mul(row, self.field(code, f"{name}.row"))]
+            for name in (f"state:{state}", f"factor:{state}")
+        }
+        with code.loop(zero, width, self.lanes) as u:
+            mask = self.first_lanes(code, b.sub(width, u))
+            at, offset = places[f"state:{state}"]
+            value = self.load(code, self.at(code, at, b.add(offset, u)), mask)
+            at, offset = places[f"factor:{state}"]
+            for slot in (zero, self.field(code, f"factor:{state}.slot")):
+                there = self.at(code, at, b.add(b.add(offset, slot), u), half=True)
+                self.save_half(code, value, there, mask)
 
     def emit_packing(self, code: Code, thread: ir.Value, threads: ir.Value) -> None:
         """Pack all weights, each thread a part of the blocks."""
@@ -245,6 +292,9 @@ class Kernel(Products):
         begin, end = self.share(code, blocks, team.thread, team.threads)
         begin, end = b.select(team.shared, begin, zero), b.select(team.shared, end, blocks)
         table_at = self.field(code, f"table {table}.at", PTR)
+        if self.precision.int8:
+            for k in part.products:
+                self.emit_rounded(code, k, team, where)
         with code.loop(begin, end) as block:
             unit, count, head = self.block(code, table_at, block)
             if part.products:
@@ -264,18 +314,16 @@ class Kernel(Products):
         """The rows of this thread, some at a time: their products, and what follows from them."""
         b = code.b
         number, unit, count, head = block
-        # As few tiles as will do, as equal as can be.
-        most = min(self.most_rows(self.results(k)) for k in part.products)
-        tiles = b.sdiv(b.add(where.rows, code.number(most - 1)), code.number(most))
-        with code.loop(code.number(0), tiles) as j:
-            low = b.sdiv(b.mul(where.rows, j), tiles)
-            high = b.sdiv(b.mul(where.rows, b.add(j, code.number(1))), tiles)
-            row = b.add(team.first_row, b.mul(low, team.row_step))
+        with code.loop(code.number(0), where.rows, ROWS_AT_ONCE) as low:
+            high = self.least(code, b.add(low, code.number(ROWS_AT_ONCE)), where.rows)
+            row, rows = b.add(team.first_row, b.mul(low, team.row_step)), b.sub(high, low)
             for k in part.products:
-                if self.raw:
-                    self.emit_dots(code, k, (unit, count, head), where, row, team.row_step, b.sub(high, low), sums[k])
+                if self.precision.int8:
+                    self.emit_int8(code, k, (number, head), row, team.row_step, rows, sums[k])
+                elif self.raw:
+                    self.emit_dots(code, k, (unit, count, head), where, row, team.row_step, rows, sums[k])
                 else:
-                    self.emit_product(code, k, (number, head), where, row, team.row_step, b.sub(high, low), sums[k])
+                    self.emit_product(code, k, (number, head), where, row, team.row_step, rows, sums[k])
             self.emit_rows(code, part, team, where, (low, high), (unit, count), sums)
 
     def emit_rows(
@@ -321,26 +369,77 @@ class Kernel(Products):
         rows: ir.Value,
         sums: ir.Value,
     ) -> None:
-        """One product of one block of units, for the rows of one tile."""
+        """One product of one block of units, for some rows.
+
+        A part of the weight stays in the first cache while all rows are multiplied with it, tile by tile.
+        """
         b = code.b
         number, head = block
         product, results = self.step.products[k], self.results(k)
         inner = self.field(code, f"product {k}.rows")
-        per_block = b.mul(b.mul(code.number(len(product.operands)), inner), code.number(results * self.lanes))
+        # What is summed over counts numbers, or pieces of bfloat16 numbers with all their pairs.
+        steps, per_step = inner, results * self.lanes
+        if self.half:
+            steps = b.sdiv(b.add(inner, code.number(DEPTH - 1)), code.number(DEPTH))
+            per_step *= PAIRS
+        per_block = b.mul(b.mul(code.number(len(product.operands)), steps), code.number(per_step))
         weight = self.at(code, self.field(code, f"product {k}.packed", PTR), b.mul(number, per_block))
+        part = max(1, WEIGHTS_AT_ONCE // (per_step * self.size))  # of the sum
+        most = code.number(self.rows_of_tile(k))
+        tiles = b.sdiv(b.add(rows, b.sub(most, code.number(1))), most)
         for order, (array, slot, length) in enumerate(self.runs(k)):
             operand, stride = self.operand(code, product, array, slot, where, row, head, inner)
-            depth = b.mul(inner, code.number(length))
-            out = code.function.append_basic_block("tiled")
-            switch = b.switch(rows, out)
-            for n in range(1, self.most_rows(results) + 1):
-                case = code.function.append_basic_block(f"rows_{n}")
-                switch.add_case(code.number(n), case)
-                b.position_at_end(case)
-                b.call(self.tile(results, n), [operand, b.mul(stride, row_step), weight, depth, sums, I1(order > 0)])
-                b.branch(out)
-            b.position_at_end(out)
-            weight = self.at(code, weight, b.mul(depth, code.number(results * self.lanes)))
+            stride = b.mul(stride, row_step)
+            depth = b.mul(steps, code.number(length))
+            with code.loop(code.number(0), depth, part) as begin, code.loop(code.number(0), tiles) as j:
+                if self.tiled:  # all but the last as large as can be: their size is set only where it changes
+                    low = b.mul(most, j)
+                    high = self.least(code, b.add(low, most), rows)
+                else:  # as few as will do, as equal as can be
+                    low = b.sdiv(b.mul(rows, j), tiles)
+                    high = b.sdiv(b.mul(rows, b.add(j, code.number(1))), tiles)
+                entry = b.mul(begin, code.number(DEPTH if self.half else 1))
+                self.emit_tile(
+                    code,
+                    results,
+                    b.sub(high, low),
+                    (self.at(code, operand, b.add(b.mul(low, stride), entry), self.half), stride),
+                    self.at(code, weight, b.mul(begin, code.number(per_step))),
+                    self.least(code, b.sub(depth, begin), code.number(part)),
+                    self.at(code, sums, b.mul(low, code.number(results * self.lanes))),
+                    b.or_(I1(order > 0), b.icmp_signed(">", begin, code.number(0))),
+                )
+            weight = self.at(code, weight, b.mul(depth, code.number(per_step)))
+
+    def emit_tile(
+        self,
+        code: Code,
+        results: int,
+        rows: ir.Value,
+        operand: tuple[ir.Value, ir.Value],
+        weight: ir.Value,
+        depth: ir.Value,
+        sums: ir.Value,
+        add: ir.Value,
+    ) -> None:
+        """A part of a product for the rows of one tile."""
+        b = code.b
+        at, stride = operand
+        if self.tiled:
+            b.call(self.configure, [self.tile_state, rows])
+            in_bytes = (at, b.mul(stride, code.number(2)))
+            self.emit_tile_products(code, in_bytes, weight, depth, results, sums, rows, add)
+            return
+        tile = self.half_tile if self.half else self.tile
+        out = code.function.append_basic_block("tiled")
+        switch = b.switch(rows, out)
+        for n in range(1, self.most_rows(results) + 1):
+            case = code.function.append_basic_block(f"rows_{n}")
+            switch.add_case(code.number(n), case)
+            b.position_at_end(case)
+            b.call(tile(results, n), [at, stride, weight, depth, sums, add])
+            b.branch(out)
+        b.position_at_end(out)
 
     def operand(
         self,
@@ -356,13 +455,15 @@ class Kernel(Products):
         """Where an operand of a product lies for a row, and how far it is to the next row."""
         b = code.b
         packed = not array.startswith("scratch") and self.step.array(array).order == "packed"
+        if self.half and not packed:
+            array = array.replace("state:", "factor:").replace("scratch", "factor")
         stride = self.field(code, f"{array}.row")
         first = b.add(where.packed_row, row) if packed else row
         place = where.slot_in if slot == "in" else code.number(int(slot))
         offset = b.add(b.mul(first, stride), b.mul(place, self.field(code, f"{array}.slot")))
         if product.headed:
             offset = b.add(offset, b.mul(head, inner))
-        return self.at(code, self.field(code, f"{array}.at", PTR), offset), stride
+        return self.at(code, self.field(code, f"{array}.at", PTR), offset, self.half), stride
 
     def emit_dots(
         self,
@@ -395,6 +496,50 @@ class Kernel(Products):
                         b.call(self.dots(tail=True), given)
                     with all_of_them:
                         b.call(self.dots(tail=False), given)
+
+    def emit_rounded(self, code: Code, k: int, team: _Team, where: _Moment) -> None:
+        """Bring a product's operand to 16 bits, for all rows of this thread."""
+        b = code.b
+        product = self.step.products[k]
+        inner, whole = self.field(code, f"product {k}.rows"), self.field(code, f"product {k}.whole", PTR)
+        width = self.field(code, product.inner) if product.headed else inner  # of all heads
+        [(array, slot)] = self.plan.places[k]
+        with code.loop(code.number(0), where.rows) as i:
+            row = b.add(team.first_row, b.mul(i, team.row_step))
+            x, _ = self.operand(code, product, array, slot, where, row, code.number(0), inner)
+            to = b.gep(whole, [b.mul(row, self.field(code, f"product {k}.whole.row"))], source_etype=I16)
+            step = self.at(code, self.field(code, f"product {k}.steps", PTR), row)
+            b.call(self.rounding, [x, width, to, self.field(code, f"product {k}.finest", self.scalar), step])
+
+    def emit_int8(
+        self,
+        code: Code,
+        k: int,
+        block: tuple[ir.Value, ir.Value],
+        row: ir.Value,
+        row_step: ir.Value,
+        rows: ir.Value,
+        sums: ir.Value,
+    ) -> None:
+        """One product of one vector of units, for some rows, with the weight in int8."""
+        b = code.b
+        number, head = block
+        product = self.step.products[k]
+        inner, per_pair = self.field(code, f"product {k}.rows"), 2 * product.results * self.lanes
+        pairs = b.mul(b.sdiv(b.add(inner, code.number(PIECE - 1)), code.number(PIECE)), code.number(PIECE // 2))
+        of_block = b.mul(number, b.mul(pairs, code.number(per_pair)))
+        weight = b.gep(self.field(code, f"product {k}.packed", PTR), [of_block], source_etype=I8)
+        first_scale = b.mul(number, code.number(product.results * self.lanes))
+        scales = self.at(code, self.field(code, f"product {k}.scales", PTR), first_scale)
+        whole = self.field(code, f"product {k}.whole", PTR)
+        with code.loop(code.number(0), rows) as i:
+            own = b.add(row, b.mul(i, row_step))
+            place = b.mul(own, self.field(code, f"product {k}.whole.row"))
+            place = b.add(place, b.mul(head, inner)) if product.headed else place
+            x = b.gep(whole, [place], source_etype=I16)
+            step = self.at(code, self.field(code, f"product {k}.steps", PTR), own)
+            to = self.at(code, sums, b.mul(i, code.number(product.results * self.lanes)))
+            b.call(self.int8_products[product.results], [x, pairs, weight, scales, step, to])
 
     def runs(self, k: int) -> list[tuple[str, int | str, int]]:
         """The operands of a product as runs of slots that follow each other: array, first slot, number of slots."""
@@ -492,7 +637,9 @@ class _Body:
         for n in sorted(nodes):  # everything is read before anything is stored
             self.value(n)
         for n, slot in part.spills:
-            self.put(self.numbers(n), self.place(f"scratch_{part.width}", slot))
+            self.put(self.numbers(n), f"scratch_{part.width}", slot)
+            if self.kernel.half and n in self.kernel.plan.factors:
+                self.put(self.numbers(n), f"factor_{part.width}", slot)
         for n, m in part.sums:
             self.add_up(n, m)
         for store in part.stores:
@@ -520,12 +667,12 @@ class _Body:
             return self.emitter.splat(float(node.label))
         home = kernel.plan.home.get(index)
         if home is not None and home != (self.part.stage, self.part.width):
-            return kernel.load(code, self.place(f"scratch_{home[1]}", kernel.plan.slots[index]), self.mask)
+            return self.get(f"scratch_{home[1]}", kernel.plan.slots[index])
         if node.op == "load":
             array, slot = node.label.split()
             if kernel.step.array(array).width == "row":
                 return self.one_for_all(self.place(array, int(slot)))
-            return kernel.load(code, self.place(array, slot if slot == "in" else int(slot)), self.mask)
+            return self.get(array, slot if slot == "in" else int(slot))
         if node.op == "mean":
             return self.one_for_all(
                 kernel.mean(code, self.given["thread"], kernel.plan.number[index], self.given["row"])
@@ -552,7 +699,7 @@ class _Body:
     def place(self, array: str, slot: int | str) -> ir.Value:
         """Where a slot of an array lies for this row, from this unit on."""
         kernel, b = self.kernel, self.code.b
-        if array.startswith("scratch"):
+        if array.startswith(("scratch", "factor")):
             order, width = "local", "units"
         elif array.startswith("home:"):
             order, width = ("sum" if kernel.step.backward else "unit"), "units"
@@ -567,7 +714,7 @@ class _Body:
         offset = parts[0]
         for part in parts[1:]:
             offset = b.add(offset, part)
-        return kernel.at(self.code, kernel.field(self.code, f"{array}.at", PTR), offset)
+        return kernel.at(self.code, kernel.field(self.code, f"{array}.at", PTR), offset, kernel.halved(array))
 
     def row(self, order: str) -> ir.Value:
         """The row of an array that belongs to this sequence at this step."""
@@ -581,9 +728,15 @@ class _Body:
 
     # Where values go.
 
-    def put(self, value: ir.Value, at: ir.Value) -> None:
-        """Store a value, of the units that exist."""
-        self.kernel.save(self.code, value, at, self.mask)
+    def get(self, array: str, slot: int | str) -> ir.Value:
+        """What a slot of an array holds, of the units that exist."""
+        load = self.kernel.load_half if self.kernel.halved(array) else self.kernel.load
+        return load(self.code, self.place(array, slot), self.mask)
+
+    def put(self, value: ir.Value, array: str, slot: int | str) -> None:
+        """Store a value in a slot of an array, of the units that exist."""
+        save = self.kernel.save_half if self.kernel.halved(array) else self.kernel.save
+        save(self.code, value, self.place(array, slot), self.mask)
 
     def add_up(self, index: int, m: int) -> None:
         """Add a value to a sum over the units."""
@@ -596,14 +749,13 @@ class _Body:
 
     def store(self, index: int, array: str, slot: int) -> None:
         kernel, b = self.kernel, self.code.b
-        known = kernel.step.array(array)
-        at, value = self.place(array, slot), self.numbers(index)
+        known, value = kernel.step.array(array), self.numbers(index)
         if known.order == "sum":
-            self.put(b.fadd(kernel.load(self.code, at, self.mask), value), at)
+            self.put(b.fadd(self.get(array, slot), value), array, slot)
         elif known.width == "row":  # the same for all units: each writes it
-            b.store(b.extract_element(value, I32(0)), at, align=kernel.size)
+            b.store(b.extract_element(value, I32(0)), self.place(array, slot), align=kernel.size)
         else:
-            self.put(value, at)
+            self.put(value, array, slot)
 
     def carry(self, index: int, state: str) -> None:
         """Hand a value to the next step; at a boundary, home in its place."""
@@ -616,18 +768,20 @@ class _Body:
             resets = kernel.field(code, "resets", PTR)
             at = b.gep(resets, [b.add(self.given["outer_row"], self.number_of_caller())], source_etype=I8)
             boundary = b.icmp_unsigned("!=", b.load(at, typ=I8, align=1), I8(0))
-            home = self.place(f"home:{state}", 0)
+            home = f"home:{state}"
             if step.backward:
                 zero = self.emitter.splat(0.0)
-                self.put(b.fadd(kernel.load(code, home, self.mask), b.select(boundary, value, zero)), home)
+                self.put(b.fadd(self.get(home, 0), b.select(boundary, value, zero)), home, 0)
                 value = b.select(boundary, zero, value)
             else:
-                value = b.select(boundary, kernel.load(code, home, self.mask), value)
-        self.put(value, self.place(f"state:{state}", "out"))
+                value = b.select(boundary, self.get(home, 0), value)
+        self.put(value, f"state:{state}", "out")
+        if kernel.half and state in operand_states(step):
+            self.put(value, f"factor:{state}", "out")
 
 
-def emit(step: Step, target: Target, double: bool, raw: bool = False) -> tuple[str, Layout, Schedule]:
+def emit(step: Step, target: Target, precision: Precision, raw: bool = False) -> tuple[str, Layout, Schedule]:
     """The IR of a step's kernel, and what its arguments are; the arguments as those of `Kernel`."""
     with uncollected():
-        kernel = Kernel(step, target, double, raw)
+        kernel = Kernel(step, target, precision, raw)
         return kernel.text(), kernel.layout, kernel.plan

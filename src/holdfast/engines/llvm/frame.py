@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import machine
 from .emit import emit
+from .int8 import PIECE, finest, whole
 from .machine import Target, compiled
 from .memory import empty
-from .step import Step
+from .precision import DEPTH, Precision
+from .step import Step, operand_states
 
 Blocks = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -31,6 +34,7 @@ class Sizes(NamedTuple):
     output: int
     heads: int
     threads: int
+    shared: bool  # whether the threads share the units, and not the sequences
 
 
 class Source(NamedTuple):
@@ -63,7 +67,7 @@ class Compiled:
         weights: how the weights of its products lie, by size.
         names: the names of the learned tensors that they are.
         target: what it is compiled for.
-        double, raw: as in `Kernel`.
+        precision, raw: as in `Kernel`.
     """
 
     def __init__(
@@ -73,22 +77,25 @@ class Compiled:
         weights: Weights,
         names: Mapping[str, str],
         target: Target,
-        double: bool,
+        precision: Precision,
         raw: bool = False,
     ) -> None:
         self.slots = slots
         self.weights = weights
-        text, self.layout, self.plan = emit(step, target, double, raw)
+        text, self.layout, self.plan = emit(step, target, precision, raw)
         self.step = step
         self.target = target
-        self.size = 8 if double else 4  # bytes of a number
-        self.lanes = target.lanes(double)
+        self.precision = precision
+        self.size = precision.size
+        self.lanes = target.lanes(self.size)
         self.address = compiled(text, target)
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.address)
         self.place = {name: k for k, name in enumerate(self.layout.fields)}
         self.sources = [
             (self.place[f"product {k}.source"], names[product.weight]) for k, product in enumerate(step.products)
         ]
+        in_steps = {k for part in self.plan.passes for k in part.products}
+        self.read_in_each_step = {names[step.products[k].weight] for k in in_steps}
         self.frames: dict[Sizes, Frame] = {}
 
     def frame(self, sizes: Sizes) -> Frame:
@@ -123,7 +130,7 @@ class Frame:
             "order": self.order.ctypes.data,
             "lengths": self.lengths.ctypes.data,
             "reciprocal": self.bits(1 / sizes.hidden),
-            "shared": int(shares_units(sizes.batch, sizes.threads)),
+            "shared": int(sizes.shared),
         }
         self.room("barrier", 128)  # its two counters, each in a cache line of its own
         self.add_products()
@@ -156,15 +163,33 @@ class Frame:
             self.values[f"product {k}.rows"] = rows
             of = layout.of_product[k]
             per_row = product.results * layout.tables[of].vectors * kernel.lanes
+            if kernel.precision.half:  # in pairs, each as large as a number that is computed with
+                rows = -(-rows // DEPTH) * DEPTH // 2
             entries = len(self.tables[of]) * len(product.operands) * rows * per_row
-            self.room(f"product {k}.packed", entries * kernel.size)
+            if kernel.precision.int8:
+                self.add_rounded(k, rows)
+            else:
+                self.room(f"product {k}.packed", entries * kernel.size)
+
+    def add_rounded(self, k: int, rows: int) -> None:
+        """Room for the operand of a product in 16 bits: whole pieces, also of the part of the last head."""
+        product = self.kernel.step.products[k]
+        row = whole(self.width[product.inner]) + (PIECE if product.headed else 0)
+        self.room(f"product {k}.whole", 2 * self.sizes.batch * row)
+        self.room(f"product {k}.steps", self.sizes.batch * self.kernel.size)
+        self.values |= {f"product {k}.whole.row": row, f"product {k}.finest": self.bits(finest(rows))}
 
     def add_memory(self) -> None:
         """Room for the states, for what is spilled and for means."""
         kernel, batch, size = self.kernel, self.sizes.batch, self.kernel.size
         begin = self.bytes
+        self.add_factors()
+        self.blank = slice(begin, self.bytes)
+        begin = self.states
         for array in kernel.step.arrays:  # the states one after the other, for who goes on from them another time
             width = self.width[array.width]
+            if array.series and array.order == "packed":
+                width = kernel.precision.pitch(width, self.sizes.heads if array.width != "input" else 1)
             row, slot = width * kernel.slots.get(array.name, 1), width
             if array.name.startswith("state:"):
                 self.room(f"{array.name}.at", 2 * batch * width * size)
@@ -180,6 +205,24 @@ class Frame:
         means = self.sizes.threads * kernel.plan.means * batch * size
         self.room("partial", means * kernel.lanes)
         self.room("mean", means)
+
+    def add_factors(self) -> None:
+        """Room for what matrix products read, where it is kept in bfloat16 too."""
+        kernel, batch = self.kernel, self.sizes.batch
+        if kernel.precision.half:
+            pitch = {w: kernel.precision.pitch(self.width[w], self.sizes.heads) for w in ("units", "output")}
+            for width, slots in kernel.plan.scratch.items():
+                name = f"factor_{width}"
+                self.room(f"{name}.at", 2 * batch * slots * pitch[width])
+                self.values |= {f"{name}.row": slots * pitch[width], f"{name}.slot": pitch[width]}
+            self.states = self.bytes
+            for state in operand_states(kernel.step):
+                width = kernel.step.array(f"state:{state}").width
+                name = f"factor:{state}"
+                self.room(f"{name}.at", 2 * 2 * batch * pitch[width])
+                self.values |= {f"{name}.row": pitch[width], f"{name}.slot": batch * pitch[width]}
+        else:
+            self.states = self.bytes
 
     def bits(self, number: float) -> int:
         """A number of the kernel's dtype as an argument."""
@@ -201,12 +244,17 @@ class Frame:
         for number, offset in self.inside:
             found[number] = base + offset
         ctypes.memset(base, 0, 128)
+        ctypes.memset(base + self.blank.start, 0, self.blank.stop - self.blank.start)
         return found, memory
 
 
-def shares_units(batch: int, threads: int) -> bool:
-    """Whether the threads of a team share the units, and not the sequences."""
-    return threads > 1 and batch < 2 * threads
+def shares_units(batch: int, threads: int, weights: int) -> bool:
+    """Whether the threads of a team share the units, and not the sequences.
+
+    So it is where there are too few sequences; and where the weights that are read in every step, of so many bytes,
+    do not stay in a processor's own cache, but a thread's part of them may.
+    """
+    return threads > 1 and (batch < 2 * threads or 2 * weights > machine.own_cache())
 
 
 def blocks(width: int, heads: int, size: int) -> Blocks:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .step import Pass, Schedule, Step
+from .precision import Precision
+from .step import Pass, Schedule, Step, operand_states
 
 HEADER = (
     "steps",  # how many steps the loop makes: a call may run a part of the sequence
@@ -28,6 +29,7 @@ HEADER = (
     "reciprocal",  # 1 / H as the bits of a number
 )
 OPERAND = ("packed", "source", "rows", "offsets", "along", "across", "head")
+OPERAND_INT8 = ("scales", "whole", "whole.row", "steps", "finest")
 
 
 def vectors(results: int) -> int:
@@ -54,7 +56,7 @@ class Layout:
     of_product: tuple[int, ...]  # the table of each product
 
 
-def layout(step: Step, plan: Schedule, raw: bool) -> Layout:
+def layout(step: Step, plan: Schedule, raw: bool, precision: Precision) -> Layout:
     """The arguments of a step's kernel."""
     tables: list[Table] = []
     of_pass: dict[Pass, int] = {}
@@ -68,14 +70,17 @@ def layout(step: Step, plan: Schedule, raw: bool) -> Layout:
         for k in part.products:
             of_product[k] = tables.index(table)
     fields = list(HEADER)
-    for name in (*(array.name for array in step.arrays), "scratch_units", "scratch_output"):
+    arrays = [*(array.name for array in step.arrays), "scratch_units", "scratch_output"]
+    if precision.half:  # what matrix products read is kept in bfloat16 too
+        arrays += [*(f"factor:{state}" for state in operand_states(step)), "factor_units", "factor_output"]
+    for name in arrays:
         fields += [f"{name}.{what}" for what in ("at", "row", "slot")]
     for carry in step.carries:
         fields += [
             f"{kind}:{carry.state}.{what}" for kind in ("first", "final", "home") for what in ("at", "row", "slot")
         ]
     for k in range(len(step.products)):
-        fields += [f"product {k}.{what}" for what in OPERAND]
+        fields += [f"product {k}.{what}" for what in (*OPERAND, *(OPERAND_INT8 if precision.int8 else ()))]
     for k in range(len(tables)):
         fields += [f"table {k}.at", f"table {k}.blocks"]
     return Layout(tuple(fields), tuple(tables), of_pass, tuple(of_product))

@@ -156,8 +156,10 @@ class _Builder:
         self.carries: list[Carry] = []
         self.leaves: dict[int, str | None] = {}
 
-    def load(self, array: str, slot: int | str, order: str, width: str = "units", volatile: bool = False) -> int:
-        self.arrays.setdefault(array, Array(array, order, width, volatile))
+    def load(
+        self, array: str, slot: int | str, order: str, width: str = "units", volatile: bool = False, exact: bool = False
+    ) -> int:
+        self.arrays.setdefault(array, Array(array, order, width, volatile, exact))
         index = self.graph.add("load", label=f"{array} {slot}")
         self.leaves[index] = None if width == "row" else width
         return index
@@ -208,7 +210,7 @@ def _leaf(builder: _Builder, program: Program, node: Node) -> int:
 
 
 @functools.lru_cache(maxsize=512)
-def forward(program: Program, trace: bool, save: bool, resets: bool, projection: str) -> Forward:
+def forward(program: Program, trace: bool, save: bool, resets: bool, projection: str, half: bool = False) -> Forward:
     """The forward step.
 
     Args:
@@ -218,6 +220,7 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, projection:
         resets: whether there are boundaries.
         projection: where W x is computed: "within" the step, "ahead" of all steps, or "outside" the kernel; "stream"
             is within, with every learned tensor read where it lies.
+        half: whether series are kept in bfloat16: what is computed ahead of the steps then is not.
     """
     low, joined = lowered(program)
     builder = _Builder()
@@ -238,7 +241,7 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, projection:
             if projection in ("within", "stream"):
                 place[index] = inputs[gate]
             else:
-                place[index] = builder.load("gates", gate, "packed", volatile=save)
+                place[index] = builder.load(*_ahead(gate, save, half))
         elif node.op == "state":
             place[index] = builder.load(f"state:{node.label}", "in", "local", _width(low, node.label))
         elif node.op in ("parameter", "mask"):
@@ -267,9 +270,11 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, projection:
     kept: list[Kept] = []
     slots = {"kept": 0, "kept_output": 0, "kept_rows": 0}
     if projection == "ahead":
-        builder.arrays.setdefault("gates", Array("gates", "packed", volatile=save))
-        builder.before = [Store(node, "gates", gate) for gate, node in enumerate(inputs)]
-    if save and projection == "within":  # kept as the other forms keep it, so that the way back is the same
+        for gate, product in enumerate(inputs):
+            name, slot, order, width, volatile, exact = _ahead(gate, save, half)
+            builder.arrays.setdefault(name, Array(name, order, width, volatile, exact))
+            builder.before.append(Store(product, name, slot))
+    if save and (projection == "within" or half):  # kept as the other forms keep it, so that the way back is the same
         other = forward(program, trace, save, resets, "outside")
         kept, slots = list(other.kept), dict(other.slots)
         for own in kept:
@@ -278,6 +283,14 @@ def forward(program: Program, trace: bool, save: bool, resets: bool, projection:
     elif save:
         kept = _keep(builder, low, place, trace, resets, slots)
     return Forward(low, builder.step(False, resets, 0.0), tuple(kept), slots, joined)
+
+
+def _ahead(gate: int, save: bool, half: bool) -> tuple[str, int, str, str, bool, bool]:
+    """Where the part of a gate that is computed ahead of the steps lies: array, slot, and what else `load` takes.
+
+    It is where the gates are kept afterwards, unless that would round it.
+    """
+    return ("ahead", gate, "packed", "units", False, True) if half else ("gates", gate, "packed", "units", save, False)
 
 
 def _inputs(builder: _Builder, low: Program, normed: bool, joined: frozenset[str]) -> list[int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -13,11 +15,14 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
+import torch
 
 from . import threads
 
 MOST_KEPT = 2000  # files of machine code, of some 20 kB each
-VARIABLE = "HOLDFAST_VECTORS"  # lowers the target: avx512, avx2 or portable
+VARIABLE = "HOLDFAST_VECTORS"  # lowers the target: avx512 (without AMX's tiles), avx2 or portable
+
+_ARCH_PRCTL, _ASK_FOR_STATE, _TILE_DATA = 158, 0x1023, 18  # of Linux on x86-64: arch_prctl(ARCH_REQ_XCOMP_PERM, …)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,9 @@ class Target:
         bits: the width of its vectors.
         accumulators: how many vector registers a register tile may keep sums in.
         openmp: whether PyTorch brings an OpenMP runtime whose pool kernels can use.
+        dots: whether it multiplies vectors of bfloat16 numbers (AVX-512-BF16).
+        tiles: whether it multiplies tiles of them (AMX), and this process may.
+        library: whether PyTorch's own matrix products are made for this processor: MKL is, for Intel's.
     """
 
     name: str
@@ -41,10 +49,13 @@ class Target:
     bits: int
     accumulators: int
     openmp: bool = False
+    dots: bool = False
+    tiles: bool = False
+    library: bool = False
 
-    def lanes(self, double: bool) -> int:
-        """How many numbers a vector holds."""
-        return self.bits // (64 if double else 32)
+    def lanes(self, size: int) -> int:
+        """How many numbers of so many bytes a vector holds."""
+        return self.bits // (8 * size)
 
     @property
     def x86(self) -> bool:
@@ -96,12 +107,32 @@ def host(wanted: str = "") -> Target:
     for symbol, address in threads.symbols().items():
         llvm.add_symbol(symbol, address)
     if name == "avx512":
-        return Target(name, triple, cpu, features.flatten(), 512, 24, openmp)
+        dots = bool(features.get("avx512bf16"))
+        tiles = dots and not wanted and all(features.get(f) for f in ("amx-tile", "amx-bf16")) and _tiles_granted()
+        library = torch.backends.mkl.is_available() and not cpu.startswith("znver")
+        return Target(name, triple, cpu, features.flatten(), 512, 24, openmp, dots, tiles, library)
     if name == "avx2":
         return Target(name, triple, "haswell", "", 256, 12, openmp)
     if triple.startswith("x86_64"):
         return Target(name, triple, "x86-64", "", 128, 12, openmp)
     return Target(name, triple, cpu, features.flatten(), 128, 24, openmp)
+
+
+@functools.cache
+def own_cache() -> int:
+    """Bytes of the cache that a processor shares with no other; where the system does not tell, what most have."""
+    name = "SC_LEVEL2_CACHE_SIZE"
+    found = os.sysconf(name) if name in getattr(os, "sysconf_names", {}) else 0
+    return found if found > 0 else 1 << 20
+
+
+def _tiles_granted() -> bool:
+    """Ask the system to let this process use AMX's tiles: their state is large, so that it must be asked for."""
+    if not sys.platform.startswith("linux"):
+        return False
+    call = ctypes.CDLL(None).syscall
+    call.restype = ctypes.c_long
+    return bool(call(*map(ctypes.c_long, (_ARCH_PRCTL, _ASK_FOR_STATE, _TILE_DATA))) == 0)
 
 
 def current() -> Target:

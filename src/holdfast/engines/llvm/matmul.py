@@ -18,6 +18,7 @@ from torch import Tensor
 from . import machine, threads
 from .code import I1, I64, PTR, Code, Numbers, uncollected
 from .machine import Target
+from .precision import Precision, of
 
 FIELDS = (
     "result",  # (M, N), its rows so far apart:
@@ -41,11 +42,11 @@ class Matmul(Numbers):
 
     Args:
         target: what it is compiled for.
-        double: whether numbers are of 64 bits, and not 32.
+        precision: which numbers they are.
     """
 
-    def __init__(self, target: Target, double: bool) -> None:
-        super().__init__(target, double, FIELDS)
+    def __init__(self, target: Target, precision: Precision) -> None:
+        super().__init__(target, precision, FIELDS)
         self.rows = target.accumulators // VECTORS  # of a register tile
 
     def text(self) -> str:
@@ -143,15 +144,11 @@ class Matmul(Numbers):
         b.ret_void()
         return code
 
-    def least(self, code: Code, one: ir.Value, other: ir.Value) -> ir.Value:
-        """The smaller of two whole numbers."""
-        return code.b.select(code.b.icmp_signed("<", one, other), one, other)
-
 
 @functools.lru_cache(maxsize=8)
-def _kernel(double: bool, target: Target) -> Callable[[int, int], None]:
+def _kernel(precision: Precision, target: Target) -> Callable[[int, int], None]:
     with uncollected():
-        text = Matmul(target, double).text()
+        text = Matmul(target, precision).text()
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(machine.compiled(text, target))
 
 
@@ -171,12 +168,12 @@ def matmul(result: Tensor, a: Tensor, b: Tensor, add: bool, target: Target) -> N
         target: what the kernel is compiled for.
     """
     (rows, inner), columns = a.shape, b.shape[1]
-    double = result.dtype == torch.float64
+    precision = of(result.dtype)
     in_rows = b.stride(1) == 1 and result.stride(1) == 1
-    if columns < target.lanes(double) or inner == 0 or not in_rows:
+    if target.library or precision.half or columns < target.lanes(precision.size) or inner == 0 or not in_rows:
         torch.addmm(result, a, b, beta=int(add), out=result)
         return
     at = (result.data_ptr(), result.stride(0), a.data_ptr(), *a.stride(), b.data_ptr(), b.stride(0))
     arguments = (ctypes.c_int64 * len(FIELDS))(*at, rows, columns, inner, add)
     team = threads.team(rows * columns * inner, threads.SMALL)
-    _kernel(double, target)(ctypes.addressof(arguments), team)
+    _kernel(precision, target)(ctypes.addressof(arguments), team)

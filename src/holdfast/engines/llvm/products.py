@@ -8,13 +8,14 @@ import llvmlite.ir as ir
 
 from .code import I1, I32, I64, PTR, Code, Numbers
 from .machine import Target
+from .precision import Precision
 
 
 class Products(Numbers):
     """The functions that multiply, and the one that packs weights for them."""
 
-    def __init__(self, target: Target, double: bool, fields: Sequence[str]) -> None:
-        super().__init__(target, double, fields)
+    def __init__(self, target: Target, precision: Precision, fields: Sequence[str]) -> None:
+        super().__init__(target, precision, fields)
         self.tiles: dict[tuple[int, int], ir.Function] = {}
         self.dotted: dict[bool, ir.Function] = {}
 
@@ -56,11 +57,15 @@ class Products(Numbers):
                             at = self.at(code, source, b.add(first, b.mul(k, along)))
                             self.save(code, self.load(code, at, None), self.at(code, to, b.mul(k, per_row)), None)
                         with other:
-                            square = b.and_(full, b.icmp_signed("==", along, code.number(1)))
-                            whole = b.select(square, b.sub(rows, b.srem(rows, lanes)), code.number(0))
+                            in_line = b.and_(full, b.icmp_signed("==", along, code.number(1)))
+                            whole = b.select(in_line, b.sub(rows, b.srem(rows, lanes)), code.number(0))
                             with code.loop(code.number(0), whole, self.lanes) as k:
                                 corner = self.at(code, source, b.add(first, k))
-                                self.transpose(code, corner, across, self.at(code, to, b.mul(k, per_row)), per_row)
+                                square = [
+                                    self.load(code, self.at(code, corner, b.mul(code.number(r), across)), None)
+                                    for r in range(self.lanes)
+                                ]
+                                self.transpose(code, square, self.at(code, to, b.mul(k, per_row)), per_row)
                             with code.loop(whole, rows) as k:
                                 row = self.at(code, to, b.mul(k, per_row))
                                 start = b.add(first, b.mul(k, along))
@@ -75,10 +80,9 @@ class Products(Numbers):
         code.function.attributes.add("noinline")
         return code.function
 
-    def transpose(self, code: Code, source: ir.Value, stride: ir.Value, target: ir.Value, step: ir.Value) -> None:
+    def transpose(self, code: Code, vectors: list[ir.Value], target: ir.Value, step: ir.Value) -> None:
         """A square of as many rows as a vector has lanes: its columns become the rows."""
         b, n = code.b, self.lanes
-        vectors = [self.load(code, self.at(code, source, b.mul(code.number(r), stride)), None) for r in range(n)]
         typ = ir.VectorType(I32, n)
         low = ir.Constant(typ, [k // 2 + (n if k % 2 else 0) for k in range(n)])
         high = ir.Constant(typ, [k // 2 + n // 2 + (n if k % 2 else 0) for k in range(n)])

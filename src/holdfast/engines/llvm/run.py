@@ -26,8 +26,11 @@ from ..inputs import Inputs
 from ..parameters import names
 from . import lowering, machine, threads
 from .frame import ALIGNED, Compiled, Sizes, Source, shares_units
+from .halves import TILE_ROWS
 from .matmul import matmul
 from .memory import empty
+from .precision import Precision, of
+from .tile_matmul import UNITS, tile_matmul
 
 WITHIN_FEATURES = 8  # so few features are always multiplied within the step
 WITHIN_BATCH = 8  # and any number of them, from so many sequences a thread on
@@ -110,18 +113,24 @@ class Call:
         self, kernel: Compiled, program: Program, low: Program, inputs: Inputs, rows: Rows, back: bool
     ) -> None:
         self.kernel, self.program, self.rows, self.back = kernel, low, rows, back
+        self.dtype = kernel.precision.dtype
+        factors = _factors(program)  # what is not one of these is computed with
         self.weights = {
-            n: w if w.is_contiguous() else w.contiguous() for n, w in zip(names_of(program), inputs.weights)
+            n: w.contiguous() if n in factors else w.to(self.dtype).contiguous()
+            for n, w in zip(names_of(program), inputs.weights)
         }
         self.hidden = inputs.weights[0].shape[0] // len(program.gates)
         self.output = inputs.state[0].shape[-1]
         steps, batch = inputs.x.shape[:2]
         per_row = self.weights["weight_hh"].numel() + 20 * self.hidden
-        if shares_units(batch, threads.count()):
+        read_in_each_step = sum(self.weights[name].nbytes for name in kernel.read_in_each_step)
+        shared = shares_units(batch, threads.count(), read_in_each_step)
+        if shared:
             team = threads.team(batch * per_row, threads.SMALL_STEP)
         else:
             team = threads.team(rows.count * per_row, threads.SMALL)
-        self.sizes = Sizes(steps, batch, inputs.x.shape[2], self.hidden, self.output, program.heads, team)
+        sizes = (steps, batch, inputs.x.shape[2], self.hidden, self.output, program.heads)
+        self.sizes = Sizes(*sizes, team, shared and team > 1)
         frame = kernel.frame(self.sizes)
         self.arguments, memory = frame.arguments()
         self.alive: list[Any] = [frame, memory]  # what the arguments point to
@@ -130,6 +139,15 @@ class Call:
         if rows.ragged:
             for name in ("start", "order", "lengths"):
                 self.point(name, getattr(rows, name))
+
+    def pitch(self, width: int) -> int:
+        """The room of so many numbers in a row of what the kernel keeps."""
+        return self.kernel.precision.pitch(width, self.sizes.heads)
+
+    def blank(self, kept: Tensor, width: int) -> None:
+        """Zeros between the slots of what the kernel keeps: a matrix product reads them with its factor."""
+        if self.pitch(width) > width:
+            kept.unflatten(1, (-1, self.pitch(width)))[..., width:] = 0
 
     def point(self, name: str, tensor: Tensor) -> None:
         """Where a table of the arguments lies."""
@@ -142,7 +160,8 @@ class Call:
         if place is not None:
             self.alive.append(tensor)
             at = tensor.data_ptr()
-            self.arguments[place] = at - first_row * self.arguments[place + 1] * self.kernel.size if first_row else at
+            row = self.arguments[place + 1] * tensor.element_size()
+            self.arguments[place] = at - first_row * row
 
     def given(self, masks: Sequence[Tensor]) -> None:
         """Parameters and masks."""
@@ -155,7 +174,7 @@ class Call:
         """What the first step starts from; returns where the final state will be."""
         final = []
         for name, value in zip(self.program.states, first):
-            value = value.contiguous()
+            value = value.to(self.dtype).contiguous()
             end = torch.empty_like(value)
             self.array("first:" + name, value)
             self.array("final:" + name, end)
@@ -187,14 +206,22 @@ def names_of(program: Program) -> list[str]:
 
 
 @functools.lru_cache(maxsize=512)
+def _factors(program: Program) -> frozenset[str]:
+    """The names of the learned tensors that are factors of matrix products."""
+    return frozenset({"weight_ih", "weight_hr", *(w.name for w in program.weights)})
+
+
+@functools.lru_cache(maxsize=512)
 def _forward_kernel(
-    program: Program, trace: bool, save: bool, resets: bool, projection: str, double: bool, vectors: str
+    program: Program, trace: bool, save: bool, resets: bool, projection: str, precision: Precision, vectors: str
 ) -> tuple[lowering.Forward, Compiled]:
-    ahead = lowering.forward(program, trace, save, resets, projection)
-    return ahead, forward_kernel(ahead, machine.host(vectors), double)
+    ahead = lowering.forward(program, trace, save, resets, projection, precision.half)
+    return ahead, forward_kernel(ahead, machine.host(vectors), precision)
 
 
-def forward_kernel(ahead: lowering.Forward, target: machine.Target, double: bool, raw: bool = False) -> Compiled:
+def forward_kernel(
+    ahead: lowering.Forward, target: machine.Target, precision: Precision, raw: bool = False
+) -> Compiled:
     """A forward step, compiled."""
     low = ahead.program
 
@@ -206,8 +233,8 @@ def forward_kernel(ahead: lowering.Forward, target: machine.Target, double: bool
             found[f"group {k}"] = Source([0], [row * h * inner for row in rows_of(low, group)], 1, inner)
         return found
 
-    slots = {"gates": len(low.gates), **ahead.slots}
-    return Compiled(ahead.step, slots, weights, _weights(low), target, double, raw)
+    slots = {"gates": len(low.gates), "ahead": len(low.gates), **ahead.slots}
+    return Compiled(ahead.step, slots, weights, _weights(low), target, precision, raw)
 
 
 def rows_of(low: Program, group: Group) -> list[int]:
@@ -231,7 +258,7 @@ def _backward_kernel(
     resets: bool,
     output: bool,
     traced: tuple[bool, ...],
-    double: bool,
+    precision: Precision,
     vectors: str,
 ) -> tuple[lowering.Forward, lowering.Backward, Compiled]:
     ahead, back = lowering.backward(program, trace, resets, output, traced)
@@ -246,7 +273,7 @@ def _backward_kernel(
         return found
 
     slots = {"gates": len(low.gates), **ahead.slots, "d": back.slots, "sums": len(back.sums)}
-    return ahead, back, Compiled(back.step, slots, weights, _weights(low), machine.host(vectors), double)
+    return ahead, back, Compiled(back.step, slots, weights, _weights(low), machine.host(vectors), precision)
 
 
 def vectors_wanted() -> str:
@@ -267,8 +294,8 @@ class _Ahead:
         x, resets = inputs.x, inputs.reset is not None
         self.x, self.others = x, len(program.states) - 1
         self.projection = _projection(program, inputs)
-        double = x.dtype == torch.float64
-        self.low, kernel = _forward_kernel(program, trace, save, resets, self.projection, double, vectors_wanted())
+        precision = of(x.dtype)
+        self.low, kernel = _forward_kernel(program, trace, save, resets, self.projection, precision, vectors_wanted())
         self.traced = self.others + len(self.low.program.shown) if trace else 0
         self.rows = Rows(inputs)
         self.call = call = Call(kernel, program, self.low.program, inputs, self.rows, inputs.reverse)
@@ -277,7 +304,10 @@ class _Ahead:
         self.final = call.states(_first_states(call, inputs) if resets else inputs.state)
         self.flat = self.rows.packed(x)
         self.bias = _input_bias(program, self.low.joined, call.weights)
-        call.array("x", self.flat)
+        beyond = precision.pitch(x.shape[2]) - x.shape[2]
+        # What is computed ahead of the steps has room of its own where the gates are kept in bfloat16.
+        self.exact_gates = precision.half and self.projection != "within"
+        call.array("x", F.pad(self.flat, (0, beyond)) if beyond else self.flat)
         if self.bias is not None:
             call.array("bias", self.bias)
 
@@ -300,23 +330,40 @@ class _Ahead:
     def kept(self, rows: int) -> dict[str, Tensor]:
         """Room for what so many rows leave for the way back, by name; (rows, slots·width) each."""
         call = self.call
-        widths = {"gates": call.hidden, "kept": call.hidden, "kept_output": call.output, "kept_rows": 1}
-        slots = {"gates": len(self.low.program.gates), **self.low.slots}
-        return {name: empty(self.x.dtype, (rows, count * widths[name])) for name, count in slots.items()}
+        precision, heads = call.kernel.precision, call.sizes.heads
+        found = {
+            name: empty(dtype, (rows, width))
+            for name, width, dtype in _kept(self.low, call.hidden, call.output, heads, precision)
+        }
+        for name, tensor in found.items():
+            if name != "kept_rows":
+                call.blank(tensor, call.output if name == "kept_output" else call.hidden)
+        return found
 
     def gates(self, rows: int) -> Tensor:
         """Room for the gates of so many rows, where W x is computed ahead of the steps."""
-        return empty(self.x.dtype, (rows, len(self.low.program.gates) * self.call.hidden))
+        return empty(self.call.dtype, (rows, len(self.low.program.gates) * self.call.hidden))
+
+    def project(self, x: Tensor, gates: Tensor) -> None:
+        """W x + b, or its layer norm, of some rows, by PyTorch's products."""
+        call = self.call
+        weight = call.weights["weight_ih"]
+        if "weight_ln_x" in call.weights:
+            product = _projected(weight, x, call.kernel.target).to(call.dtype)
+            gain = call.weights["weight_ln_x"]
+            gates.copy_(F.layer_norm(product, product.shape[-1:], gain, self.bias, LAYER_NORM_EPSILON))
+        elif self.bias is None:
+            torch.mm(x, weight.t(), out=gates)
+        else:
+            torch.addmm(self.bias, x, weight.t(), out=gates)
 
     def over(self, span: Span, gates: Tensor | None, begin: bool, end: bool) -> None:
         """Run over a span, whose gates have this room if W x is computed ahead of its steps."""
         call = self.call
         if gates is not None and self.projection != "within":
-            call.array("gates", gates, span.begin)
+            call.array("ahead" if self.exact_gates else "gates", gates, span.begin)
             if self.projection == "outside":
-                product = _projected(call.weights["weight_ih"], self.flat[span.rows], call.kernel.target)
-                gain = call.weights["weight_ln_x"]
-                gates.copy_(F.layer_norm(product, product.shape[-1:], gain, self.bias, LAYER_NORM_EPSILON))
+                self.project(self.flat[span.rows], gates)
         call.run(span.first, span.last, begin, end)
 
 
@@ -328,7 +375,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
     y, *traced = run.visible(steps)
     saved: dict[str, Tensor] = {}
     if again:
-        saved = {"carried": empty(torch.uint8, _carried_shape(inputs))}
+        saved = {"carried": empty(torch.uint8, _carried_shape(program, inputs))}
         spans = rows.spans(_steps_again(batch), inputs.reverse)
     else:
         saved = run.kept(steps * batch) if save else {}
@@ -338,14 +385,14 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
         whole = run.projection == "within"
         spans = rows.spans(max(1, rows.steps) if whole else rows.cached(width, run.call.kernel.size), inputs.reverse)
     most = max((span.end - span.begin for span in spans), default=0)
-    gates = saved.get("gates")
+    gates = None if run.exact_gates else saved.get("gates")
     held = run.gates(most) if gates is None and run.projection != "within" else None
     for number, span in enumerate(spans if rows.count else ()):
         if again and number:
             saved["carried"][span.first // _steps_again(batch)] = run.call.carried
         part = gates[span.rows] if gates is not None else None if held is None else held[: span.end - span.begin]
         run.over(span, part, number == 0, number + 1 == len(spans))
-    final = run.final if rows.count else [s.clone() for s in inputs.state]
+    final = [s.to(inputs.x.dtype) for s in run.final] if rows.count else [s.clone() for s in inputs.state]
     shaped = [t if name == "carried" else t.view(steps, batch, t.shape[-1]) for name, t in saved.items()]
     return [y, *final, *traced], shaped
 
@@ -354,9 +401,12 @@ def _projection(program: Program, inputs: Inputs) -> str:
     """Where W x is computed.
 
     Within the step its results need no way through memory, but the weight is read in every step: that pays where the
-    weight is small, or where many sequences share what is read. A layer norm over all gates is PyTorch's.
+    weight is small, or where many sequences share what is read. A layer norm over all gates is PyTorch's, and so is a
+    product with a large weight where PyTorch's library is made for the processor.
     """
-    if program.layer_norm:
+    weight = inputs.weights[0]  # W
+    large = weight.nbytes > machine.own_cache() and weight.dtype != torch.bfloat16
+    if program.layer_norm or (large and machine.host(vectors_wanted()).library):
         return "outside"
     batch, features = inputs.x.shape[1:]
     return "within" if features <= WITHIN_FEATURES or batch >= WITHIN_BATCH * threads.count() else "ahead"
@@ -396,7 +446,7 @@ def _first_states(call: Call, inputs: Inputs) -> list[Tensor]:
     call.point("resets", after.view(torch.uint8))
     home = inputs.home or [s.new_zeros(s.shape[-1]) for s in inputs.state]
     for name, value in zip(call.program.states, home):
-        call.array(f"home:{name}", value.contiguous())
+        call.array(f"home:{name}", value.to(call.dtype).contiguous())
     if inputs.reverse:
         return list(inputs.state)  # a boundary lies between two steps: none precedes the last
     return [torch.where(boundaries[0].unsqueeze(-1), h, s) for h, s in zip(home, inputs.state)]
@@ -415,8 +465,9 @@ def backward(
     """Back through a run; as the reference engine's."""
     x, resets = inputs.x, inputs.reset is not None
     arrives = tuple(g is not None for g in traced)
+    precision = of(x.dtype)
     ahead, back, kernel = _backward_kernel(
-        program, trace, resets, output is not None, arrives, x.dtype == torch.float64, vectors_wanted()
+        program, trace, resets, output is not None, arrives, precision, vectors_wanted()
     )
     low = ahead.program
     rows = Rows(inputs)
@@ -434,9 +485,9 @@ def backward(
         if gradient is not None:
             call.array(f"dtraced:{k}", gradient.contiguous())
     to_state = call.states([torch.zeros_like(s) if g is None else g for g, s in zip(final, inputs.state)])
-    sums = x.new_zeros(call.sizes.threads, len(back.sums), hidden)
+    sums = x.new_zeros(call.sizes.threads, len(back.sums), hidden, dtype=call.dtype)
     call.array("sums", sums)
-    home = [x.new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.state] if resets else []
+    home = [to_state[0].new_zeros(call.sizes.threads, s.shape[-1]) for s in inputs.state] if resets else []
     if resets:
         boundaries = inputs.boundaries()
         assert boundaries is not None
@@ -444,10 +495,14 @@ def backward(
         for name, total in zip(low.states, home):
             call.array(f"home:{name}", total)
 
-    width = back.slots * hidden
-    spans = rows.spans(again.steps if again else rows.cached(width, kernel.size), call.back)
+    width = back.slots * call.pitch(hidden)
+    # In bfloat16 the gradients of weights are a library's products, which cannot be added up in float32.
+    span_steps = again.steps if again else max(1, rows.steps) if precision.half else rows.cached(width, kernel.size)
+    spans = rows.spans(span_steps, call.back)
     most = max((span.end - span.begin for span in spans), default=0)
-    d, projected = empty(x.dtype, (most, width)), empty(x.dtype, (most, wide))
+    d, projected = empty(x.dtype, (most, width)), empty(x.dtype, (most, call.pitch(wide)))
+    call.blank(d, hidden)
+    call.blank(projected, wide)
     learned = _Learned(program, ahead, back, call)
     flat = rows.packed(x)
     to_x = empty(flat.dtype, flat.shape) if need_x else None
@@ -465,8 +520,8 @@ def backward(
         to_state = [torch.zeros_like(s) if g is None else g.clone() for g, s in zip(final, inputs.state)]
     return Gradients(
         None if to_x is None else rows.padded(to_x, x.shape),
-        to_state,
-        [total.sum(0) for total in home[: len(inputs.home)]],
+        [s.to(x.dtype) for s in to_state],
+        [total.sum(0).to(x.dtype) for total in home[: len(inputs.home)]],
         learned.finished(sums.sum(0)),
     )
 
@@ -486,8 +541,10 @@ class _Again:
         self.run = run = _Ahead(program, inputs, trace, True)
         batch = inputs.x.shape[1]
         self.steps, self.before = _steps_again(batch), carried
-        self.kept = run.kept(min(run.rows.steps, self.steps) * batch)
-        self.visible = run.visible(min(run.rows.steps, self.steps))
+        most = min(run.rows.steps, self.steps)
+        self.kept = run.kept(most * batch)
+        self.visible = run.visible(most)
+        self.gates = run.gates(most * batch) if run.exact_gates else self.kept["gates"]
         run.call.run(0, 0, True, False)  # no step: it packs the weights, and reads the first states
         self.first = run.call.carried.clone()
         self.reverse, self.end = inputs.reverse, run.rows.steps
@@ -501,7 +558,7 @@ class _Again:
         kept = {name: tensor[: span.end - span.begin] for name, tensor in self.kept.items()}
         for name, tensor in kept.items():
             run.call.array(name, tensor, span.begin)
-        run.over(span, kept["gates"], False, False)
+        run.over(span, self.gates[: span.end - span.begin], False, False)
         return kept
 
 
@@ -517,8 +574,10 @@ class _Learned:
     ) -> None:
         self.program, self.ahead, self.back, self.call = program, ahead, back, call
         self.low, self.hidden, self.output = ahead.program, call.hidden, call.output
+        self.pitch = call.pitch(call.hidden)  # of a slot of the gradients
         self.place = {k.node: k for k in ahead.kept}
         self.found: dict[str, Tensor] = {}
+        self.sums: dict[tuple[str, int], Tensor] = {}  # products in tiles: of which weight, from which row on
         self.totals: Tensor | None = None  # the gradients summed over all steps, (slots·H,)
         self.shown = next((n.args[0] for n in self.low.nodes if n.op == "project"), None)
         self.through_projection = any(s.array == "dprojected" for s in back.step.stores)
@@ -537,27 +596,60 @@ class _Learned:
                 runs[-1][2] += 1
             else:
                 runs.append([row, slot, 1])
-        h = self.hidden
-        return [(group, slice(r * h, (r + n) * h), slice(s * h, (s + n) * h)) for r, s, n in runs]
+        h, p = self.hidden, self.pitch
+        return [(group, slice(r * h, (r + n) * h), slice(s * p, (s + n) * p)) for r, s, n in runs]
 
     def gradient(self, name: str) -> Tensor:
         """The gradient of a weight so far."""
         if name not in self.found:
-            weight = self.call.weights[name]
-            self.found[name] = torch.zeros_like(weight)
+            self.found[name] = torch.zeros_like(self.call.weights[name], dtype=self.call.dtype)
         return self.found[name]
 
     def add_product(self, name: str, rows: slice, a: Tensor, b: Tensor) -> None:
         """Add a product to some rows of a weight's gradient; the first one is written over whatever is there."""
-        if name not in self.found:
-            written = sum(w.stop - w.start for group, w, _ in self.parts if group.weight == name)
-            weight = self.call.weights[name]
-            whole = name in ("weight_ih", "weight_hr") or written >= weight.shape[0]
-            self.found[name] = torch.empty_like(weight) if whole else torch.zeros_like(weight)
-        target = self.found[name][rows]
         again = (name, rows.start) in self.begun
         self.begun.add((name, rows.start))
-        matmul(target, a, b, again, self.call.kernel.target)
+        if self.call.kernel.precision.half:
+            self.add_half_product(name, rows, a, b, again)
+        else:
+            matmul(self.room(name)[rows], a, b, again, self.call.kernel.target)
+
+    def add_half_product(self, name: str, rows: slice, a: Tensor, b: Tensor, again: bool) -> None:
+        """As `add_product`, of bfloat16 numbers; the rows of the product may have gaps, as the slots of `a` have."""
+        target = self.call.kernel.target
+        if target.tiles and b.shape[1] >= UNITS:
+            if not again:
+                whole = -(-b.shape[1] // TILE_ROWS) * TILE_ROWS
+                self.sums[name, rows.start] = empty(torch.float32, (a.shape[0], whole))
+            tile_matmul(self.sums[name, rows.start], a.t(), b, again, target)
+        else:
+            self.put(name, rows, torch.mm(a, b), again)
+
+    def put(self, name: str, rows: slice, product: Tensor, again: bool) -> None:
+        """Write a product to some rows of a weight's gradient, or add it, without what lies between its slots."""
+        weight = self.call.weights[name]
+        product = product[:, : weight.shape[1]]
+        if product.shape[0] > rows.stop - rows.start:
+            width = self.output if name == "weight_hr" else self.hidden
+            product = product.unflatten(0, (-1, self.call.pitch(width)))[:, :width]
+        product = product.to(weight.dtype).reshape(-1, weight.shape[1])
+        if name not in self.found and product.shape == weight.shape:
+            self.found[name] = product
+        else:
+            room = self.room(name)[rows]
+            room.add_(product) if again else room.copy_(product)
+
+    def room(self, name: str) -> Tensor:
+        """The gradient of a weight so far, as sums; where nothing is yet, it need not be blank if all will be."""
+        if name not in self.found:
+            weight = self.call.weights[name]
+            written = sum(w.stop - w.start for group, w, _ in self.parts if group.weight == name)
+            whole = name in ("weight_ih", "weight_hr") or written >= weight.shape[0]
+            fresh = torch.empty_like if whole else torch.zeros_like
+            self.found[name] = fresh(weight, dtype=self.call.dtype)
+        elif self.found[name].dtype != self.call.dtype:  # one product, in bfloat16
+            self.found[name] = self.found[name].to(self.call.dtype)
+        return self.found[name]
 
     def add(self, d: Tensor, projected: Tensor, x: Tensor, kept: Mapping[str, Tensor], to_x: Tensor | None) -> None:
         """Add a span.
@@ -574,19 +666,26 @@ class _Learned:
             if self.low.heads == 1:
                 self.add_product(group.weight, of_weight, d[:, of_d].t(), operand)
             else:
-                self.gradient(group.weight)[of_weight] += self.of_heads(d[:, of_d], operand)
+                self.gradient(group.weight)[of_weight] += self.of_heads(self.unpadded(d[:, of_d]), operand)
         if self.shown is not None and self.through_projection:
             self.add_product("weight_hr", slice(0, self.output), projected.t(), self.series(self.shown, kept))
         if self.program.bias:
-            total = d.sum(0)
+            total = d.sum(0).to(self.call.dtype)  # PyTorch sums bfloat16 numbers in float32, slowly if asked to say so
             self.totals = total if self.totals is None else self.totals.add_(total)
-        self.through_input(d[:, : len(self.low.gates) * self.hidden], x, to_x)
+        self.through_input(d[:, : len(self.low.gates) * self.pitch], x, to_x)
+
+    def unpadded(self, gradient: Tensor) -> Tensor:
+        """Some slots of the gradients without what lies between them."""
+        if self.pitch == self.hidden:
+            return gradient
+        return gradient.unflatten(-1, (-1, self.pitch))[..., : self.hidden].flatten(-2)
 
     def series(self, node: int, kept: Mapping[str, Tensor]) -> Tensor:
         """A kept value, (N, ·)."""
         place = self.place[node]
         width = self.output if place.array == "kept_output" else self.hidden
-        return kept[place.array][:, place.slot * width : (place.slot + 1) * width]
+        begin = place.slot * self.call.pitch(width)
+        return kept[place.array][:, begin : begin + width]
 
     def of_heads(self, gradient: Tensor, operand: Tensor) -> Tensor:
         """The gradient of some rows of a recurrent weight that falls into blocks."""
@@ -598,15 +697,21 @@ class _Learned:
         """Back through the input projection."""
         weight = self.call.weights["weight_ih"]
         if self.program.layer_norm:
-            product = _projected(weight, x, self.call.kernel.target)
+            product = _projected(weight, x, self.call.kernel.target).to(self.call.dtype)
             shape, gain = list(product.shape[-1:]), self.call.weights["weight_ln_x"]
             _, mean, scale = torch.native_layer_norm(product, shape, gain, None, LAYER_NORM_EPSILON)
             gradient, to_gain, _ = torch.ops.aten.native_layer_norm_backward(
-                gradient.contiguous(), product, shape, mean, scale, gain, None, [True, True, False]
+                self.unpadded(gradient).to(self.call.dtype).contiguous(),
+                *(product, shape, mean, scale, gain, None, [True, True, False]),
             )
             self.gradient("weight_ln_x").add_(to_gain)
+            gradient = F.pad(gradient.unflatten(1, (-1, self.hidden)), (0, self.pitch - self.hidden))
+            gradient = gradient.flatten(1).to(x.dtype)
         self.add_product("weight_ih", slice(0, weight.shape[0]), gradient.t(), x)
         if to_x is not None:
+            beyond = gradient.shape[1] // len(self.low.gates) - self.hidden
+            if beyond:
+                weight = F.pad(weight.unflatten(0, (-1, self.hidden)), (0, 0, 0, beyond)).flatten(0, 1)
             matmul(to_x, gradient, weight, False, self.call.kernel.target)
 
     def finished(self, sums: Tensor) -> list[Tensor]:
@@ -618,7 +723,7 @@ class _Learned:
                 if label in self.back.sums:
                     target[k] = sums[self.back.sums[label]]
         if self.program.bias and self.totals is not None:
-            totals = self.totals.view(-1, hidden)
+            totals = self.totals.view(-1, self.pitch)[:, :hidden]
             self.found["bias_ih"] = totals[: len(gates)].reshape(-1)
             if len(self.ahead.joined) == len(gates):
                 self.found["bias_hh"] = self.found["bias_ih"].clone()
@@ -628,7 +733,11 @@ class _Learned:
                     weight, gate = self.low.nodes[n].label.split()
                     if weight == MAIN_WEIGHT and gate in self.ahead.joined:
                         recurrent[gates.index(gate)] = totals[slot]
-        return [self.gradient(name) for name in names_of(self.program)]
+        for (name, start), product in self.sums.items():
+            height = self.output if name == "weight_hr" else product.shape[0] // self.pitch * self.hidden
+            self.put(name, slice(start, start + height), product, again=False)
+        dtype = self.call.kernel.precision.stored
+        return [self.gradient(name).to(dtype) for name in names_of(self.program)]
 
 
 def _steps_again(batch: int) -> Any:
@@ -639,21 +748,39 @@ def _steps_again(batch: int) -> Any:
     return torch.sym_max(STEPS_AGAIN, ROWS_AGAIN // torch.sym_max(1, batch))
 
 
-def _carried_shape(inputs: Inputs) -> tuple[Any, Any]:
-    """How many spans there are that are run again, and the bytes of the states between two of them."""
+def _kept(
+    low: lowering.Forward, hidden: Any, output: Any, heads: int, precision: Precision
+) -> list[tuple[str, Any, torch.dtype]]:
+    """What each step leaves for the way back: name, how many numbers, and which."""
+    widths = {"kept": precision.pitch(hidden, heads), "kept_output": precision.pitch(output, heads), "kept_rows": 1}
+    slots = {"gates": len(low.program.gates), **low.slots}
+    exact = {"kept_rows": precision.dtype}
+    return [
+        (name, count * widths.get(name, widths["kept"]), exact.get(name, precision.stored))
+        for name, count in slots.items()
+    ]
+
+
+def _carried_shape(program: Program, inputs: Inputs) -> tuple[Any, Any]:
+    """Room for the states between the spans that are run again: how many spans at most, and the bytes of each."""
     steps, batch = inputs.x.shape[:2]
-    each = [2 * batch * s.shape[-1] * inputs.x.element_size() for s in inputs.state]
-    return -(-steps // _steps_again(batch)), sum(-(-count // ALIGNED) * ALIGNED for count in each)
+    precision = of(inputs.x.dtype)
+    widths = {name: s.shape[-1] for name, s in zip(program.states, inputs.state)}
+    each = [2 * batch * width * precision.size for width in widths.values()]
+    if precision.half:  # the factors of matrix products too
+        operands = {program.nodes[group.operand] for group in program.groups}
+        factors = [widths[node.label] for node in operands if node.op == "state"]
+        each += [2 * batch * precision.pitch(width, program.heads) * 2 for width in factors]
+    # Two more than there may be: torch.compile would make a case of its own of none and of one.
+    return steps // _steps_again(batch) + 2, sum(-(-count // ALIGNED) * ALIGNED for count in each)
 
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:
     """Shape and dtype of each tensor that `forward` saves for `backward`."""
     if program.recompute:
-        return [(_carried_shape(inputs), torch.uint8)]
+        return [(_carried_shape(program, inputs), torch.uint8)]
     ahead = lowering.forward(program, trace, True, inputs.reset is not None, "outside")
     steps, batch = inputs.x.shape[:2]
-    gates = inputs.weights[0].shape[0]
-    hidden, output = gates // len(program.gates), inputs.state[0].shape[-1]
-    widths = {"kept": hidden, "kept_output": output, "kept_rows": 1}
-    shapes = [gates, *(slots * widths[name] for name, slots in ahead.slots.items())]
-    return [((steps, batch, width), inputs.x.dtype) for width in shapes]
+    hidden, output = inputs.weights[0].shape[0] // len(program.gates), inputs.state[0].shape[-1]
+    kept = _kept(ahead, hidden, output, program.heads, of(inputs.x.dtype))
+    return [((steps, batch, width), dtype) for _, width, dtype in kept]

@@ -34,12 +34,19 @@ class Array:
             each thread, to which the kernel adds).
         width: how many entries a slot has: "units", "output", or "row" for one number.
         volatile: whether a load must come before a store to the same slot.
+        exact: whether its numbers are those that are computed with, even where series are kept in bfloat16.
     """
 
     name: str
     order: str
     width: str = "units"
     volatile: bool = False
+    exact: bool = False
+
+    @property
+    def series(self) -> bool:
+        """Whether it is a series, or what a caller has for each sequence, which may be kept in bfloat16."""
+        return self.order in ("packed", "outer", "sequence") and self.width != "row" and not self.exact
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,7 @@ class Schedule:
         number: the number of each mean, by node.
         home: the pass of each node that is computed once only, and spilled for others.
         slots: the scratch slot of each spilled node.
+        factors: the spilled nodes that matrix products read.
     """
 
     passes: tuple[Pass, ...]
@@ -165,6 +173,7 @@ class Schedule:
     number: Mapping[int, int]
     home: Mapping[int, tuple[int, str]]
     slots: Mapping[int, int]
+    factors: frozenset[int]
 
 
 def stages(step: Step) -> list[int | None]:
@@ -197,6 +206,12 @@ def _direct(step: Step, index: int) -> bool:
         return False
     array = step.array(node.label.split()[0])
     return array.order in ("local", "packed") and array.width != "row" and not array.volatile
+
+
+def operand_states(step: Step) -> list[str]:
+    """The states that a matrix product reads where they lie before the step."""
+    found = {step.nodes[o].label.split()[0] for product in step.products for o in product.operands if _direct(step, o)}
+    return [name.removeprefix("state:") for name in sorted(found) if name.startswith("state:")]
 
 
 def uniform(step: Step) -> list[bool]:
@@ -307,7 +322,17 @@ class _Scheduler:
         if step.before:
             ahead = {k for s in step.before for k in self.products_of(s.node)}
             before = Pass(0, "units", tuple(sorted(ahead)), (), (), (), step.before, ())
-        return Schedule(passes, before, tuple(places), scratch, len(self.number), dict(self.number), home, slots)
+        return Schedule(
+            passes,
+            before,
+            tuple(places),
+            scratch,
+            len(self.number),
+            dict(self.number),
+            home,
+            slots,
+            frozenset(materialised),
+        )
 
     def products_of(self, index: int) -> set[int]:
         """The products that a node depends on."""

@@ -13,6 +13,8 @@ from holdfast.language import Program
 
 from . import lowering, machine
 from .frame import Compiled, Sizes
+from .int8 import packed
+from .precision import Precision
 from .run import forward_kernel, names_of, vectors_wanted
 
 RAW_BATCH = 4  # up to so many sequences the weights are read where they lie; for more they are packed in every step
@@ -48,21 +50,23 @@ def _chain(target: machine.Target) -> Any:
 
 
 @functools.lru_cache(maxsize=128)
-def _kernel(program: Program, double: bool, raw: bool, vectors: str) -> tuple[lowering.Forward, Compiled]:
+def _kernel(program: Program, precision: Precision, raw: bool, vectors: str) -> tuple[lowering.Forward, Compiled]:
     ahead = lowering.forward(program, False, False, False, "stream")
-    return ahead, forward_kernel(ahead, machine.host(vectors), double, raw)
+    return ahead, forward_kernel(ahead, machine.host(vectors), precision, raw)
 
 
 class _Layer:
     """One layer of a stream: the arguments of its kernel for even and odd steps, and its states."""
 
-    def __init__(self, program: Program, features: int, hidden: int, output: int, batch: int, double: bool) -> None:
-        self.raw = batch <= RAW_BATCH
+    def __init__(
+        self, program: Program, features: int, hidden: int, output: int, batch: int, precision: Precision
+    ) -> None:
+        self.raw = batch <= RAW_BATCH or precision.int8
         self.program = program
-        self.ahead, self.kernel = _kernel(program, double, self.raw, vectors_wanted())
+        self.ahead, self.kernel = _kernel(program, precision, self.raw, vectors_wanted())
         self.low = self.ahead.program
         self.hidden = hidden
-        self.sizes = Sizes(2, batch, features, hidden, output, program.heads, 1)
+        self.sizes = Sizes(2, batch, features, hidden, output, program.heads, 1, False)
         self.frame = self.kernel.frame(self.sizes)
         first, self.memory = self.frame.arguments()
         self.base = (self.memory.data_ptr() + 63) & ~63
@@ -72,7 +76,7 @@ class _Layer:
             arguments[self.kernel.place["begin"]] = 0
             arguments[self.kernel.place["first"]] = odd
             arguments[self.kernel.place["pack"]] = int(not self.raw)
-        dtype = np.float64 if double else np.float32
+        dtype = np.float64 if precision.size == 8 else np.float32
         self.y = np.zeros((batch, output), dtype)
         self.point("y", self.y.ctypes.data, batch)
         memory = self.memory.numpy()
@@ -102,9 +106,26 @@ class _Layer:
             self.point("gain", given["weight_ln_x"].data_ptr())
         for p in self.low.parameters:
             self.point(f"parameter:{p.name}", given[p.name].data_ptr())
+        if self.kernel.precision.int8:
+            self.quantise()
+            return
         for number, name in self.kernel.sources:
             for arguments in self.arguments:
                 arguments[number] = given[name].data_ptr()
+
+    def quantise(self) -> None:
+        """Bring the weights of the products to int8, as they are now."""
+        kernel, frame = self.kernel, self.frame
+        self.quantised = []
+        for k, (_, name) in enumerate(kernel.sources):
+            weight = self.given[name]
+            _, *results = (int(at) // weight.shape[1] for at in frame.offsets[k])
+            blocks = frame.tables[kernel.layout.of_product[k]]
+            tensors = packed(weight, results, blocks, kernel.lanes)
+            self.quantised.append(tensors)
+            for what, tensor in zip(("packed", "scales"), tensors):
+                for arguments in self.arguments:
+                    arguments[kernel.place[f"product {k}.{what}"]] = tensor.data_ptr()
 
 
 class Stepper:
@@ -116,13 +137,13 @@ class Stepper:
     """
 
     def __init__(
-        self, program: Program, features: int, hidden: int, output: int, layers: int, batch: int, double: bool
+        self, program: Program, features: int, hidden: int, output: int, layers: int, batch: int, precision: Precision
     ) -> None:
         self.layers = [
-            _Layer(program, features if k == 0 else output, hidden, output, batch, double) for k in range(layers)
+            _Layer(program, features if k == 0 else output, hidden, output, batch, precision) for k in range(layers)
         ]
-        dtype = np.float64 if double else np.float32
-        self.x = np.zeros((batch, features), dtype)
+        kind = np.float64 if precision.size == 8 else np.float32
+        self.x = np.zeros((batch, features), kind)
         self.y = self.layers[-1].y
         self.odd = 0
         below = self.x

@@ -140,11 +140,13 @@ class Surroundings:
         return time.perf_counter(), everybody, sum(os.times()[:4])
 
 
-def matrix_product_peak(sizes: Sequence[int] = (512, 1024, 2048), budget: float = 1.5) -> float:
-    """Floating-point operations a second of large float32 matrix products, on this machine, now: the best size's."""
+def matrix_product_peak(
+    sizes: Sequence[int] = (512, 1024, 2048), budget: float = 1.5, dtype: torch.dtype = torch.float32
+) -> float:
+    """Floating-point operations a second of large matrix products, on this machine, now: the best size's."""
     found = []
     for size in sizes:
-        a, b = torch.randn(size, size), torch.randn(size, size)
-        product = functools.partial(torch.mm, a, b, out=torch.empty(size, size))
+        a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+        product = functools.partial(torch.mm, a, b, out=torch.empty(size, size, dtype=dtype))
         found.append(2 * size**3 / in_turns({"product": product}, budget / len(sizes)).median("product"))
     return max(found)

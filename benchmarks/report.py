@@ -129,11 +129,11 @@ class Table:
         self.rows.append(row)
         print("  ".join(column.cell(row) for column in self.columns).rstrip(), flush=True)
 
-    def refuse(self, row: Row, who: str, error: float) -> None:
+    def refuse(self, row: Row, who: str, error: float, accepted: float = TOLERANCE) -> None:
         """A row that is not timed, because a result is wrong."""
         self.refused.append({**row, "wrong": who, "error": error})
         print(
-            f"{self.label(row)}  WRONG, not timed: {who} is off by {error:.1e} (accepted: {TOLERANCE:.0e})", flush=True
+            f"{self.label(row)}  WRONG, not timed: {who} is off by {error:.1e} (accepted: {accepted:.0e})", flush=True
         )
 
     def require_at_least(self, what: str, wanted: float, key: str, rows: Sequence[Row] | None = None) -> None:

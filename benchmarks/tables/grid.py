@@ -85,7 +85,7 @@ def _measure_row(table: Table, settings: Settings, shape: Shape, cell: str, trai
         return
     taken = in_turns(timed, settings.seconds)
     by_engine, by_auto = taken.ratio("torch", settings.engine), taken.ratio("torch", "auto")
-    work = _operations(shape, cell, training, x.requires_grad)
+    work = operations(shape, cell, training, x.requires_grad)
     table.add(
         {
             **row,
@@ -104,7 +104,7 @@ def _measure_row(table: Table, settings: Settings, shape: Shape, cell: str, trai
     )
 
 
-def _operations(shape: Shape, cell: str, training: bool, input_gradient: bool) -> float:
+def operations(shape: Shape, cell: str, training: bool, input_gradient: bool) -> float:
     """Multiplications and additions of the matrix products."""
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[cell]
     from_x, from_h = shape.inputs, shape.hidden

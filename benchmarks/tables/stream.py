@@ -81,17 +81,20 @@ def _measure(table: Table, settings: Settings, size: int) -> None:
         return
 
     taken = in_turns(
-        {name: _batch(step, _given(name, xs[0])) for name, step in _steps(layer, lstm).items()}, settings.seconds / 2
+        {name: batch_of_steps(step, _given(name, xs[0])) for name, step in _steps(layer, lstm).items()},
+        settings.seconds / 2,
     )
     # Idle threads of a session spin, so each variant is tried alone, and only the fastest one meets ours.
     alone = {}
     for name, (kind, threads) in peers.items():
-        batch = {name: _batch(kind(lstm, threads).step, _given(name, xs[0]))}
+        batch = {name: batch_of_steps(kind(lstm, threads).step, _given(name, xs[0]))}
         alone[name] = 1e6 / STEPS * in_turns(batch, settings.seconds / 8).median(name)
     best = min(alone, key=lambda name: alone[name])
     kind, threads = peers[best]
     pair = {"fresh": layer.stream().step, "onnx": kind(lstm, threads).step}
-    beside = in_turns({name: _batch(step, _given(name, xs[0])) for name, step in pair.items()}, settings.seconds / 2)
+    beside = in_turns(
+        {name: batch_of_steps(step, _given(name, xs[0])) for name, step in pair.items()}, settings.seconds / 2
+    )
     against_torch, against_onnx = taken.ratio("nn", "fresh"), beside.ratio("onnx", "fresh")
     table.add(
         {
@@ -151,7 +154,7 @@ def _outputs(step: Step, xs: torch.Tensor, name: str) -> torch.Tensor:
         return torch.stack([torch.as_tensor(step(_given(name, x))).reshape(-1).clone() for x in xs])
 
 
-def _batch(step: Step, x: Any) -> Callable[[], None]:
+def batch_of_steps(step: Step, x: Any) -> Callable[[], None]:
     """Many steps in a row."""
 
     def call() -> None:

@@ -18,7 +18,7 @@ from benchmarks.shapes import Shape
 from .common import seeded
 from .grid import SLOWER, operations
 
-TOLERANCE = 2.0**-5  # of max|a - b| / max|b|, as in the tests: sixteen roundings to bfloat16
+TOLERANCE = 2.0**-5  # of max|a - b| / max|b|, as in the tests: eight roundings to bfloat16
 WIDE = 256  # units from which more is asked in training
 
 

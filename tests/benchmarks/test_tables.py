@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import loops, measure, peers
+from benchmarks import learning, loops, measure, peers
 from benchmarks.onnx_stream import Bound, Fed
 from benchmarks.probes import compilation, memory
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 from benchmarks.shapes import Shape
-from benchmarks.tables import grid, options, own_cell, ragged
+from benchmarks.tables import grid, half, int8, large, options, own_cell, ragged
 from torch import nn
 
 SHAPE = Shape(6, 3, 4, 5)
@@ -73,6 +73,30 @@ def test_the_other_tables_compare_the_same_things() -> None:
         module._measure(table, SETTINGS, SHAPE, *arguments)  # type: ignore[attr-defined]
         assert not table.refused, table.refused
         assert table.rows
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_a_row_in_bfloat16_and_one_of_a_large_layer_are_right(training: bool) -> None:
+    table = empty()
+    half._measure(table, SETTINGS, SHAPE, training, 1e9)
+    large._measure(table, SETTINGS, SHAPE, training)
+    assert not table.refused, table.refused
+    assert 1e-4 < table.rows[0]["error"] < half.TOLERANCE  # it is not float32
+    assert table.rows[1]["error"] < 1e-5
+
+
+def test_a_stream_with_int8_weights_is_measured_with_how_far_it_is_off() -> None:
+    table = empty()
+    int8._measure(table, SETTINGS, 16)
+    assert not table.refused, table.refused
+    assert 1e-4 < table.rows[0]["deviation"] < int8.TOLERANCE
+
+
+def test_learning_in_bfloat16_begins_from_what_float32_begins_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "TESTED", 1)
+    exact, coarse = (learning.learn(0, 2, in_half) for in_half in (False, True))
+    assert exact != coarse
+    assert coarse == pytest.approx(exact, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", [Fed, Bound])

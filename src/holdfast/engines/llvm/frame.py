@@ -182,10 +182,13 @@ class Frame:
     def add_memory(self) -> None:
         """Room for the states, for what is spilled and for means."""
         kernel, batch, size = self.kernel, self.sizes.batch, self.kernel.size
+        blank = self.bytes
+        if kernel.precision.half:
+            self.add_scratch_factors()
         begin = self.bytes
-        self.add_factors()
-        self.blank = slice(begin, self.bytes)
-        begin = self.states
+        if kernel.precision.half:
+            self.add_state_factors()
+        self.blank = slice(blank, self.bytes)
         for array in kernel.step.arrays:  # the states one after the other, for who goes on from them another time
             width = self.width[array.width]
             if array.series and array.order == "packed":
@@ -206,23 +209,24 @@ class Frame:
         self.room("partial", means * kernel.lanes)
         self.room("mean", means)
 
-    def add_factors(self) -> None:
-        """Room for what matrix products read, where it is kept in bfloat16 too."""
-        kernel, batch = self.kernel, self.sizes.batch
-        if kernel.precision.half:
-            pitch = {w: kernel.precision.pitch(self.width[w], self.sizes.heads) for w in ("units", "output")}
-            for width, slots in kernel.plan.scratch.items():
-                name = f"factor_{width}"
-                self.room(f"{name}.at", 2 * batch * slots * pitch[width])
-                self.values |= {f"{name}.row": slots * pitch[width], f"{name}.slot": pitch[width]}
-            self.states = self.bytes
-            for state in operand_states(kernel.step):
-                width = kernel.step.array(f"state:{state}").width
-                name = f"factor:{state}"
-                self.room(f"{name}.at", 2 * 2 * batch * pitch[width])
-                self.values |= {f"{name}.row": pitch[width], f"{name}.slot": batch * pitch[width]}
-        else:
-            self.states = self.bytes
+    def add_scratch_factors(self) -> None:
+        """Room for what is spilled and read by matrix products, in bfloat16."""
+        for width, slots in self.kernel.plan.scratch.items():
+            pitch = self.kernel.precision.pitch(self.width[width], self.sizes.heads)
+            self.add_factor(f"factor_{width}", slots * pitch, pitch, self.sizes.batch * slots * pitch)
+
+    def add_state_factors(self) -> None:
+        """Room for the states that matrix products read, in bfloat16: of the step before and of this one."""
+        for state in operand_states(self.kernel.step):
+            width = self.width[self.kernel.step.array(f"state:{state}").width]
+            pitch = self.kernel.precision.pitch(width, self.sizes.heads)
+            slot = self.sizes.batch * pitch
+            self.add_factor(f"factor:{state}", pitch, slot, 2 * slot)
+
+    def add_factor(self, name: str, row: int, slot: int, count: int) -> None:
+        """Room for so many bfloat16 numbers, and how far its rows and slots are apart."""
+        self.room(f"{name}.at", 2 * count)
+        self.values |= {f"{name}.row": row, f"{name}.slot": slot}
 
     def bits(self, number: float) -> int:
         """A number of the kernel's dtype as an argument."""

@@ -14,7 +14,7 @@ import llvmlite.ir as ir
 from .code import BFLOAT, I1, I8, I16, I32, I64, PTR, VOID, Code
 from .machine import Target
 from .precision import DEPTH, Precision
-from .products import Products
+from .products import PACK, Products
 
 PAIRS = DEPTH // 2  # of a piece
 TILE = 1024  # bytes of a tile: 16 rows of 64
@@ -34,12 +34,7 @@ class Halves(Products):
 
     def emit_half_pack(self) -> ir.Function:
         """As `emit_pack`, for bfloat16 numbers: either the entries of a row or those of a column lie side by side."""
-        code = Code(
-            self.module,
-            "pack",
-            # source, packed, table, from, to; rows, segments, offsets; results, vectors, offsets; three strides
-            [PTR, PTR, PTR, I64, I64, I64, I64, PTR, I64, I64, PTR, I64, I64, I64],
-        )
+        code = Code(self.module, "pack", PACK)
         b = code.b
         source, packed, table, begin, end, rows, segments, segment_at, results, wide, result_at, along, across, head = (
             code.args

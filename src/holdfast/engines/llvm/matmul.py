@@ -170,6 +170,7 @@ def matmul(result: Tensor, a: Tensor, b: Tensor, add: bool, target: Target) -> N
     (rows, inner), columns = a.shape, b.shape[1]
     precision = of(result.dtype)
     in_rows = b.stride(1) == 1 and result.stride(1) == 1
+    # PyTorch's product where it is faster, or where this one cannot be.
     if target.library or precision.half or columns < target.lanes(precision.size) or inner == 0 or not in_rows:
         torch.addmm(result, a, b, beta=int(add), out=result)
         return

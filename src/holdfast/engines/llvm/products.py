@@ -10,6 +10,9 @@ from .code import I1, I32, I64, PTR, Code, Numbers
 from .machine import Target
 from .precision import Precision
 
+# source, packed, table, from, to; rows, segments, offsets; results, vectors, offsets; three strides
+PACK = (PTR, PTR, PTR, I64, I64, I64, I64, PTR, I64, I64, PTR, I64, I64, I64)
+
 
 class Products(Numbers):
     """The functions that multiply, and the one that packs weights for them."""
@@ -25,12 +28,7 @@ class Products(Numbers):
         The entry of a row (segment s, row k in it), vector v and lane is at segment[s] + k·along + result[v] +
         lane·across in the source, counted from a block's origin, unit·across + head·(head's stride).
         """
-        code = Code(
-            self.module,
-            "pack",
-            # source, packed, table, from, to; rows, segments, offsets; results, vectors, offsets; three strides
-            [PTR, PTR, PTR, I64, I64, I64, I64, PTR, I64, I64, PTR, I64, I64, I64],
-        )
+        code = Code(self.module, "pack", PACK)
         b = code.b
         source, packed, table, begin, end, rows, segments, segment_at, results, wide, result_at, along, across, head = (
             code.args

@@ -680,6 +680,14 @@ class _Learned:
             return gradient
         return gradient.unflatten(-1, (-1, self.pitch))[..., : self.hidden].flatten(-2)
 
+    def padded(self, gates: Tensor, dimension: int) -> Tensor:
+        """What a dimension holds for all gates, with zeros between them as between slots."""
+        if self.pitch == self.hidden:
+            return gates
+        room = gates.unflatten(dimension, (-1, self.hidden))  # (…, G, H, …)
+        after = (0, 0) * (gates.dim() - 1 - dimension)  # nothing is added to what follows
+        return F.pad(room, (*after, 0, self.pitch - self.hidden)).flatten(dimension, dimension + 1)
+
     def series(self, node: int, kept: Mapping[str, Tensor]) -> Tensor:
         """A kept value, (N, ·)."""
         place = self.place[node]
@@ -705,14 +713,10 @@ class _Learned:
                 *(product, shape, mean, scale, gain, None, [True, True, False]),
             )
             self.gradient("weight_ln_x").add_(to_gain)
-            gradient = F.pad(gradient.unflatten(1, (-1, self.hidden)), (0, self.pitch - self.hidden))
-            gradient = gradient.flatten(1).to(x.dtype)
+            gradient = self.padded(gradient, 1).to(x.dtype)
         self.add_product("weight_ih", slice(0, weight.shape[0]), gradient.t(), x)
         if to_x is not None:
-            beyond = gradient.shape[1] // len(self.low.gates) - self.hidden
-            if beyond:
-                weight = F.pad(weight.unflatten(0, (-1, self.hidden)), (0, 0, 0, beyond)).flatten(0, 1)
-            matmul(to_x, gradient, weight, False, self.call.kernel.target)
+            matmul(to_x, gradient, self.padded(weight, 0), False, self.call.kernel.target)
 
     def finished(self, sums: Tensor) -> list[Tensor]:
         """All gradients, in the order of the weights."""

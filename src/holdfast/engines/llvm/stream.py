@@ -69,7 +69,6 @@ class _Layer:
         self.sizes = Sizes(2, batch, features, hidden, output, program.heads, 1, False)
         self.frame = self.kernel.frame(self.sizes)
         first, self.memory = self.frame.arguments()
-        self.base = (self.memory.data_ptr() + 63) & ~63
         self.arguments = [first, type(first).from_buffer_copy(first)]
         for odd, arguments in enumerate(self.arguments):
             arguments[self.kernel.place["steps"]] = 1
@@ -83,8 +82,7 @@ class _Layer:
         self.rings = []
         for name in program.states:
             width = output if name == program.states[0] else hidden
-            at = next(o for n, o in self.frame.inside if n == self.kernel.place[f"state:{name}.at"])
-            begin = self.base - self.memory.data_ptr() + at
+            begin = next(o for n, o in self.frame.inside if n == self.kernel.place[f"state:{name}.at"])
             ring = memory[begin : begin + 2 * batch * width * self.y.itemsize].view(dtype)
             self.rings.append(ring.reshape(2, batch, width))
             self.rings[-1][:] = 0

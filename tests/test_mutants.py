@@ -21,11 +21,12 @@ import holdfast.engines.llvm.tile_matmul as tiles
 from holdfast import cells
 from holdfast.engines import operator
 from holdfast.engines.inputs import Inputs
-from holdfast.engines.llvm import code, emit, frame, functions, halves, lowering, machine, run
+from holdfast.engines.llvm import code, emit, frame, functions, halves, machine, run
 from holdfast.engines.llvm import products as multiplied
 from holdfast.engines.llvm import stream as llvm_stream
 from holdfast.engines.llvm import threads as llvm_threads
 from holdfast.engines.reference import backward_run, forward_run, products, schedule
+from holdfast.engines.steps import lowering
 from holdfast.language import cell as language_cell
 from holdfast.language import derivative, parse
 from holdfast.layers import Recurrent, Stream, noise
@@ -1201,7 +1202,7 @@ def _bias_of_the_input_doubled(patch: Patch) -> None:
         bias = original(*arguments)
         return None if bias is None else 2 * bias
 
-    _around(patch, run, "_input_bias", doubled)
+    _around(patch, run, "input_bias", doubled)
 
 
 @kernel_mutant("plain", "ragged")

@@ -18,12 +18,13 @@ import pytest
 import torch
 
 import holdfast
-from holdfast.engines.llvm import lowering, machine
+from holdfast.engines.llvm import machine
 from holdfast.engines.llvm.emit import emit
 from holdfast.engines.llvm.matmul import Matmul
 from holdfast.engines.llvm.precision import DOUBLE, HALF, SINGLE, Precision
-from holdfast.engines.llvm.step import Step
 from holdfast.engines.llvm.tile_matmul import TileMatmul
+from holdfast.engines.steps import lowering
+from holdfast.engines.steps.step import Step
 from tests.engines.llvm.calls import lacking
 
 ROOT = Path(__file__).parents[3]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import llvmlite.ir as ir
 
+from ..steps.step import Pass, Product, Schedule, Step, operand_states, schedule
 from .code import I1, I8, I16, I32, I64, PTR, VOID, Code, uncollected
 from .functions import Emitter
 from .halves import PAIRS, STATE, TILE_ROWS
@@ -18,7 +19,6 @@ from .int8 import PIECE, Int8
 from .layout import Layout, layout
 from .machine import Target
 from .precision import DEPTH, Precision
-from .step import Pass, Product, Schedule, Step, operand_states, schedule
 
 ROWS_AT_ONCE = 96  # that are multiplied with a part of a weight
 WEIGHTS_AT_ONCE = 32 << 10  # bytes of such a part: it stays in the first cache

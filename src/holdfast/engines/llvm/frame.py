@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..steps.step import Step, operand_states
 from . import machine
 from .emit import emit
 from .int8 import PIECE, finest, whole
 from .machine import Target, compiled
 from .memory import empty
 from .precision import DEPTH, Precision
-from .step import Step, operand_states
 
 Blocks = np.ndarray[Any, np.dtype[np.int64]]
 

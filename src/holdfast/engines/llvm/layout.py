@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..steps.step import Pass, Schedule, Step, operand_states
 from .precision import Precision
-from .step import Pass, Schedule, Step, operand_states
 
 HEADER = (
     "steps",  # how many steps the loop makes: a call may run a part of the sequence

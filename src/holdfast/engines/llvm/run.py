@@ -24,7 +24,9 @@ from holdfast.language.symbols import LAYER_NORM_EPSILON
 from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import names
-from . import lowering, machine, threads
+from ..steps import lowering
+from ..steps.around import input_bias, rows_of
+from . import machine, threads
 from .frame import ALIGNED, Compiled, Sizes, Source, shares_units
 from .halves import TILE_ROWS
 from .matmul import matmul
@@ -237,12 +239,6 @@ def forward_kernel(
     return Compiled(ahead.step, slots, weights, _weights(low), target, precision, raw)
 
 
-def rows_of(low: Program, group: Group) -> list[int]:
-    """Which of the gates of its weight a group multiplies."""
-    order = next(w.gates for w in low.weights if w.name == group.weight)
-    return [order.index(gate) for gate in group.gates]
-
-
 def _weights(low: Program) -> dict[str, str]:
     """The name of the learned tensor of each product, forward or backward."""
     found = {"input": "weight_ih", "projection": "weight_hr", "unproject": "weight_hr"}
@@ -303,7 +299,7 @@ class _Ahead:
         call.products()
         self.final = call.states(_first_states(call, inputs) if resets else inputs.state)
         self.flat = self.rows.packed(x)
-        self.bias = _input_bias(program, self.low.joined, call.weights)
+        self.bias = input_bias(program, self.low.joined, call.weights)
         beyond = precision.pitch(x.shape[2]) - x.shape[2]
         # What is computed ahead of the steps has room of its own where the gates are kept in bfloat16.
         self.exact_gates = precision.half and self.projection != "within"
@@ -416,18 +412,6 @@ def _series(x: Tensor, shape: tuple[int, ...], ragged: bool) -> Tensor:
     """Room for a visible series; past a length there are zeros."""
     series = empty(x.dtype, shape)
     return series.zero_() if ragged else series
-
-
-def _input_bias(program: Program, joined: frozenset[str], weights: Mapping[str, Tensor]) -> Tensor | None:
-    """b_ih, and b_hh with it where a gate's two parts are used only as their sum."""
-    bias = weights.get("bias_ih")
-    if bias is None or not joined:
-        return bias
-    if len(joined) == len(program.gates):
-        return bias + weights["bias_hh"]
-    hidden = len(bias) // len(program.gates)
-    pairs = zip(program.gates, bias.split(hidden), weights["bias_hh"].split(hidden))
-    return torch.cat([own + other if gate in joined else own for gate, own, other in pairs])
 
 
 def _projected(weight: Tensor, x: Tensor, target: machine.Target) -> Tensor:

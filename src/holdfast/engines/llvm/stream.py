@@ -11,7 +11,8 @@ import numpy as np
 
 from holdfast.language import Program
 
-from . import lowering, machine
+from ..steps import lowering
+from . import machine
 from .frame import Compiled, Sizes
 from .int8 import packed
 from .precision import Precision

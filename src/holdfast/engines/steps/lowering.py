@@ -1,4 +1,4 @@
-"""From a program to the steps that the engine compiles: forward, and backward by the language's derivative."""
+"""From a program to the steps that an engine compiles: forward, and backward by the language's derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step as the engine computes it, forward or backward: where values come from, where they go, in which passes.
+"""One step as an engine computes it, forward or backward: where values come from, where they go, in which passes.
 
 A step is a graph like the language's, with these leaves and operations beside the elementwise ones:
 

@@ -1,0 +1,1 @@
+"""A program as steps, divided into passes: what the compiled engines have in common."""

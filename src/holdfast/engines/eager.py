@@ -98,15 +98,16 @@ def beyond_operators(gradient: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(gradient).tangent is not None
 
 
-def _as_given() -> contextlib.AbstractContextManager[object]:
+def _as_given(inputs: Inputs) -> contextlib.AbstractContextManager[object]:
     """An engine computes in the dtype of what it is given: autocast has done its part before."""
-    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext()
+    kind = inputs.x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()
 
 
 def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
     """The visible results of a run."""
     if not save:
-        with torch.no_grad(), _as_given():
+        with torch.no_grad(), _as_given(inputs):
             return call.engine.forward(call.program, inputs, call.trace, False)[0]
     found: Sequence[Tensor] = _Recurrence.apply(call, inputs.x, *inputs.state, *inputs.home, *inputs.weights)
     return found
@@ -115,8 +116,9 @@ def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Run, *tensors: Tensor) -> tuple[Tensor, ...]:
-        with _as_given():
-            visible, saved = call.engine.forward(call.program, call.inputs(tensors), call.trace, True)
+        inputs = call.inputs(tensors)
+        with _as_given(inputs):
+            visible, saved = call.engine.forward(call.program, inputs, call.trace, True)
         ctx.call = call
         ctx.given = len(tensors)
         ctx.save_for_backward(*tensors, *saved)
@@ -133,6 +135,6 @@ class _Recurrence(torch.autograd.Function):
             return None, *call.differentiably(inputs, saved, gradients, need_x)
         states = call.counts[0]
         output, final, traced = gradients[0], gradients[1 : 1 + states], gradients[1 + states :]
-        with _as_given():
+        with _as_given(inputs):
             found = call.engine.backward(call.program, inputs, saved, output, final, traced, call.trace, need_x)
         return None, found.x, *found.state, *found.home, *found.weights

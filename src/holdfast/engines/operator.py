@@ -17,12 +17,13 @@ from torch._C._functorch import TransformType
 
 from holdfast.language import Program, parse
 
-from . import eager, llvm, reference, vendor
+from . import eager, llvm, reference, triton, vendor
 from .choose import choose
 from .compiling import constant, opaque
 from .inputs import Inputs, check_lengths
 
-_ENGINES = {"reference": reference, "llvm": llvm, "vendor": vendor}  # by the name that the operator carries
+# By the name that the operator carries.
+_ENGINES = {"reference": reference, "llvm": llvm, "triton": triton, "vendor": vendor}
 
 
 class Outcome(NamedTuple):
@@ -61,7 +62,7 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     direct = not transforms.any and eager.possible(tensors)
     if engine == "vendor" and direct:
         return _outcome(vendor.run(parse(text), inputs), counts)  # recorded by autograd as PyTorch's own layers are
-    if engine == "llvm" and direct:
+    if engine in ("llvm", "triton") and direct:
         check_lengths(inputs.lengths, inputs.x.shape[0])
         return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
     flat = recurrence(

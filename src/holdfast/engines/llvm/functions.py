@@ -65,7 +65,7 @@ def _hex(text: str) -> tuple[float, ...]:
     return tuple(map(float.fromhex, text.split()))
 
 
-_SINGLE = _Format(
+SINGLE = _Format(
     bits=32,
     mantissa=23,
     ln2=_hex("0x1.62e4p-1 0x1.7f7d1cp-20"),
@@ -77,7 +77,7 @@ _SINGLE = _Format(
     tanh=_hex("-0x1.554fe6p-2 0x1.0c7dc2p-3"),
     log=_hex("0x1.5555p-4 0x1.99d29ep-7 0x1.1eb3a2p-9 0x1.1f0578p-11"),
 )
-_DOUBLE = _Format(
+DOUBLE = _Format(
     bits=64,
     mantissa=52,
     ln2=_hex("0x1.62e42fefa38p-1 0x1.ef35793c7673p-45"),
@@ -114,7 +114,7 @@ class Emitter:
     def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, lanes: int) -> None:
         self.builder = builder
         self.lanes = lanes
-        self.format = _DOUBLE if scalar == ir.DoubleType() else _SINGLE
+        self.format = DOUBLE if scalar == ir.DoubleType() else SINGLE
         self.type = _Vector(scalar, lanes)
         self.integers = _Vector(ir.IntType(self.format.bits), lanes)
 
@@ -169,7 +169,7 @@ class Emitter:
 
     def _bits(self, number: float) -> int:
         """The bits of a number, read as an integer."""
-        number_code, integer_code = ("d", "q") if self.format is _DOUBLE else ("f", "i")
+        number_code, integer_code = ("d", "q") if self.format is DOUBLE else ("f", "i")
         (bits,) = struct.unpack(integer_code, struct.pack(number_code, number))
         return int(bits)
 

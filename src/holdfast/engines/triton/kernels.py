@@ -1,0 +1,150 @@
+"""A step's kernels: compiled once a process for each step and form, started over the steps of a sequence."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import linecache
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .emit import SIZES, Form, Source
+
+PERSISTENT_UNITS = 64  # up to so many units one program keeps its sequences over all steps
+FEW_ROWS = 2  # sequences up to which matrix products are sums of products
+UNITS, DEPTH = 32, 32  # of a block, at most
+
+
+class Blocks(NamedTuple):
+    """How the work is divided: what one program has of each.
+
+    Attributes:
+        rows: sequences.
+        units: units.
+        depth: entries of an operand that are multiplied at a time.
+    """
+
+    rows: int
+    units: int
+    depth: int
+
+
+def interpreted() -> bool:
+    """Whether Triton runs its kernels in Python, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
+
+
+def _power(number: int) -> int:
+    """The least power of two that is not below a number."""
+    return 1 << max(0, number - 1).bit_length()
+
+
+def blocks_for(batch: int, units: int, heads: int) -> Blocks:
+    """How the work is divided for some sizes."""
+    rows = _power(batch) if batch <= FEW_ROWS else min(64, max(16, _power(batch)))
+    return Blocks(rows, min(UNITS, max(16, _power(units // heads))), DEPTH)
+
+
+def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, rows: int) -> Form:
+    """In which form a step is written for some tensors."""
+    element = f"tl.{str(dtype).removeprefix('torch.')}"
+    number = "tl.float64" if dtype == torch.float64 else "tl.float32"
+    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    # The interpreter's tl.dot knows no bfloat16.
+    dot = rows > FEW_ROWS and not (interpreted() and dtype == torch.bfloat16)
+    return Form(element, number, ragged, dot, "tf32" if tf32 else "ieee")
+
+
+class Kernel:
+    """The kernels of a step, as Triton has them."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        # Triton reads a function's source through `inspect`, which looks here for what lies in no file.
+        name = f"<holdfast {hashlib.sha256(source.text.encode()).hexdigest()[:16]}>"
+        linecache.cache[name] = (len(source.text), None, source.text.splitlines(keepends=True), name)
+        importlib.import_module("triton")
+        found: dict[str, Any] = {"__name__": name}
+        exec(compile(source.text, name, "exec"), found)
+        self.steps = [found[f"step_{k}"] for k in range(len(source.plan.passes))]
+        self.whole = found["whole"]
+
+
+class Call:
+    """A run of a step's kernels over a sequence, or over one part of it after the other.
+
+    Args:
+        kernel: the kernels.
+        blocks: how the work is divided.
+        widths: the entries of each state.
+        hidden: H.
+        output: the entries of the output.
+        heads: the blocks of the recurrent weights.
+        like: a tensor on the device, of the dtype that is computed in, with the batch as its first size.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        blocks: Blocks,
+        widths: Mapping[str, int],
+        hidden: int,
+        output: int,
+        heads: int,
+        like: Tensor,
+    ) -> None:
+        self.kernel, self.blocks = kernel, blocks
+        self.batch, self.hidden = like.shape[0], hidden
+        self.sizes = dict(zip(SIZES, (self.batch, hidden, output)))
+        self.parts = {
+            name: heads * -(-width // heads // blocks.units) for name, width in (("units", hidden), ("output", output))
+        }
+        plan = kernel.source.plan
+        self.tensors: dict[str, Tensor] = {
+            "scratch_units": like.new_empty(self.batch, plan.scratch["units"] * hidden),
+            "scratch_output": like.new_empty(self.batch, plan.scratch["output"] * output),
+            "partial": like.new_empty(plan.means, self.batch, self.parts["units"]),
+        }
+        self.rings = {name: like.new_empty(2, self.batch, width) for name, width in widths.items()}
+        self.tensors |= {f"state:{name}": ring for name, ring in self.rings.items()}
+        self.turn = 0  # where in the rings the states stand
+        self.constants = {
+            "ROWS": blocks.rows,
+            "UNITS": blocks.units,
+            "DEPTH": blocks.depth,
+            "PARTS": _power(self.parts["units"]),
+        }
+
+    def state(self, name: str) -> Tensor:
+        """The state as it is now, (B, ·); to be read, or written before a run."""
+        return self.rings[name][self.turn]
+
+    def run(self, steps: int, back: bool) -> None:
+        """Run over some steps; every series begins with the first of them.
+
+        Args:
+            steps: how many.
+            back: whether from the last to the first.
+        """
+        if not self.batch or not steps:
+            return
+        pointers = [self.tensors[name] for name in self.kernel.source.pointers]
+        first, direction = (steps - 1, -1) if back else (0, 1)
+        rows = -(-self.batch // self.blocks.rows)
+        sizes = (*self.sizes.values(),)
+        device = pointers[0].device
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            if self.hidden <= PERSISTENT_UNITS:
+                moment = (first, steps, direction, self.turn)
+                self.kernel.whole[(rows,)](*pointers, *moment, *sizes, **self.constants)
+            else:
+                for s in range(steps):
+                    moment = (first + s * direction, (self.turn + s) % 2)
+                    for part, one in zip(self.kernel.source.plan.passes, self.kernel.steps):
+                        one[(rows, self.parts[part.width])](*pointers, *moment, *sizes, **self.constants)
+        self.turn = (self.turn + steps) % 2

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
 from holdfast.language import parse
 
-from . import llvm, vendor
+from . import llvm, triton, vendor
 from .compiling import constant
 
-ENGINES = ("auto", "reference", "llvm", "vendor")
+ENGINES = ("auto", "reference", "llvm", "triton", "vendor")
 
 STEPWISE = "PyTorch operations, step by step, which can take ten times as long as a fused kernel"
 
-CUDNN = (
-    "cuDNN's kernel for this plain cell, which has no second derivatives; calls with lengths, reset or trace run in "
-    + STEPWISE
-)
+CUDNN = "cuDNN's kernel for this plain cell, which has no second derivatives; calls with lengths, reset or trace run in "
+TRITON = "Triton's kernels, compiled for this GPU from the equations above"
 
 
 class Choice(NamedTuple):
@@ -81,14 +80,28 @@ def _chosen(
     check_name(asked)
     if asked == "reference":
         return Choice("reference", "asked for by name")
-    if asked == "llvm" or (asked == "auto" and device.type == "cpu"):
-        refusal = llvm.refusal(device, dtype)
-        served = Choice("llvm", "compiled for this machine from the equations above")
-    else:
-        refusal = vendor.refusal(parse(program), device, dtype, traced, lengths, reset)
-        served = Choice("vendor", CUDNN)
-    if refusal is None:
-        return served if asked == "auto" else served._replace(reason="asked for by name")
+    refusals: list[str] = []
+    for choice, refusal in _candidates(asked, program, device, dtype, traced, lengths, reset):
+        if refusal is None:
+            return choice if asked == "auto" else choice._replace(reason="asked for by name")
+        refusals.append(f"{choice.engine} cannot serve this call: {refusal}")
     if asked == "auto":
-        return Choice("reference", f"{STEPWISE}; {served.engine} cannot serve this call: {refusal}")
-    return f"engine={asked!r} cannot serve this call: {refusal}"
+        return Choice("reference", "; ".join((STEPWISE, *refusals)))
+    return f"engine={asked!r} {refusals[0].removeprefix(asked + ' ')}"
+
+
+def _candidates(
+    asked: str, program: str, device: torch.device, dtype: torch.dtype, traced: bool, lengths: bool, reset: bool
+) -> Iterator[tuple[Choice, str | None]]:
+    """The engines in question, the preferred one first, each with why it cannot serve the call, or None.
+
+    On a GPU cuDNN comes first for what it can do: nobody has measured Triton's kernels against it yet.
+    """
+    if asked == "llvm" or (asked == "auto" and device.type == "cpu"):
+        yield Choice("llvm", "compiled for this machine from the equations above"), llvm.refusal(device, dtype)
+    if asked == "vendor" or (asked == "auto" and device.type != "cpu"):
+        others = STEPWISE if triton.refusal(device, dtype) else "Triton's kernels"
+        refusal = vendor.refusal(parse(program), device, dtype, traced, lengths, reset)
+        yield Choice("vendor", CUDNN + others), refusal
+    if asked == "triton" or (asked == "auto" and device.type == "cuda"):
+        yield Choice("triton", TRITON), triton.refusal(device, dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from holdfast.engines import llvm, operator
+from holdfast.engines import llvm, operator, triton
 from holdfast.engines.choose import STEPWISE, Choice, choose
 from holdfast.language import equations, latex
 
@@ -131,4 +131,6 @@ def _choice(layer: Recurrent | RecurrentCell, program: str, x: Tensor | PackedSe
         return Choice("reference", f"{STEPWISE}; {why}")
     if engine == "llvm":
         reason = f"{reason} ({llvm.describe(dtype)})"
+    if engine == "triton":
+        reason = f"{reason} ({triton.describe()})"
     return Choice(engine, reason)

@@ -382,11 +382,11 @@ class _Pass:
 
     def store(self, index: int, array: str, slot: int) -> None:
         known = self.step.array(array)
-        if known.width == "row":  # the same for all units: one block of them writes it
+        if known.width == "row":  # the same for all units: each block of them writes it
             value = f"tl.broadcast_to({self.number(index)}, (ROWS, 1))"
             value = f"tl.where(alive[:, None], {value}, 0.0)"
             at = self.address(array, slot, "row", "unit")
-            self.line(f"tl.store({at}, {value}, mask=here[:, None] & (unit_block == 0))")
+            self.line(f"tl.store({at}, {value}, mask=here[:, None])")
         elif known.order == "sum":
             self.put(f"{self.get(array, slot)} + tl.where(alive[:, None], {self.full(index)}, 0.0)", array, slot)
         elif self.form.ragged:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,13 @@ class Blocks(NamedTuple):
 def interpreted() -> bool:
     """Whether Triton runs its kernels in Python, on the CPU."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
+
+
+def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Where kernels are started: Triton asks PyTorch for the current device."""
+    if device.type == "cuda":
+        return torch.cuda.device(device)
+    return np.errstate(all="ignore")  # the interpreter's numbers are NumPy's, which would warn of an infinity
 
 
 def _power(number: int) -> int:
@@ -137,8 +145,7 @@ class Call:
         first, direction = (steps - 1, -1) if back else (0, 1)
         rows = -(-self.batch // self.blocks.rows)
         sizes = (*self.sizes.values(),)
-        device = pointers[0].device
-        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        with _on(pointers[0].device):
             if self.hidden <= PERSISTENT_UNITS:
                 moment = (first, steps, direction, self.turn)
                 self.kernel.whole[(rows,)](*pointers, *moment, *sizes, **self.constants)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# Triton decides as it is imported, by torch.compile perhaps, whether its kernels run in its interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

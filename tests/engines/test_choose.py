@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
 import holdfast
-from holdfast.engines import operator
-from holdfast.engines.choose import ENGINES, STEPWISE, check_name, choose
+from holdfast.engines import operator, triton
+from holdfast.engines.choose import ENGINES, STEPWISE, TRITON, _chosen, check_name, choose
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 PLAIN = holdfast.LSTM(3, 5).program.text()
 OPENED = holdfast.LSTM(3, 5, peephole=True).program.text()
 FACTS = ("traced", "lengths", "reset")
+MISSING = "no Triton here"
+
+
+@pytest.fixture
+def without_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(triton, "refusal", lambda device, dtype: MISSING)
+    _chosen.cache_clear()
+    yield
+    _chosen.cache_clear()
+
+
+@pytest.fixture
+def with_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(triton, "refusal", lambda device, dtype: None)
+    _chosen.cache_clear()
+    yield
+    _chosen.cache_clear()
 
 
 @pytest.mark.parametrize("program", [PLAIN, OPENED], ids=["plain", "with options"])
@@ -45,27 +63,54 @@ def test_float16_on_a_cpu_goes_step_by_step_and_says_what_that_costs() -> None:
     ],
     ids=["LSTM", "projected LSTM", "GRU", "RNN"],
 )
+@pytest.mark.usefixtures("with_triton")
 def test_on_a_gpu_a_plain_layer_goes_to_cudnn(make: Any, dtype: torch.dtype) -> None:
     engine, reason = choose("auto", make().program.text(), CUDA, dtype)
     assert engine == "vendor"
     assert "cuDNN" in reason
     assert "no second derivatives" in reason
+    assert reason.endswith("lengths, reset or trace run in Triton's kernels")
+
+
+@pytest.mark.usefixtures("without_triton")
+def test_without_triton_it_says_that_other_calls_go_step_by_step() -> None:
+    engine, reason = choose("auto", PLAIN, CUDA, torch.float32)
+    assert engine == "vendor"
     assert reason.endswith(f"lengths, reset or trace run in {STEPWISE}")
 
 
+@pytest.mark.usefixtures("with_triton")
 @pytest.mark.parametrize("fact", FACTS)
-def test_on_a_gpu_a_call_beyond_cudnn_goes_step_by_step_and_says_what_that_costs(fact: str) -> None:
+def test_on_a_gpu_a_call_beyond_cudnn_goes_to_triton(fact: str) -> None:
+    assert choose("auto", PLAIN, CUDA, torch.float32, **{fact: True}) == ("triton", TRITON)
+
+
+@pytest.mark.usefixtures("with_triton")
+def test_on_a_gpu_a_cell_beyond_cudnn_goes_to_triton() -> None:
+    assert choose("auto", OPENED, CUDA, torch.bfloat16) == ("triton", TRITON)
+
+
+@pytest.mark.usefixtures("with_triton")
+def test_on_a_cpu_triton_runs_only_where_it_is_asked_for_by_name() -> None:
+    assert choose("auto", OPENED, CPU, torch.float16).engine == "reference"
+    assert choose("triton", OPENED, CPU, torch.float16).engine == "triton"
+
+
+@pytest.mark.usefixtures("without_triton")
+@pytest.mark.parametrize("fact", FACTS)
+def test_without_triton_a_call_beyond_cudnn_goes_step_by_step_and_says_what_that_costs(fact: str) -> None:
     engine, reason = choose("auto", PLAIN, CUDA, torch.float32, **{fact: True})
     assert engine == "reference"
     assert reason.startswith(f"{STEPWISE}; vendor cannot serve this call: ")
-    assert reason.endswith(f"given was {fact.removesuffix('d')}")
+    assert reason.endswith(f"given was {fact.removesuffix('d')}; triton cannot serve this call: {MISSING}")
 
 
-def test_on_a_gpu_a_cell_beyond_cudnn_goes_step_by_step_and_says_what_that_costs() -> None:
+@pytest.mark.usefixtures("without_triton")
+def test_without_triton_a_cell_beyond_cudnn_goes_step_by_step_and_says_what_that_costs() -> None:
     engine, reason = choose("auto", OPENED, CUDA, torch.float32)
     assert engine == "reference"
     assert reason.startswith(STEPWISE)
-    assert reason.endswith("the equations of this LSTM are others")
+    assert reason.endswith(f"the equations of this LSTM are others; triton cannot serve this call: {MISSING}")
 
 
 @pytest.mark.parametrize("device", ["meta", "mps", "xpu"])
@@ -120,7 +165,7 @@ def test_one_that_cannot_serve_is_an_error_that_says_why(
 def test_unknown_names_are_refused() -> None:
     for name in ENGINES:
         check_name(name)
-    expected = "^engine must be one of auto, reference, llvm, vendor; got 'warp'$"
+    expected = "^engine must be one of auto, reference, llvm, triton, vendor; got 'warp'$"
     with pytest.raises(ValueError, match=expected):
         check_name("warp")
     with pytest.raises(ValueError, match=expected):
@@ -167,6 +212,8 @@ def test_the_operator_asks_again_because_an_exported_program_may_have_been_moved
 
 @pytest.mark.parametrize("asked", ENGINES)
 def test_the_choice_compiles_and_depends_on_no_shape(asked: str) -> None:
+    if asked == "triton":
+        pytest.importorskip("triton")
     torch._dynamo.reset()
     graphs = 0
 

@@ -407,7 +407,7 @@ def test_gradient_clipping_bounds_what_flows_back_and_leaves_the_forward_alone()
         ({"cell_clip": -1.0}, ValueError, "cell_clip must be a positive number or None, got -1.0"),
         ({"activation": "sine"}, ValueError, "activation must be one of tanh, relu, identity, .*; got 'sine'"),
         ({"gate_activation": "tanh"}, ValueError, "gate_activation must be one of sigmoid, hard_sigmoid; got 'tanh'"),
-        ({"engine": "warp"}, ValueError, "engine must be one of auto, reference, llvm, vendor; got 'warp'"),
+        ({"engine": "warp"}, ValueError, "engine must be one of auto, reference, llvm, triton, vendor; got 'warp'"),
         ({"layer_norm": "yes"}, TypeError, "layer_norm should be of type bool, got: str"),
         ({"learn_state": 1}, TypeError, "learn_state should be of type bool, got: int"),
         ({"peephole": 1}, TypeError, "peephole should be of type bool, got: int"),

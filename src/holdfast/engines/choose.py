@@ -17,7 +17,9 @@ ENGINES = ("auto", "reference", "llvm", "triton", "vendor")
 
 STEPWISE = "PyTorch operations, step by step, which can take ten times as long as a fused kernel"
 
-CUDNN = "cuDNN's kernel for this plain cell, which has no second derivatives; calls with lengths, reset or trace run in "
+CUDNN = (
+    "cuDNN's kernel for this plain cell, which has no second derivatives; calls with lengths, reset or trace run in "
+)
 TRITON = "Triton's kernels, compiled for this GPU from the equations above"
 
 

@@ -20,7 +20,9 @@ def refusal(device: torch.device, dtype: torch.dtype) -> str | None:
     if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
         return f"it runs on a GPU, or on the CPU with TRITON_INTERPRET=1; the input is on {device}"
     if dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        return f"it computes in float32, float64, bfloat16 and float16, the input is {str(dtype).removeprefix('torch.')}"
+        return (
+            f"it computes in float32, float64, bfloat16 and float16, the input is {str(dtype).removeprefix('torch.')}"
+        )
     return None
 
 

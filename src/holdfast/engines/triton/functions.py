@@ -40,7 +40,7 @@ EXPRESSIONS = {
 }
 assert set(EXPRESSIONS) == set(OPERATIONS)
 
-_HELPERS = '''
+_HELPERS = """
 @triton.jit
 def minimum(a, b):  # NaN if one is NaN
     return tl.where(a != a, a, tl.where(b != b, b, tl.where(a < b, a, b)))
@@ -67,7 +67,7 @@ def softplus(x):  # max(x, 0) + log(1 + e), where log(1 + e) = s + s^3 l(s^2) wi
     s = e / (1.0 + 0.5 * e)
     u = s * s
     return tl.where(x < 0.0, 0.0, x) + (s + s * u * ({log}))
-'''
+"""
 
 
 def _polynomial(coefficients: Sequence[float]) -> str:

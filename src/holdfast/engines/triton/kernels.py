@@ -126,6 +126,7 @@ class Call:
             "UNITS": blocks.units,
             "DEPTH": blocks.depth,
             "PARTS": _power(self.parts["units"]),
+            "enable_fp_fusion": True,  # a product and a sum may be rounded once; said because Triton's default will change
         }
 
     def state(self, name: str) -> Tensor:

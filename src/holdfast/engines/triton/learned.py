@@ -79,8 +79,9 @@ class Learned:
     def through_group(self, group: Group, d: Tensor, operand: Tensor) -> None:
         """Add the gradient of a recurrent weight by one group of its products."""
         order = next(w.gates for w in self.low.weights if w.name == group.weight)
-        pairs = [(order.index(g), self.back.products[n]) for g, n in zip(group.gates, group.nodes)
-                 if n in self.back.products]
+        pairs = [
+            (order.index(g), self.back.products[n]) for g, n in zip(group.gates, group.nodes) if n in self.back.products
+        ]
         if not pairs:
             return
         rows, slots = (list(column) for column in zip(*pairs))

@@ -1,0 +1,160 @@
+"""What Triton's kernels give beside what the layer suite checks: a cell of one's own, half precision, odd numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import holdfast
+from holdfast.engines.triton import kernels
+from holdfast.language import (
+    Cell,
+    abs,
+    clip,
+    exp,
+    hard_sigmoid,
+    layer_norm,
+    log,
+    maximum,
+    minimum,
+    parameter,
+    recur,
+    relu,
+    sigmoid,
+    softplus,
+    sqrt,
+    tanh,
+    where,
+)
+from tests.support import TOLERANCE, assert_all_close
+
+pytest.importorskip("triton", reason="Triton cannot be imported here")
+
+
+class Everything(Cell):
+    """A cell that nobody would use: all operations of the language, a second product, a mean, numbers for each unit."""
+
+    gates = ("a", "b", "d")
+    states = ("h", "c")
+
+    def step(self, gate: Any, state: Any) -> Any:
+        scale = parameter("scale", rows=("u", "v"), initial=0.5)
+        b = sigmoid(gate.b)
+        a = tanh(gate.a.input + recur(gate.a, b * state.h))
+        c = clip(b * state.c + (1 - b) * a, -0.8, 0.8) - 0.1 * layer_norm(a)
+        bounded = minimum(maximum(c, -scale.u), softplus(gate.d))
+        level = sqrt(1 + abs(gate.d)) / (1 + exp(-relu(a))) + log(1 + b)
+        h = where(bounded > 0.1 * a, bounded * level, hard_sigmoid(gate.d) * scale.v - bounded)
+        return h, c
+
+
+def results(layer: Any, x: Tensor, **kwargs: Any) -> dict[str, Tensor]:
+    """The output, the final state and all gradients."""
+    x = x.clone().requires_grad_()
+    layer.zero_grad()
+    output, final = layer(x, **kwargs)
+    finals = [final] if isinstance(final, Tensor) else list(final)
+    given = [output, *finals]
+    torch.manual_seed(1)
+    torch.autograd.backward(given, [torch.randn_like(t) for t in given])
+    gradients = {name: p.grad for name, p in layer.named_parameters()}
+    return {"output": output, "x": x.grad, **{f"final {k}": s for k, s in enumerate(finals)}, **gradients}
+
+
+def pair(make: Any) -> tuple[Any, Any]:
+    """The same layer on Triton's kernels and by the reference."""
+    one, other = make(engine="triton"), make(engine="reference")
+    other.load_state_dict(one.state_dict())
+    return one, other
+
+
+def compared(make: Any, x: Tensor, **kwargs: Any) -> None:
+    one, other = pair(make)
+    found, expected = results(one, x, **kwargs), results(other, x, **kwargs)
+    assert_all_close({n: t.detach() for n, t in found.items()}, {n: t.detach() for n, t in expected.items()}, x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True, "grad_clip": 0.1}], ids=["plain", "with options"])
+def test_a_cell_of_ones_own_with_all_operations_agrees_with_the_reference(
+    dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    def make(engine: str) -> Any:
+        return holdfast.Recurrent(Everything(), 3, 7, dtype=dtype, engine=engine, **options).eval()
+
+    compared(make, 2 * torch.randn(4, 3, 3, dtype=dtype), lengths=torch.tensor([4, 0, 2]))
+
+
+@pytest.mark.parametrize("batch", [1, 5], ids=["a sum of products", "tl.dot"])
+def test_float16_is_served(batch: int) -> None:
+    def make(engine: str) -> Any:
+        return holdfast.LSTM(3, 9, peephole=True, dtype=torch.float16, engine=engine)
+
+    compared(make, torch.randn(4, batch, 3, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("units", [0, 1 << 20], ids=["a kernel a step", "one kernel"])
+def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
+    units: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PERSISTENT_UNITS", units)
+    monkeypatch.setattr(kernels, "blocks_for", lambda batch, units, heads: kernels.Blocks(2, 16, 16))
+
+    def make(engine: str) -> Any:
+        return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine)
+
+    compared(make, torch.randn(2, 3, 3))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")], ids=str)
+def test_odd_numbers_go_where_they_go_in_the_reference_and_to_no_other_sequence(odd: float) -> None:
+    one, other = pair(lambda engine: holdfast.GRU(3, 5, engine=engine))
+    x = torch.randn(4, 3, 3)
+    x[1, 1, 0] = odd
+    found, expected = one(x)[0], other(x)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[torch.float32], equal_nan=True)
+    assert found[:, [0, 2]].isfinite().all()
+
+
+def test_nan_in_the_padding_reaches_no_gradient() -> None:
+    layer = holdfast.LSTM(3, 5, engine="triton", layer_norm=True)
+    x = torch.randn(4, 2, 3)
+    x[2:, 1] = float("nan")
+    lengths = torch.tensor([4, 2])
+    output, _ = layer(x, lengths=lengths)
+    padding = torch.arange(4).view(4, 1, 1) >= lengths.view(1, 2, 1)
+    output.backward(torch.ones_like(output).masked_fill(padding, float("nan")))
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_a_sequence_of_no_steps_and_a_batch_of_none_are_served() -> None:
+    layer = holdfast.LSTM(3, 5, engine="triton")
+    h, c = torch.randn(1, 2, 5), torch.randn(1, 2, 5)
+    output, (last, _) = layer(torch.randn(4, 2, 3), (h, c), lengths=torch.tensor([0, 0]))
+    assert torch.equal(last, h)
+    assert not output.any()
+    assert layer(torch.randn(4, 0, 3))[0].shape == (4, 0, 5)
+
+
+def test_the_same_call_gives_the_same_bits() -> None:
+    layer, x = holdfast.LSTM(3, 5, engine="triton", peephole=True), torch.randn(3, 3, 3)
+    first = {name: t.clone() for name, t in results(layer, x).items()}
+    again = results(layer, x)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_it_compiles_with_torch_compile() -> None:
+    torch._dynamo.reset()
+    layer, x = holdfast.LSTM(3, 5, engine="triton", layer_norm=True), torch.randn(3, 2, 3)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
+    compiled(x)[0].sum().backward()
+    assert layer.weight_hh_l0.grad.isfinite().all()
+
+
+def test_explain_says_what_runs() -> None:
+    text = str(holdfast.explain(holdfast.LSTM(3, 5, engine="triton")))
+    assert "engine      triton: asked for by name (Triton " in text

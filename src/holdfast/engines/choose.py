@@ -18,7 +18,8 @@ ENGINES = ("auto", "reference", "llvm", "triton", "vendor")
 STEPWISE = "PyTorch operations, step by step, which can take ten times as long as a fused kernel"
 
 CUDNN = (
-    "cuDNN's kernel for this plain cell, which has no second derivatives; calls with lengths, reset or trace run in "
+    "cuDNN's kernel for this plain cell, which has no second derivatives; "
+    "calls with lengths, reset or trace run in {others}"
 )
 TRITON = "Triton's kernels, compiled for this GPU from the equations above"
 
@@ -104,6 +105,6 @@ def _candidates(
     if asked == "vendor" or (asked == "auto" and device.type != "cpu"):
         others = STEPWISE if triton.refusal(device, dtype) else "Triton's kernels"
         refusal = vendor.refusal(parse(program), device, dtype, traced, lengths, reset)
-        yield Choice("vendor", CUDNN + others), refusal
+        yield Choice("vendor", CUDNN.format(others=others)), refusal
     if asked == "triton" or (asked == "auto" and device.type == "cuda"):
         yield Choice("triton", TRITON), triton.refusal(device, dtype)

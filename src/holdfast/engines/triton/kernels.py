@@ -126,7 +126,7 @@ class Call:
             "UNITS": blocks.units,
             "DEPTH": blocks.depth,
             "PARTS": _power(self.parts["units"]),
-            "enable_fp_fusion": True,  # a product and a sum may be rounded once; said because Triton's default will change
+            "enable_fp_fusion": True,  # a product and a sum may be rounded once: Triton warns that its default changes
         }
 
     def state(self, name: str) -> Tensor:
@@ -148,11 +148,10 @@ class Call:
         sizes = (*self.sizes.values(),)
         with _on(pointers[0].device):
             if self.hidden <= PERSISTENT_UNITS:
-                moment = (first, steps, direction, self.turn)
-                self.kernel.whole[(rows,)](*pointers, *moment, *sizes, **self.constants)
+                self.kernel.whole[(rows,)](*pointers, first, steps, direction, self.turn, *sizes, **self.constants)
             else:
                 for s in range(steps):
-                    moment = (first + s * direction, (self.turn + s) % 2)
+                    t, turn = first + s * direction, (self.turn + s) % 2
                     for part, one in zip(self.kernel.source.plan.passes, self.kernel.steps):
-                        one[(rows, self.parts[part.width])](*pointers, *moment, *sizes, **self.constants)
+                        one[(rows, self.parts[part.width])](*pointers, t, turn, *sizes, **self.constants)
         self.turn = (self.turn + steps) % 2

@@ -217,7 +217,10 @@ def backward(
     weights = {n: w.contiguous() for n, w in inputs.named_weights(program).items()}
     x = _without_padding(inputs)
     for name, gradient in zip(program.states, final):
-        call.state(name).copy_(0 if gradient is None else gradient)
+        if gradient is None:
+            call.state(name).zero_()
+        else:
+            call.state(name).copy_(gradient)
     # Each sequence has sums of its own, so that no program waits for another and the order is always the same.
     sums = x.new_zeros(sizes.batch, len(back.sums), sizes.hidden, dtype=sizes.dtype)
     call.tensors["sums"] = sums

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-full check bench wheel clean
+.PHONY: help demo test test-full test-gpu check bench wheel clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ test: check ## Lint, type-check, check imports, and run the tests.
 
 test-full: check ## The same, with the runs that take long.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test-gpu: $(VENV)/.installed-dev ## The whole layer suite on a GPU; needs PyTorch's build for it.
+	TRITON_INTERPRET=0 HOLDFAST_DEVICE=cuda OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/engines/triton
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ GREFF = {
 }
 FEATURES = 5
 SHAKES = 10
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def make_layer(c: Configuration) -> holdfast.Recurrent:
     return layer.train(c["training"])
 
 
-def make_case(c: Configuration, seed: int, engine: str) -> Case:
-    """A configuration with its tensors, drawn from a seed."""
+def make_case(c: Configuration, seed: int, engine: str, device: torch.device = CPU) -> Case:
+    """A configuration with its tensors, drawn from a seed; the layer is on the device, the tensors are not."""
     torch.manual_seed(seed)
     layer = make_layer(c)
     layer.engine = engine
@@ -147,7 +148,7 @@ def make_case(c: Configuration, seed: int, engine: str) -> Case:
         gradients[:-1] = [None] * len(widths)
     elif c["arriving"] == "strided":
         gradients = [torch.randn(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., ::2] for shape in shapes]
-    return Case(c, layer, x, hx, lengths, reset, gradients, projection)
+    return Case(c, layer.to(device), x, hx, lengths, reset, gradients, projection)
 
 
 @contextlib.contextmanager
@@ -202,8 +203,9 @@ def oracle_noise(case: Case, drawn: list[Tensor], order: Tensor | None) -> seque
 def product_results(case: Case, trace: bool = False) -> tuple[dict[str, Tensor], list[Tensor], Tensor | None]:
     """What the layer gives, all laid out time first with a batch; what it drew; and the order of a packed batch."""
     c = case.c
-    x = case.x.clone().requires_grad_()
-    hx = None if case.hx is None else [s.clone().requires_grad_() for s in case.hx]
+    device = next(case.layer.parameters()).device
+    x = case.x.to(device, copy=True).requires_grad_()
+    hx = None if case.hx is None else [s.to(device, copy=True).requires_grad_() for s in case.hx]
     given: Any = {"time first": x, "packed": x, "batch first": x.transpose(0, 1), "unbatched": x.squeeze(1)}[
         c["layout"]
     ]
@@ -212,12 +214,13 @@ def product_results(case: Case, trace: bool = False) -> tuple[dict[str, Tensor],
     if c["layout"] == "unbatched" and hx is not None:
         state = [s.squeeze(1) for s in hx]
     if c["lengths"]:
-        kwargs["lengths"] = case.lengths
+        kwargs["lengths"] = None if case.lengths is None else case.lengths.to(device)
     if case.reset is not None:
+        reset = case.reset.to(device)
         kwargs["reset"] = {
-            "time first": case.reset,
-            "batch first": case.reset.transpose(0, 1),
-            "unbatched": case.reset.squeeze(1),
+            "time first": reset,
+            "batch first": reset.transpose(0, 1),
+            "unbatched": reset.squeeze(1),
         }[c["layout"]]
     if c["layout"] == "packed":
         assert case.lengths is not None
@@ -240,8 +243,10 @@ def product_results(case: Case, trace: bool = False) -> tuple[dict[str, Tensor],
         output, finals = output.unsqueeze(1), [s.unsqueeze(1) for s in finals]
     results = {"output": output, **{f"final {k}": s for k, s in enumerate(finals)}}
     leaves = {"x": x, **dict(case.layer.named_parameters()), **{f"hx{k}": s for k, s in enumerate(hx or [])}}
-    results |= _gradients(list(results.values()), case.gradients, leaves)
-    return {name: t.detach() for name, t in results.items()}, drawn, order
+    arriving = [None if g is None else g.to(device) for g in case.gradients]
+    results |= _gradients(list(results.values()), arriving, leaves)
+    found = {name: t.detach().cpu() for name, t in results.items()}
+    return found, [t.detach().cpu() for t in drawn], None if order is None else order.cpu()
 
 
 def _gradients(results: list[Tensor], arriving: list[Tensor | None], leaves: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -278,7 +283,7 @@ def oracle_results(
         recurrent_dropout=PROBABILITY * c["recurrent_dropout"],
         training=c["training"],
     )
-    weights = {name: w.detach().to(dtype).requires_grad_() for name, w in case.layer.named_parameters()}
+    weights = {name: w.detach().to(CPU, dtype).requires_grad_() for name, w in case.layer.named_parameters()}
     x = case.x.detach().to(dtype, copy=True).requires_grad_()
     hx = None if case.hx is None else [s.to(dtype, copy=True).requires_grad_() for s in case.hx]
     drawn_noise = oracle_noise(case, [d.to(dtype) for d in drawn], order)
@@ -296,7 +301,7 @@ def oracle_results(
     return {name: t.detach() for name, t in results.items()}
 
 
-def check(c: Configuration, seed: int = 0, engine: str = "reference") -> None:
+def check(c: Configuration, seed: int = 0, engine: str = "reference", device: torch.device = CPU) -> None:
     """The ordinary check: everything a call gives, and every gradient, by an engine, against the oracle.
 
     Some draws are beyond a dtype: rounding alone moves the oracle's own result by too much of what is allowed. Such a
@@ -304,7 +309,7 @@ def check(c: Configuration, seed: int = 0, engine: str = "reference") -> None:
     """
     dtype = getattr(torch, c["dtype"])
     for attempt in range(20):
-        case = make_case(c, seed + 10_000 * attempt, engine)
+        case = make_case(c, seed + 10_000 * attempt, engine, device)
         got, drawn, order = product_results(case, trace=seed % 2 == 1 and c["layout"] != "packed")
         expected = oracle_results(case, drawn, order)
         try:

@@ -7,6 +7,7 @@ import pytest
 from holdfast.engines.triton import kernels, run
 from tests.agreement import check
 from tests.configurations import CHOICES, Configuration, configurations
+from tests.support import DEVICE
 
 pytest.importorskip("triton", reason="Triton cannot be imported here")
 
@@ -63,7 +64,7 @@ def test_outputs_states_and_gradients_agree_with_the_oracle(
     c: Configuration, seed: int, persistent_units: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "PERSISTENT_UNITS", persistent_units)
-    check(c, seed, "triton")
+    check(c, seed, "triton", DEVICE)
 
 
 @pytest.mark.full
@@ -72,7 +73,7 @@ def test_outputs_states_and_gradients_agree_with_the_oracle_in_many_more_cases(
     c: Configuration, seed: int, persistent_units: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "PERSISTENT_UNITS", persistent_units)
-    check(c, seed, "triton")
+    check(c, seed, "triton", DEVICE)
 
 
 def test_every_cell_and_every_option_occurs_in_the_sample() -> None:

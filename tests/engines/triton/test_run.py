@@ -29,7 +29,7 @@ from holdfast.language import (
     tanh,
     where,
 )
-from tests.support import TOLERANCE, assert_all_close
+from tests.support import DEVICE, TOLERANCE, assert_all_close
 
 pytest.importorskip("triton", reason="Triton cannot be imported here")
 
@@ -49,6 +49,10 @@ class Everything(Cell):
         level = sqrt(1 + abs(gate.d)) / (1 + exp(-relu(a))) + log(1 + b)
         h = where(bounded > 0.1 * a, bounded * level, hard_sigmoid(gate.d) * scale.v - bounded)
         return h, c
+
+
+def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, dtype=dtype).to(DEVICE)
 
 
 def results(layer: Any, x: Tensor, **kwargs: Any) -> dict[str, Tensor]:
@@ -83,17 +87,17 @@ def test_a_cell_of_ones_own_with_all_operations_agrees_with_the_reference(
     dtype: torch.dtype, options: dict[str, Any]
 ) -> None:
     def make(engine: str) -> Any:
-        return holdfast.Recurrent(Everything(), 3, 7, dtype=dtype, engine=engine, **options).eval()
+        return holdfast.Recurrent(Everything(), 3, 7, dtype=dtype, engine=engine, device=DEVICE, **options).eval()
 
-    compared(make, 2 * torch.randn(4, 3, 3, dtype=dtype), lengths=torch.tensor([4, 0, 2]))
+    compared(make, 2 * randn(4, 3, 3, dtype=dtype), lengths=torch.tensor([4, 0, 2], device=DEVICE))
 
 
 @pytest.mark.parametrize("batch", [1, 5], ids=["a sum of products", "tl.dot"])
 def test_float16_is_served(batch: int) -> None:
     def make(engine: str) -> Any:
-        return holdfast.LSTM(3, 9, peephole=True, dtype=torch.float16, engine=engine)
+        return holdfast.LSTM(3, 9, peephole=True, dtype=torch.float16, engine=engine, device=DEVICE)
 
-    compared(make, torch.randn(4, batch, 3, dtype=torch.float16))
+    compared(make, randn(4, batch, 3, dtype=torch.float16))
 
 
 @pytest.mark.parametrize("units", [0, 1 << 20], ids=["a kernel a step", "one kernel"])
@@ -104,15 +108,15 @@ def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
     monkeypatch.setattr(kernels, "blocks_for", lambda batch, units, heads: kernels.Blocks(2, 16, 16))
 
     def make(engine: str) -> Any:
-        return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine)
+        return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine, device=DEVICE)
 
-    compared(make, torch.randn(2, 3, 3))
+    compared(make, randn(2, 3, 3))
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")], ids=str)
 def test_odd_numbers_go_where_they_go_in_the_reference_and_to_no_other_sequence(odd: float) -> None:
-    one, other = pair(lambda engine: holdfast.GRU(3, 5, engine=engine))
-    x = torch.randn(4, 3, 3)
+    one, other = pair(lambda engine: holdfast.GRU(3, 5, engine=engine, device=DEVICE))
+    x = randn(4, 3, 3)
     x[1, 1, 0] = odd
     found, expected = one(x)[0], other(x)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[torch.float32], equal_nan=True)
@@ -120,27 +124,27 @@ def test_odd_numbers_go_where_they_go_in_the_reference_and_to_no_other_sequence(
 
 
 def test_nan_in_the_padding_reaches_no_gradient() -> None:
-    layer = holdfast.LSTM(3, 5, engine="triton", layer_norm=True)
-    x = torch.randn(4, 2, 3)
+    layer = holdfast.LSTM(3, 5, engine="triton", device=DEVICE, layer_norm=True)
+    x = randn(4, 2, 3)
     x[2:, 1] = float("nan")
-    lengths = torch.tensor([4, 2])
+    lengths = torch.tensor([4, 2], device=DEVICE)
     output, _ = layer(x, lengths=lengths)
-    padding = torch.arange(4).view(4, 1, 1) >= lengths.view(1, 2, 1)
+    padding = torch.arange(4, device=DEVICE).view(4, 1, 1) >= lengths.view(1, 2, 1)
     output.backward(torch.ones_like(output).masked_fill(padding, float("nan")))
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
 def test_a_sequence_of_no_steps_and_a_batch_of_none_are_served() -> None:
-    layer = holdfast.LSTM(3, 5, engine="triton")
-    h, c = torch.randn(1, 2, 5), torch.randn(1, 2, 5)
-    output, (last, _) = layer(torch.randn(4, 2, 3), (h, c), lengths=torch.tensor([0, 0]))
+    layer = holdfast.LSTM(3, 5, engine="triton", device=DEVICE)
+    h, c = randn(1, 2, 5), randn(1, 2, 5)
+    output, (last, _) = layer(randn(4, 2, 3), (h, c), lengths=torch.tensor([0, 0], device=DEVICE))
     assert torch.equal(last, h)
     assert not output.any()
-    assert layer(torch.randn(4, 0, 3))[0].shape == (4, 0, 5)
+    assert layer(randn(4, 0, 3))[0].shape == (4, 0, 5)
 
 
 def test_the_same_call_gives_the_same_bits() -> None:
-    layer, x = holdfast.LSTM(3, 5, engine="triton", peephole=True), torch.randn(3, 3, 3)
+    layer, x = holdfast.LSTM(3, 5, engine="triton", device=DEVICE, peephole=True), randn(3, 3, 3)
     first = {name: t.clone() for name, t in results(layer, x).items()}
     again = results(layer, x)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -148,7 +152,7 @@ def test_the_same_call_gives_the_same_bits() -> None:
 
 def test_it_compiles_with_torch_compile() -> None:
     torch._dynamo.reset()
-    layer, x = holdfast.LSTM(3, 5, engine="triton", layer_norm=True), torch.randn(3, 2, 3)
+    layer, x = holdfast.LSTM(3, 5, engine="triton", device=DEVICE, layer_norm=True), randn(3, 2, 3)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x)[0], layer(x)[0])
     compiled(x)[0].sum().backward()
@@ -156,5 +160,5 @@ def test_it_compiles_with_torch_compile() -> None:
 
 
 def test_explain_says_what_runs() -> None:
-    text = str(holdfast.explain(holdfast.LSTM(3, 5, engine="triton")))
+    text = str(holdfast.explain(holdfast.LSTM(3, 5, engine="triton", device=DEVICE)))
     assert "engine      triton: asked for by name (Triton " in text

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import holdfast
-from holdfast.engines.triton import kernels
+from holdfast.engines.triton import kernels, run
 from holdfast.language import (
     Cell,
     abs,
@@ -105,7 +105,7 @@ def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
     units: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "PERSISTENT_UNITS", units)
-    monkeypatch.setattr(kernels, "blocks_for", lambda batch, units, heads: kernels.Blocks(2, 16, 16))
+    monkeypatch.setattr(run, "blocks_for", lambda *_: kernels.Blocks(2, 16, 16))
 
     def make(engine: str) -> Any:
         return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine, device=DEVICE)

@@ -52,10 +52,11 @@ def _power(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
-def blocks_for(batch: int, units: int, heads: int) -> Blocks:
+def blocks_for(batch: int, units: int, heads: int, dtype: torch.dtype) -> Blocks:
     """How the work is divided for some sizes."""
     rows = _power(batch) if batch <= FEW_ROWS else min(64, max(16, _power(batch)))
-    return Blocks(rows, min(UNITS, max(16, _power(units // heads))), DEPTH)
+    depth = DEPTH // 2 if dtype == torch.float64 else DEPTH  # pieces of factors wait in memory shared by few programs
+    return Blocks(rows, min(UNITS, max(16, _power(units // heads))), depth)
 
 
 def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, rows: int) -> Form:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# In half precision it follows from the format, whose unit roundoff is u: 2^-8 in bfloat16, 2^-11 in float16.
-# On its way to a result or a gradient a number is rounded at most five times: the state as a factor, what is kept of a step, the gradient of a gate as a factor, the
-# output that another layer reads, and the result itself. Each time it is off by u at most, and the error is measured
-# against the largest number: with some room for what adds up over steps and layers, 8 u. An engine whose sums or states
-# were kept in half precision would be off by u a step and more.
+# In half precision it follows from the format, whose unit roundoff is u: 2^-8 in bfloat16, 2^-11 in float16. On its
+# way to a result or a gradient a number is rounded at most five times: the state as a factor, what is kept of a step,
+# the gradient of a gate as a factor, the output that another layer reads, and the result itself. Each time it is off by
+# u at most, and the error is measured against the largest number: with some room for what adds up over steps and
+# layers, 8 u. An engine whose sums or states were kept in half precision would be off by u a step and more.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10, torch.bfloat16: 2**-5, torch.float16: 2**-8}
 DEVICE = torch.device(os.environ.get("HOLDFAST_DEVICE", "cpu"))  # where the tests of the GPU engine run
 NEGLIGIBLE = 1e-9  # an expected tensor below this is zero but for rounding: what is measured is then not relative

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.engines.triton import kernels, run
+from holdfast.engines.triton import run
 from tests.agreement import check
 from tests.configurations import CHOICES, Configuration, configurations
 from tests.support import DEVICE
 
+from .teams import work_in_teams
+
 pytest.importorskip("triton", reason="Triton cannot be imported here")
 
-FORMS = {"a kernel a step": 0, "one kernel": 1 << 20}  # the units up to which a program keeps its sequences
+SIZES = ("hidden", "steps", "layers")
+TEAMS = {"alone": 1, "three together": 3}  # how many programs share the units
 
 
 @pytest.fixture(autouse=True)
@@ -21,62 +24,54 @@ def short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "ROWS_AGAIN", 1)
 
 
-def _small(c: Configuration) -> bool:
-    """Whether the interpreter takes a second or two for a configuration."""
-    many_heads = c["heads"] and c["hidden"] in (7, 17)  # as many as there are units
-    return c["hidden"] <= 17 and c["steps"] <= 5 and c["layers"] * (1 + c["bidirectional"]) <= 2 and not many_heads
+def _cost(c: Configuration) -> int:
+    """About how long the interpreter takes for a configuration, in blocks that it computes."""
+    heads = c["hidden"] if c["heads"] and c["hidden"] in (7, 17) else 2 if c["heads"] else 1
+    return c["steps"] * c["layers"] * (1 + c["bidirectional"]) * heads * -(-c["hidden"] // 32)
 
 
-def _choices(c: Configuration) -> set[tuple[str, object]]:
-    return set(c.items())
-
-
-SMALL = {k: c for k, c in enumerate(configurations(200)) if _small(c)}
-REACHABLE = set().union(*map(_choices, SMALL.values()))
+EVERY = configurations(200)
+VALUES = {(name, value) for name, values in CHOICES.items() if name not in SIZES for value in values}
 
 
 def _sample() -> list[int]:
-    """A few of the small configurations, in which every choice occurs that occurs in any."""
+    """A few of the configurations that take least, in which every choice occurs but those of sizes."""
     found: list[int] = []
-    missing = set(REACHABLE)
+    missing = set(VALUES)
     while missing:
-        best = max(SMALL, key=lambda k: (len(_choices(SMALL[k]) & missing), -SMALL[k]["steps"]))
-        missing -= _choices(SMALL[best])
+        best = max(range(len(EVERY)), key=lambda k: len(missing.intersection(EVERY[k].items())) / (5 + _cost(EVERY[k])))
+        missing.difference_update(EVERY[best].items())
         found.append(best)
     return found
 
 
 SAMPLE = _sample()
-MANY = list(range(200)) if DEVICE.type == "cuda" else list(SMALL)  # others take the interpreter minutes
+# Others take the interpreter minutes.
+MANY = [k for k, c in enumerate(EVERY) if DEVICE.type == "cuda" or _cost(c) <= 20]
 
 
 def _named(seeds: list[int], forms: int) -> list[object]:
-    """Configurations with their seeds, each in so many forms, the first form in turns."""
-    every, names = configurations(200), list(FORMS)
+    """Configurations with their seeds, each in so many teams, the first team in turns."""
+    names = list(TEAMS)
     return [
-        pytest.param(every[k], k, FORMS[name], id=f"{k}-{every[k]['kind']}-{name}")
+        pytest.param(EVERY[k], k, TEAMS[name], id=f"{k}-{EVERY[k]['kind']}-{name}")
         for number, k in enumerate(seeds)
         for name in (names[number % 2 :] + names[: number % 2])[:forms]
     ]
 
 
-@pytest.mark.parametrize(("c", "seed", "persistent_units"), _named(SAMPLE, 1))
+@pytest.mark.parametrize(("c", "seed", "members"), _named(SAMPLE, 1))
 def test_outputs_states_and_gradients_agree_with_the_oracle(
-    c: Configuration, seed: int, persistent_units: int, monkeypatch: pytest.MonkeyPatch
+    c: Configuration, seed: int, members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "PERSISTENT_UNITS", persistent_units)
+    work_in_teams(monkeypatch, members)
     check(c, seed, "triton", DEVICE)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("c", "seed", "persistent_units"), _named(MANY, 2))
+@pytest.mark.parametrize(("c", "seed", "members"), _named(MANY, 2))
 def test_outputs_states_and_gradients_agree_with_the_oracle_in_many_more_cases(
-    c: Configuration, seed: int, persistent_units: int, monkeypatch: pytest.MonkeyPatch
+    c: Configuration, seed: int, members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "PERSISTENT_UNITS", persistent_units)
+    work_in_teams(monkeypatch, members)
     check(c, seed, "triton", DEVICE)
-
-
-def test_every_cell_and_every_option_occurs_in_the_sample() -> None:
-    sizes = ("hidden", "steps", "layers")
-    assert {(name, value) for name, values in CHOICES.items() if name not in sizes for value in values} <= REACHABLE

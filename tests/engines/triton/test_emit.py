@@ -22,7 +22,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import holdfast
-from holdfast.engines.triton.emit import BLOCKS, SIZES, Form, identifier
+from holdfast.engines.triton.emit import BLOCKS, MOMENT, SIZES, TEAM, Form, identifier
 from holdfast.engines.triton.run import _backward_kernel, _forward_kernel
 
 form = Form("tl.bfloat16", "tl.float32", ragged=True, dot=True, precision="ieee")
@@ -37,13 +37,15 @@ for kernel in (forward, backward):
             return {"lengths": "*i64", "resets": "*u8"}[name]
         return "*fp32" if name in exact or name.startswith(("scratch", "state:", "home:")) else "*bf16"
 
-    for function, moment in ((kernel.whole, ("first", "steps", "direction", "turn")), (kernel.steps[0], ("t", "turn"))):
-        signature = {identifier(name): kind(name) for name in kernel.source.pointers}
-        signature |= dict.fromkeys((*moment, *SIZES), "i32") | dict.fromkeys(BLOCKS, "constexpr")
-        values = dict(zip(BLOCKS, (16, 32, 32, 2)))
+    signature = {identifier(name): kind(name) for name in kernel.source.pointers} | {"meetings": "*i32"}
+    signature |= dict.fromkeys((*MOMENT, *SIZES), "i32") | dict.fromkeys((*BLOCKS, *TEAM), "constexpr")
+    for members in (1, 4):
+        values = dict(zip((*BLOCKS, *TEAM), (16, 32, 64, 2, 1, members)))
         constants = {(list(signature).index(name),): value for name, value in values.items()}
-        source = ASTSource(function, signature, constants)
-        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+        options = {"enable_fp_fusion": True, "launch_cooperative_grid": members > 1}
+        compiled = triton.compile(
+            ASTSource(kernel.whole, signature, constants), target=GPUTarget("cuda", 90, 32), options=options
+        )
         assert compiled.asm["cubin"]
 print("compiled")
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import holdfast
 from holdfast.engines.triton import kernels, run
+from holdfast.engines.triton.emit import Source, emit
 from holdfast.language import (
     Cell,
     abs,
@@ -30,6 +32,8 @@ from holdfast.language import (
     where,
 )
 from tests.support import DEVICE, TOLERANCE, assert_all_close
+
+from .teams import work_in_teams
 
 pytest.importorskip("triton", reason="Triton cannot be imported here")
 
@@ -100,17 +104,37 @@ def test_float16_is_served(batch: int) -> None:
     compared(make, randn(4, batch, 3, dtype=torch.float16))
 
 
-@pytest.mark.parametrize("units", [0, 1 << 20], ids=["a kernel a step", "one kernel"])
+@pytest.mark.parametrize("members", [1, 2, 3])
 def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
-    units: int, monkeypatch: pytest.MonkeyPatch
+    members: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "PERSISTENT_UNITS", units)
+    work_in_teams(monkeypatch, members)
     monkeypatch.setattr(run, "blocks_for", lambda *_: kernels.Blocks(2, 16, 16))
 
     def make(engine: str) -> Any:
         return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine, device=DEVICE)
 
     compared(make, randn(2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("if MEMBERS > 1", "if MEMBERS < 1"), ("< expected", "< 1"), ("+= MEMBERS", "+= MEMBERS - 1")],
+    ids=["nobody waits", "all wait once", "they wait for all but one"],
+)
+def test_a_team_that_does_not_wait_for_all_its_members_is_found_out(
+    right: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Source:
+        source = emit(*given)
+        assert right in source.text
+        return dataclasses.replace(source, text=source.text.replace(right, wrong))
+
+    monkeypatch.setattr(run, "emit", broken)
+    for cached in (run._forward_kernel, run._backward_kernel):
+        monkeypatch.setattr(run, cached.__name__, cached.__wrapped__)
+    with pytest.raises(AssertionError):
+        test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(3, monkeypatch)
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")], ids=str)

@@ -1,16 +1,18 @@
-"""From a scheduled step to Triton source: a function for each pass, and two ways to run them over time.
+"""From a scheduled step to Triton source: a function for each pass, and a kernel that runs them over time.
 
-A pass is computed by programs that share nothing: each has a block of sequences and a block of units, multiplies over
-the depth in pieces, and computes everything elementwise that follows in registers. What a later pass needs of other
-units goes through memory. The passes of all steps are started one by one (`step_0`, `step_1` …), or by one kernel in
-which a program has its sequences to itself and waits for its own threads only (`whole`).
+A pass is computed block by block: a block of sequences and of units multiplies over the depth in pieces, and computes
+everything elementwise that follows in registers. What a later pass needs of other units goes through memory.
+
+One kernel runs all steps. A block of sequences belongs to a team of programs, which share its units and meet after each
+pass: each member counts itself in, and waits until the others have. A team of one waits for its own threads only. Heads
+have teams of their own where nothing leads from one to another.
 
 Sequences that have ended stay in the batch: their states stand still, and what is stored of them is zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from holdfast.language import Program
@@ -22,6 +24,8 @@ from .functions import EXPRESSIONS, helpers
 
 SIZES = ("batch", "units", "output")
 BLOCKS = ("ROWS", "UNITS", "DEPTH", "PARTS")
+TEAM = ("TEAMS", "MEMBERS")  # of a block of sequences, and of a team
+MOMENT = ("first", "steps", "direction", "turn")
 INDENT = "    "
 
 
@@ -86,21 +90,23 @@ class Form:
 
 @dataclass(frozen=True)
 class Source:
-    """A step's kernels.
+    """A step's kernel.
 
     Attributes:
         text: the module.
         plan: the passes.
-        pointers: what the kernels are given, in order; the names of the step's arrays and of what is beside them.
+        pointers: what the kernel is given, in order; the names of the step's arrays and of what is beside them.
+        teams: how many teams share the units of a block of sequences.
     """
 
     text: str
     plan: Schedule
     pointers: tuple[str, ...]
+    teams: int
 
 
 def emit(step: Step, low: Program, slots: Mapping[str, int], form: Form) -> Source:
-    """The kernels of a step.
+    """The kernel of a step.
 
     Args:
         step: the step.
@@ -122,6 +128,8 @@ class _Module:
         self.plan = schedule(step)
         self.entries = entries(low)
         self.pointers = tuple(self._pointers())
+        apart = not self.plan.means and all(product.headed for product in step.products)
+        self.teams = low.heads if apart else 1
 
     def _pointers(self) -> Iterable[str]:
         yield from (array.name for array in self.step.arrays)
@@ -139,45 +147,40 @@ class _Module:
         passes = self.plan.passes
         parts = ["import triton\nimport triton.language as tl\n", helpers(self.form.number == "tl.float64")]
         parts += [_Pass(self, number, part).text() for number, part in enumerate(passes)]
-        parts += [self.stepwise(number) for number in range(len(passes))]
         parts.append(self.whole())
-        return Source("\n".join(parts), self.plan, self.pointers)
+        return Source("\n".join(parts), self.plan, self.pointers, self.teams)
 
-    def signature(self, name: str, *moment: str) -> str:
+    def signature(self, name: str, *others: str, constants: Sequence[str] = BLOCKS) -> str:
         """The head of a function, as source."""
-        constants = [f"{block}: tl.constexpr" for block in BLOCKS]
-        return f"def {name}({', '.join((*map(identifier, self.pointers), *moment, *SIZES, *constants))}):"
+        written = [f"{constant}: tl.constexpr" for constant in constants]
+        return f"def {name}({', '.join((*map(identifier, self.pointers), *others, *SIZES, *written))}):"
 
     def call(self, number: int, *moment: str) -> str:
         """The call of a pass."""
         return f"pass_{number}({', '.join((*map(identifier, self.pointers), *moment, *SIZES, *BLOCKS))})"
 
-    def stepwise(self, number: int) -> str:
-        """The kernel of one pass at one step."""
-        return "\n".join(
-            (
-                '@triton.jit(do_not_specialize=["t", "turn"])',
-                self.signature(f"step_{number}", "t", "turn"),
-                INDENT + self.call(number, "t", "turn", "tl.program_id(0)", "tl.program_id(1)"),
-                "",
-                "",
-            )
-        )
-
     def whole(self) -> str:
-        """The kernel of all steps, in which a program keeps its sequences from the first to the last."""
+        """The kernel of all steps."""
         lines = [
-            '@triton.jit(do_not_specialize=["first", "steps", "direction", "turn"])',
-            self.signature("whole", "first", "steps", "direction", "turn"),
+            f"@triton.jit(do_not_specialize={list(MOMENT)})",
+            self.signature("whole", "meetings", *MOMENT, constants=(*BLOCKS, *TEAM)),
+            "    row_block = tl.program_id(0)",
+            "    team = tl.program_id(1)",
+            "    counter = meetings + row_block * TEAMS + team",
+            "    expected = 0",
             "    for s in range(steps):",
             "        t = first + s * direction",
             "        now = (turn + s) % 2",
         ]
+        heads = self.low.heads
         for number, part in enumerate(self.plan.passes):
-            heads = self.low.heads
-            lines.append(f"        for block in range({heads} * tl.cdiv({part.width} // {heads}, UNITS)):")
-            lines.append("            " + self.call(number, "t", "now", "tl.program_id(0)", "block"))
-            lines.append("        tl.debug_barrier()")
+            lines += [
+                f"        blocks = {heads} // TEAMS * tl.cdiv({part.width} // {heads}, UNITS)",
+                "        for block in range(tl.program_id(2), blocks, MEMBERS):",
+                "            " + self.call(number, "t", "now", "row_block", "team * blocks + block"),
+                "        expected += MEMBERS",
+                "        meet(counter, expected, MEMBERS)",
+            ]
         return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The language's elementwise operations as Triton source, on blocks of numbers.
+"""What kernels call, as Triton source: the language's elementwise operations on blocks of numbers, and the meeting.
 
 Triton's own exponential is accurate enough where its result is used as it is. tanh and softplus subtract nearly equal
 numbers near zero; there they are polynomials, with the coefficients that the CPU engine uses.
@@ -41,6 +41,16 @@ EXPRESSIONS = {
 assert set(EXPRESSIONS) == set(OPERATIONS)
 
 _HELPERS = """
+@triton.jit
+def meet(counter, expected, MEMBERS: tl.constexpr):  # what each member has stored before, all may read after
+    tl.debug_barrier()
+    if MEMBERS > 1:
+        tl.atomic_add(counter, 1, sem="release")
+        while tl.atomic_add(counter, 0, sem="acquire") < expected:
+            pass
+        tl.debug_barrier()
+
+
 @triton.jit
 def minimum(a, b):  # NaN if one is NaN
     return tl.where(a != a, a, tl.where(b != b, b, tl.where(a < b, a, b)))

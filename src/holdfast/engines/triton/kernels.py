@@ -1,8 +1,9 @@
-"""A step's kernels: compiled once a process for each step and form, started over the steps of a sequence."""
+"""A step's kernel: compiled once a process for each step and form, started once for all steps of a sequence."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import linecache
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from .emit import SIZES, Form, Source
 
-PERSISTENT_UNITS = 64  # up to so many units one program keeps its sequences over all steps
+ALONE = 64  # up to so many units one program is the whole team
 FEW_ROWS = 2  # sequences up to which matrix products are sums of products
-UNITS, DEPTH = 32, 32  # of a block, at most
+ROWS, UNITS = 64, 32  # of a block, at most
+PIECE, RUN = 4096, 256  # of an operand multiplied at a time, at most: entries in all, and bytes of a row
 
 
 class Blocks(NamedTuple):
@@ -52,11 +54,35 @@ def _power(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
-def blocks_for(batch: int, units: int, heads: int, dtype: torch.dtype) -> Blocks:
+def blocks_for(batch: int, units: int, heads: int, dtype: torch.dtype, device: torch.device) -> Blocks:
     """How the work is divided for some sizes."""
-    rows = _power(batch) if batch <= FEW_ROWS else min(64, max(16, _power(batch)))
-    depth = DEPTH // 2 if dtype == torch.float64 else DEPTH  # pieces of factors wait in memory shared by few programs
-    return Blocks(rows, min(UNITS, max(16, _power(units // heads))), depth)
+    rows = _power(batch) if batch <= FEW_ROWS else min(ROWS, max(16, _power(batch)))
+    narrow = max(16, _power(units // heads))
+    depth = min(PIECE // rows, RUN // dtype.itemsize, narrow)
+    smallest = -(-batch // rows) * heads * -(-units // heads // 16)  # blocks, if they have 16 units
+    return Blocks(rows, 16 if smallest <= _processors(device) else min(UNITS, narrow), depth)
+
+
+def members_for(device: torch.device, teams: int, units: int, blocks: int) -> int:
+    """How many programs share the units of a team.
+
+    All run at the same time, since those of a team wait for each other: no more than the device has processors.
+
+    Args:
+        device: where they run.
+        teams: how many teams there are in all.
+        units: the units of a team.
+        blocks: the blocks that they fall into.
+    """
+    if units <= ALONE:
+        return 1
+    return max(1, min(blocks, _processors(device) // teams))
+
+
+@functools.lru_cache
+def _processors(device: torch.device) -> int:
+    """How many programs a device certainly runs at the same time."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, rows: int) -> Form:
@@ -70,7 +96,7 @@ def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, rows: int) -
 
 
 class Kernel:
-    """The kernels of a step, as Triton has them."""
+    """The kernel of a step, as Triton has it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -80,15 +106,14 @@ class Kernel:
         importlib.import_module("triton")
         found: dict[str, Any] = {"__name__": name}
         exec(compile(source.text, name, "exec"), found)
-        self.steps = [found[f"step_{k}"] for k in range(len(source.plan.passes))]
         self.whole = found["whole"]
 
 
 class Call:
-    """A run of a step's kernels over a sequence, or over one part of it after the other.
+    """A run of a step's kernel over a sequence, or over one part of it after the other.
 
     Args:
-        kernel: the kernels.
+        kernel: the kernel.
         blocks: how the work is divided.
         widths: the entries of each state.
         hidden: H.
@@ -127,6 +152,7 @@ class Call:
             "UNITS": blocks.units,
             "DEPTH": blocks.depth,
             "PARTS": _power(self.parts["units"]),
+            "num_warps": 8 if blocks.rows == ROWS else 4,  # or there are not registers enough for its results
             "enable_fp_fusion": True,  # a product and a sum may be rounded once: Triton warns that its default changes
         }
 
@@ -143,16 +169,19 @@ class Call:
         """
         if not self.batch or not steps:
             return
-        pointers = [self.tensors[name] for name in self.kernel.source.pointers]
-        first, direction = (steps - 1, -1) if back else (0, 1)
-        rows = -(-self.batch // self.blocks.rows)
-        sizes = (*self.sizes.values(),)
-        with _on(pointers[0].device):
-            if self.hidden <= PERSISTENT_UNITS:
-                self.kernel.whole[(rows,)](*pointers, first, steps, direction, self.turn, *sizes, **self.constants)
-            else:
-                for s in range(steps):
-                    t, turn = first + s * direction, (self.turn + s) % 2
-                    for part, one in zip(self.kernel.source.plan.passes, self.kernel.steps):
-                        one[(rows, self.parts[part.width])](*pointers, t, turn, *sizes, **self.constants)
+        source = self.kernel.source
+        pointers = [self.tensors[name] for name in source.pointers]
+        moment = (steps - 1, steps, -1, self.turn) if back else (0, steps, 1, self.turn)
+        device, rows = pointers[0].device, -(-self.batch // self.blocks.rows)
+        units, blocks = self.hidden // source.teams, max(self.parts.values()) // source.teams
+        members = members_for(device, rows * source.teams, units, blocks)
+        meetings = torch.zeros(rows * source.teams, dtype=torch.int32, device=device)
+        with _on(device):
+            self.kernel.whole[(rows, source.teams, members)](
+                *(*pointers, meetings, *moment, *self.sizes.values()),
+                **self.constants,
+                TEAMS=source.teams,
+                MEMBERS=members,
+                launch_cooperative_grid=members > 1,
+            )
         self.turn = (self.turn + steps) % 2

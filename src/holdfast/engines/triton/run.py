@@ -43,7 +43,7 @@ class _Sizes:
         self.dtype = accumulation_dtype(inputs.x.dtype)
         self.widths = {name: s.shape[-1] for name, s in zip(program.states, inputs.state)}
         self.heads = program.heads
-        self.blocks = blocks_for(self.batch, self.hidden, self.heads, self.stored)
+        self.blocks = blocks_for(self.batch, self.hidden, self.heads, self.stored, inputs.x.device)
         self.form = form_of(self.stored, inputs.x.device, inputs.lengths is not None, self.blocks.rows)
 
     def call(self, kernel: Kernel, inputs: Inputs) -> Call:

@@ -11,18 +11,34 @@ import inspect
 import itertools
 import random
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from holdfast.engines.triton import kernels
+from holdfast.engines.triton import kernels, run
+from holdfast.engines.triton.emit import Form, Source
+from holdfast.engines.triton.kernels import Division
 from tests.support import DEVICE
 
 
-def work_in_teams(monkeypatch: pytest.MonkeyPatch, members: int) -> None:
-    """Let each team have so many members, also where one would do; on a GPU they really run at the same time."""
-    monkeypatch.setattr(kernels, "members_for", lambda *_: members)
+def work_in_teams(monkeypatch: pytest.MonkeyPatch, members: int | None) -> None:
+    """Let each team have so many members, also where one would do; on a GPU they really run at the same time.
+
+    Args:
+        monkeypatch: pytest's.
+        members: how many; None for one a block, which holds its weights.
+    """
+
+    def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, about: kernels.Device) -> Division:
+        found = kernels.divide(batch, hidden, heads, source, form, about)
+        if members is not None:
+            return replace(found, units=16, members=members, held=False)
+        blocks = heads // source.teams * -(-hidden // heads // 16)
+        return replace(found, units=16, depth=max(16, kernels._power(hidden // heads)), members=blocks, held=True)
+
+    monkeypatch.setattr(run, "divide", divide)
     if DEVICE.type == "cuda":
         return
     from triton.runtime import interpreter

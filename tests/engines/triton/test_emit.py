@@ -39,8 +39,8 @@ for kernel in (forward, backward):
 
     signature = {identifier(name): kind(name) for name in kernel.source.pointers} | {"meetings": "*i32"}
     signature |= dict.fromkeys((*MOMENT, *SIZES), "i32") | dict.fromkeys((*BLOCKS, *TEAM), "constexpr")
-    for members in (1, 4):
-        values = dict(zip((*BLOCKS, *TEAM), (16, 32, 64, 2, 1, members)))
+    for members, held in ((1, False), (4, True)):
+        values = dict(zip((*BLOCKS, *TEAM), (16, 16, 64, 4, held, 1, members)))
         constants = {(list(signature).index(name),): value for name, value in values.items()}
         options = {"enable_fp_fusion": True, "launch_cooperative_grid": members > 1}
         compiled = triton.compile(

@@ -104,12 +104,13 @@ def test_float16_is_served(batch: int) -> None:
     compared(make, randn(4, batch, 3, dtype=torch.float16))
 
 
-@pytest.mark.parametrize("members", [1, 2, 3])
+@pytest.mark.parametrize("members", [1, 2, 3, None], ids=["alone", "two", "three", "holding"])
 def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
-    members: int, monkeypatch: pytest.MonkeyPatch
+    members: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work_in_teams(monkeypatch, members)
-    monkeypatch.setattr(run, "blocks_for", lambda *_: kernels.Blocks(2, 16, 16))
+    monkeypatch.setattr(kernels, "ROWS", 2)
+    monkeypatch.setattr(kernels, "RUN", 64)
 
     def make(engine: str) -> Any:
         return holdfast.LSTM(3, 37, layer_norm=True, proj_size=18, engine=engine, device=DEVICE)

@@ -5,13 +5,15 @@ everything elementwise that follows in registers. What a later pass needs of oth
 
 One kernel runs all steps. A block of sequences belongs to a team of programs, which share its units and meet after each
 pass: each member counts itself in, and waits until the others have. A team of one waits for its own threads only. Heads
-have teams of their own where nothing leads from one to another.
+have teams of their own where nothing leads from one to another. Where a member has a single block, and its weights find
+room on the chip, it reads them once, before the first step (HELD).
 
 Sequences that have ended stay in the batch: their states stand still, and what is stored of them is zero.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +25,7 @@ from ..steps.step import Pass, Schedule, Step, schedule
 from .functions import EXPRESSIONS, helpers
 
 SIZES = ("batch", "units", "output")
-BLOCKS = ("ROWS", "UNITS", "DEPTH", "PARTS")
+BLOCKS = ("ROWS", "UNITS", "DEPTH", "PARTS", "HELD")
 TEAM = ("TEAMS", "MEMBERS")  # of a block of sequences, and of a team
 MOMENT = ("first", "steps", "direction", "turn")
 INDENT = "    "
@@ -87,6 +89,16 @@ class Form:
         """Whether series are kept in fewer bits than are computed with."""
         return self.element != self.number
 
+    @property
+    def tensor_cores(self) -> bool:
+        """Whether products run on the units that hold a factor in the memory of the chip."""
+        return self.dot and (self.bytes == 2 or self.precision == "tf32")
+
+    @property
+    def bytes(self) -> int:
+        """Of a weight."""
+        return {"tl.float64": 8, "tl.float32": 4}.get(self.element, 2)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -97,12 +109,14 @@ class Source:
         plan: the passes.
         pointers: what the kernel is given, in order; the names of the step's arrays and of what is beside them.
         teams: how many teams share the units of a block of sequences.
+        tiles: how many weights there are for a unit of a block, each as deep as there are units of a head.
     """
 
     text: str
     plan: Schedule
     pointers: tuple[str, ...]
     teams: int
+    tiles: int
 
 
 def emit(step: Step, low: Program, slots: Mapping[str, int], form: Form) -> Source:
@@ -148,7 +162,8 @@ class _Module:
         parts = ["import triton\nimport triton.language as tl\n", helpers(self.form.number == "tl.float64")]
         parts += [_Pass(self, number, part).text() for number, part in enumerate(passes)]
         parts.append(self.whole())
-        return Source("\n".join(parts), self.plan, self.pointers, self.teams)
+        tiles = sum(len(p.operands) * p.results for p in self.step.products)
+        return Source("\n".join(parts), self.plan, self.pointers, self.teams, tiles)
 
     def signature(self, name: str, *others: str, constants: Sequence[str] = BLOCKS) -> str:
         """The head of a function, as source."""
@@ -166,22 +181,42 @@ class _Module:
             self.signature("whole", "meetings", *MOMENT, constants=(*BLOCKS, *TEAM)),
             "    row_block = tl.program_id(0)",
             "    team = tl.program_id(1)",
+            "    member = tl.program_id(2)",
             "    counter = meetings + row_block * TEAMS + team",
             "    expected = 0",
-            "    for s in range(steps):",
-            "        t = first + s * direction",
-            "        now = (turn + s) % 2",
         ]
-        heads = self.low.heads
-        for number, part in enumerate(self.plan.passes):
+        passes = self.plan.passes
+        for number, part in enumerate(passes):
+            heads = self.low.heads
+            lines.append(f"    blocks_{number} = {heads} // TEAMS * tl.cdiv({part.width} // {heads}, UNITS)")
+            given = (*map(identifier, self.pointers), f"team * blocks_{number} + own", *SIZES, *BLOCKS)
+            lines += [f"    held_{number} = ()", "    if HELD:"]
+            lines.append(f"        own = tl.minimum(member, blocks_{number} - 1)")
+            lines.append(f"        held_{number} = weights_{number}({', '.join(given)})")
+        lines += ["    for s in range(steps):", "        t = first + s * direction", "        now = (turn + s) % 2"]
+        for number in range(len(passes)):
+            moment = ("t", "now", "row_block", f"team * blocks_{number} + block", f"held_{number}")
             lines += [
-                f"        blocks = {heads} // TEAMS * tl.cdiv({part.width} // {heads}, UNITS)",
-                "        for block in range(tl.program_id(2), blocks, MEMBERS):",
-                "            " + self.call(number, "t", "now", "row_block", "team * blocks + block"),
-                "        expected += MEMBERS",
-                "        meet(counter, expected, MEMBERS)",
+                f"        for block in tl.range(member, blocks_{number}, MEMBERS, num_stages=1):",
+                "            " + self.call(number, *moment),
             ]
+            if number == len(passes) - 1 and self.stay_apart():
+                lines.append("        tl.debug_barrier()")
+            else:
+                lines += ["        expected += MEMBERS", "        meet(counter, expected, MEMBERS)"]
         return "\n".join(lines) + "\n"
+
+    def stay_apart(self) -> bool:
+        """Whether members need not meet between a step and the next.
+
+        So it is where the first pass reads only what its own member has computed, and nothing that it stores is still
+        read by others in the last one.
+        """
+        first, last = self.plan.passes[0], self.plan.passes[-1]
+        read = [array for k in last.products for array, _ in self.plan.places[k]]
+        kept = all(not array.startswith("scratch_") and self.step.array(array).series for array in read)
+        alone = not first.products and not first.means and not last.means
+        return alone and kept and first.width == last.width
 
 
 class _Pass:
@@ -195,7 +230,27 @@ class _Pass:
         self.read: dict[tuple[str, int | str], str] = {}
 
     def text(self) -> str:
-        moment = ("t", "turn", "row_block", "unit_block")
+        return self.weights() + self.computed()
+
+    def function(self, *head: str) -> str:
+        """A function of the lines that were written last."""
+        written, self.lines = self.lines, []
+        return "\n".join(("@triton.jit", self.module.signature(*head), *(INDENT + line for line in written), "", ""))
+
+    def weights(self) -> str:
+        """The function that reads the weights of a block."""
+        self.units()
+        self.line("depth = tl.arange(0, DEPTH)")
+        self.line("tiles = ()")
+        for k in self.part.products:
+            self.inner(k)
+            for segment, result in self.tiles(k):
+                self.line(f"tiles += ({self.tile(k, segment, result)},)")
+        self.line("return tiles")
+        return self.function(f"weights_{self.place}", "unit_block")
+
+    def computed(self) -> str:
+        """The function that computes a block of a step."""
         self.begin()
         for m in self.part.means:
             self.mean(m)
@@ -213,14 +268,13 @@ class _Pass:
             self.store(store.node, store.array, store.slot)
         for carry in self.part.carries:
             self.carry(carry.node, carry.state)
-        head = self.module.signature(f"pass_{self.place}", *moment)
-        return "\n".join(("@triton.jit", head, *(INDENT + line for line in self.lines), "", ""))
+        return self.function(f"pass_{self.place}", "t", "turn", "row_block", "unit_block", "held")
 
     def line(self, text: str) -> None:
         self.lines.append(text)
 
-    def begin(self) -> None:
-        """Which sequences and units this program has."""
+    def units(self) -> None:
+        """Which units this program has."""
         heads, width = self.module.low.heads, self.part.width
         self.line(f"narrow = output // {heads}")
         self.line(f"of_head = {width} // {heads}")
@@ -229,6 +283,10 @@ class _Pass:
         self.line("local = unit_block % blocks_of_head * UNITS + tl.arange(0, UNITS)")
         self.line("unit = head * of_head + local")
         self.line("there = local < of_head")
+
+    def begin(self) -> None:
+        """Which units and sequences this program has."""
+        self.units()
         self.line("row = row_block * ROWS + tl.arange(0, ROWS)")
         self.line("here = row < batch")
         self.line("both = here[:, None] & there[None, :]")
@@ -239,32 +297,58 @@ class _Pass:
         else:
             self.line("alive = here")
         if self.part.means or self.part.sums:
+            heads = self.module.low.heads
             self.line(f"parts = {heads} * tl.cdiv(units // {heads}, UNITS)")
 
     # What is computed of many units.
 
     def product(self, k: int) -> None:
-        """One matrix product, piece by piece over the depth."""
+        """One matrix product: with the weights that are held, or piece by piece over the depth."""
         product, form = self.step.products[k], self.form
-        where = self.module.entries[product.weight]
-        heads = self.module.low.heads if product.headed else 1
-        names = [f"product_{k}_{result}" for result in range(product.results)]
-        for name in names:
-            self.line(f"{name} = tl.zeros((ROWS, UNITS), {form.number})")
-        self.line(f"inner = {product.inner} // {heads}")
+        for result in range(product.results):
+            self.line(f"product_{k}_{result} = tl.zeros((ROWS, UNITS), {form.number})")
+        self.inner(k)
+        order = [(other, *tile) for other in self.part.products for tile in self.tiles(other)]
         for segment, (array, slot) in enumerate(self.plan.places[k]):
-            self.line("for begin in range(0, inner, DEPTH):")
-            self.line("    depth = begin + tl.arange(0, DEPTH)")
-            self.line("    entry = depth + head * inner" if heads > 1 else "    entry = depth")
             factor = self.address(array, slot, product.inner, "entry")
-            self.line(f"    factor = tl.load({factor}, mask=here[:, None] & (depth < inner)[None, :], other=0.0)")
-            self.line(f"    factor = factor.to({form.element})")
-            for result, name in enumerate(names):
-                at = f"{identifier(where.weight)} + {where.segments[segment]} + {where.results[result]}"
-                at += f" + head * ({where.head})" if heads > 1 else ""
-                at += f" + depth[:, None] * {where.along} + unit[None, :] * {where.across}"
-                self.line(f"    weight = tl.load({at}, mask=(depth < inner)[:, None] & there[None, :], other=0.0)")
-                self.line(f"    {name} = {self.multiplied(name)}")
+            factor = f"tl.load({factor}, mask=here[:, None] & (depth < inner)[None, :], other=0.0).to({form.element})"
+            names = [f"product_{k}_{result}" for result in range(product.results)]
+            tiles = [(k, segment, result) for result in range(product.results)]
+            self.line("if HELD:")
+            self.piece(k, INDENT, "0", factor, [(n, f"held[{order.index(tile)}]") for n, tile in zip(names, tiles)])
+            self.line("else:")
+            self.line("    for begin in range(0, inner, DEPTH):")
+            self.piece(k, 2 * INDENT, "begin", factor, [(n, self.tile(*tile)) for n, tile in zip(names, tiles)])
+
+    def piece(self, k: int, indent: str, begin: str, factor: str, totals: Iterable[tuple[str, str]]) -> None:
+        """Add some depths of a product to its totals, each of which has a weight of its own."""
+        lines = [f"depth = {begin} + tl.arange(0, DEPTH)"]
+        lines.append("entry = depth + head * inner" if self.heads(k) > 1 else "entry = depth")
+        lines.append(f"factor = {factor}")
+        for name, weight in totals:
+            lines += [f"weight = {weight}", f"{name} = {self.multiplied(name)}"]
+        for line in lines:
+            self.line(indent + line)
+
+    def heads(self, k: int) -> int:
+        """The blocks of a product's weight."""
+        return self.module.low.heads if self.step.products[k].headed else 1
+
+    def inner(self, k: int) -> None:
+        """How many entries of an operand one of a product's results comes from."""
+        self.line(f"inner = {self.step.products[k].inner} // {self.heads(k)}")
+
+    def tiles(self, k: int) -> Iterable[tuple[int, int]]:
+        """The parts of a product's weight: which operand they multiply, and for which result."""
+        return itertools.product(range(len(self.plan.places[k])), range(self.step.products[k].results))
+
+    def tile(self, k: int, segment: int, result: int) -> str:
+        """A part of a product's weight, at some depths for this program's units, as source."""
+        where = self.module.entries[self.step.products[k].weight]
+        at = f"{identifier(where.weight)} + {where.segments[segment]} + {where.results[result]}"
+        at += f" + head * ({where.head})" if self.heads(k) > 1 else ""
+        at += f" + depth[:, None] * {where.along} + unit[None, :] * {where.across}"
+        return f"tl.load({at}, mask=(depth < inner)[:, None] & there[None, :], other=0.0)"
 
     def multiplied(self, total: str) -> str:
         """A total to which the product of `factor` and `weight` is added."""

@@ -9,6 +9,7 @@ import importlib
 import linecache
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,22 +20,40 @@ from .emit import SIZES, Form, Source
 
 ALONE = 64  # up to so many units one program is the whole team
 FEW_ROWS = 2  # sequences up to which matrix products are sums of products
-ROWS, UNITS = 64, 32  # of a block, at most
+ROWS, UNITS = 64, 32  # of a block, at most; of a team of one, as many units as it has
+HELD = 512  # weights up to so deep may be held: the operand for them stands in registers
 PIECE, RUN = 4096, 256  # of an operand multiplied at a time, at most: entries in all, and bytes of a row
 
 
-class Blocks(NamedTuple):
-    """How the work is divided: what one program has of each.
+@dataclass(frozen=True)
+class Division:
+    """How the work is divided.
 
     Attributes:
-        rows: sequences.
-        units: units.
+        rows: sequences of a block.
+        units: units of a block.
         depth: entries of an operand that are multiplied at a time.
+        members: programs of a team.
+        held: whether a program holds its weights on the chip, and does not read them at every step.
     """
 
     rows: int
     units: int
     depth: int
+    members: int
+    held: bool
+
+
+class Device(NamedTuple):
+    """What a program may count on.
+
+    Attributes:
+        programs: how many certainly run at the same time.
+        shared: bytes of memory on the chip that one has.
+    """
+
+    programs: int
+    shared: int
 
 
 def interpreted() -> bool:
@@ -54,44 +73,54 @@ def _power(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
-def blocks_for(batch: int, units: int, heads: int, dtype: torch.dtype, device: torch.device) -> Blocks:
-    """How the work is divided for some sizes."""
-    rows = _power(batch) if batch <= FEW_ROWS else min(ROWS, max(16, _power(batch)))
-    narrow = max(16, _power(units // heads))
-    depth = min(PIECE // rows, RUN // dtype.itemsize, narrow)
-    smallest = -(-batch // rows) * heads * -(-units // heads // 16)  # blocks, if they have 16 units
-    return Blocks(rows, 16 if smallest <= _processors(device) else min(UNITS, narrow), depth)
+@functools.lru_cache
+def device_of(device: torch.device) -> Device:
+    """What a program may count on there."""
+    if device.type != "cuda":
+        return Device(1, 1 << 16)  # Triton's interpreter runs one program after the other
+    known = torch.cuda.get_device_properties(device)
+    return Device(known.multi_processor_count, known.shared_memory_per_block_optin)
 
 
-def members_for(device: torch.device, teams: int, units: int, blocks: int) -> int:
-    """How many programs share the units of a team.
+def rows_for(batch: int) -> int:
+    """How many sequences a block has."""
+    return _power(batch) if batch <= FEW_ROWS else min(ROWS, max(16, _power(batch)))
 
-    All run at the same time, since those of a team wait for each other: no more than the device has processors.
+
+def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, about: Device) -> Division:
+    """Divide the work.
+
+    All programs of all teams run at the same time, since those of a team wait for each other.
 
     Args:
-        device: where they run.
-        teams: how many teams there are in all.
-        units: the units of a team.
-        blocks: the blocks that they fall into.
+        batch: sequences.
+        hidden: H.
+        heads: the blocks of the recurrent weights.
+        source: the kernel.
+        form: how it is written.
+        about: the device.
     """
-    if units <= ALONE:
-        return 1
-    return max(1, min(blocks, _processors(device) // teams))
+    rows, narrow = rows_for(batch), max(16, _power(hidden // heads))
+    row_blocks = -(-batch // rows)
+    depth = min(PIECE // rows, RUN // form.bytes, narrow)
+    alone = hidden // source.teams <= ALONE
+    smallest = row_blocks * heads * -(-hidden // heads // 16)  # blocks, if they have 16 units
+    units = narrow if alone else 16 if smallest <= about.programs else min(UNITS, narrow)
+    blocks = heads // source.teams * -(-hidden // heads // units)
+    members = 1 if alone else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
+    needed = source.tiles * narrow * units * form.bytes + rows * narrow * 4  # the weights and an operand
+    if form.tensor_cores and members == blocks and narrow <= HELD and needed <= about.shared:
+        return Division(rows, units, narrow, members, held=True)
+    return Division(rows, min(UNITS, units), depth, members, held=False)
 
 
-@functools.lru_cache
-def _processors(device: torch.device) -> int:
-    """How many programs a device certainly runs at the same time."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
-def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, rows: int) -> Form:
+def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, batch: int) -> Form:
     """In which form a step is written for some tensors."""
     element = f"tl.{str(dtype).removeprefix('torch.')}"
     number = "tl.float64" if dtype == torch.float64 else "tl.float32"
     tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
     # The interpreter's tl.dot knows no bfloat16.
-    dot = rows > FEW_ROWS and not (interpreted() and dtype == torch.bfloat16)
+    dot = batch > FEW_ROWS and not (interpreted() and dtype == torch.bfloat16)
     return Form(element, number, ragged, dot, "tf32" if tf32 else "ieee")
 
 
@@ -114,7 +143,7 @@ class Call:
 
     Args:
         kernel: the kernel.
-        blocks: how the work is divided.
+        division: how the work is divided.
         widths: the entries of each state.
         hidden: H.
         output: the entries of the output.
@@ -125,34 +154,36 @@ class Call:
     def __init__(
         self,
         kernel: Kernel,
-        blocks: Blocks,
+        division: Division,
         widths: Mapping[str, int],
         hidden: int,
         output: int,
         heads: int,
         like: Tensor,
     ) -> None:
-        self.kernel, self.blocks = kernel, blocks
+        self.kernel, self.division = kernel, division
         self.batch, self.hidden = like.shape[0], hidden
         self.sizes = dict(zip(SIZES, (self.batch, hidden, output)))
-        self.parts = {
-            name: heads * -(-width // heads // blocks.units) for name, width in (("units", hidden), ("output", output))
-        }
+        self.parts = heads * -(-hidden // heads // division.units)
         plan = kernel.source.plan
         self.tensors: dict[str, Tensor] = {
             "scratch_units": like.new_empty(self.batch, plan.scratch["units"] * hidden),
             "scratch_output": like.new_empty(self.batch, plan.scratch["output"] * output),
-            "partial": like.new_empty(plan.means, self.batch, self.parts["units"]),
+            "partial": like.new_empty(plan.means, self.batch, self.parts),
         }
         self.rings = {name: like.new_empty(2, self.batch, width) for name, width in widths.items()}
         self.tensors |= {f"state:{name}": ring for name, ring in self.rings.items()}
         self.turn = 0  # where in the rings the states stand
         self.constants = {
-            "ROWS": blocks.rows,
-            "UNITS": blocks.units,
-            "DEPTH": blocks.depth,
-            "PARTS": _power(self.parts["units"]),
-            "num_warps": 8 if blocks.rows == ROWS else 4,  # or there are not registers enough for its results
+            "ROWS": division.rows,
+            "UNITS": division.units,
+            "DEPTH": division.depth,
+            "PARTS": _power(self.parts),
+            "HELD": division.held,
+            "TEAMS": kernel.source.teams,
+            "MEMBERS": division.members,
+            "launch_cooperative_grid": division.members > 1,
+            "num_warps": 8 if division.rows == ROWS else 4,  # or there are not registers enough for its results
             "enable_fp_fusion": True,  # a product and a sum may be rounded once: Triton warns that its default changes
         }
 
@@ -172,16 +203,9 @@ class Call:
         source = self.kernel.source
         pointers = [self.tensors[name] for name in source.pointers]
         moment = (steps - 1, steps, -1, self.turn) if back else (0, steps, 1, self.turn)
-        device, rows = pointers[0].device, -(-self.batch // self.blocks.rows)
-        units, blocks = self.hidden // source.teams, max(self.parts.values()) // source.teams
-        members = members_for(device, rows * source.teams, units, blocks)
+        device, rows = pointers[0].device, -(-self.batch // self.division.rows)
         meetings = torch.zeros(rows * source.teams, dtype=torch.int32, device=device)
+        given = (*pointers, meetings, *moment, *self.sizes.values())
         with _on(device):
-            self.kernel.whole[(rows, source.teams, members)](
-                *(*pointers, meetings, *moment, *self.sizes.values()),
-                **self.constants,
-                TEAMS=source.teams,
-                MEMBERS=members,
-                launch_cooperative_grid=members > 1,
-            )
+            self.kernel.whole[(rows, source.teams, self.division.members)](*given, **self.constants)
         self.turn = (self.turn + steps) % 2

@@ -21,7 +21,7 @@ from ..inputs import Inputs
 from ..steps import lowering
 from ..steps.around import input_bias
 from .emit import Form, emit
-from .kernels import Call, Kernel, blocks_for, form_of
+from .kernels import Call, Kernel, device_of, divide, form_of
 from .learned import Learned
 
 STEPS_AGAIN, ROWS_AGAIN = 16, 256  # of a span that is run again for its way back: the least of each
@@ -43,13 +43,14 @@ class _Sizes:
         self.dtype = accumulation_dtype(inputs.x.dtype)
         self.widths = {name: s.shape[-1] for name, s in zip(program.states, inputs.state)}
         self.heads = program.heads
-        self.blocks = blocks_for(self.batch, self.hidden, self.heads, self.stored, inputs.x.device)
-        self.form = form_of(self.stored, inputs.x.device, inputs.lengths is not None, self.blocks.rows)
+        self.form = form_of(self.stored, inputs.x.device, inputs.lengths is not None, self.batch)
 
     def call(self, kernel: Kernel, inputs: Inputs) -> Call:
-        """A run of a step's kernels."""
+        """A run of a step's kernel."""
+        about = device_of(inputs.x.device)
+        division = divide(self.batch, self.hidden, self.heads, kernel.source, self.form, about)
         like = inputs.x.new_empty(self.batch, 1, dtype=self.dtype)
-        return Call(kernel, self.blocks, self.widths, self.hidden, self.output, self.heads, like)
+        return Call(kernel, division, self.widths, self.hidden, self.output, self.heads, like)
 
 
 @functools.lru_cache(maxsize=512)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import holdfast
+from holdfast.engines import triton
 from holdfast.engines.triton import kernels, run
 from holdfast.engines.triton.emit import Source, emit
 from holdfast.language import (
@@ -157,6 +159,47 @@ def test_nan_in_the_padding_reaches_no_gradient() -> None:
     padding = torch.arange(4, device=DEVICE).view(4, 1, 1) >= lengths.view(1, 2, 1)
     output.backward(torch.ones_like(output).masked_fill(padding, float("nan")))
     assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+class NoWaits(TorchDispatchMode):
+    """Refuses what makes the host wait for a GPU."""
+
+    WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::unique_consecutive")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.name() not in self.WAITS, f"{func.name()} waits"
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_waits_for_a_gpu_is_found_out() -> None:
+    with NoWaits(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(2).max().item()
+
+
+def test_ragged_lengths_and_resets_make_nothing_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def watched(function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            called.append(function.__name__)
+            with NoWaits():
+                return function(*given)
+
+        return call
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(triton, name, watched(getattr(triton, name)))
+    layer, x = holdfast.LSTM(3, 5, engine="triton", device=DEVICE, layer_norm=True), randn(4, 2, 3)
+    lengths, reset = torch.tensor([4, 2], device=DEVICE), torch.rand(4, 2).to(DEVICE) < 0.5
+    if DEVICE.type == "cuda":
+        results(layer, x, lengths=lengths, reset=reset)  # what is compiled first may wait
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert results(layer, x, lengths=lengths, reset=reset)["x"].isfinite().all()
+    finally:
+        if DEVICE.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert called[-2:] == ["forward", "backward"]
 
 
 def test_a_sequence_of_no_steps_and_a_batch_of_none_are_served() -> None:

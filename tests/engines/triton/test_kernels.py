@@ -1,0 +1,62 @@
+"""How the work is divided among the programs of a GPU, which need not be there."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import pytest
+
+import holdfast
+from holdfast.engines.steps import lowering
+from holdfast.engines.triton.emit import Form, Source, emit
+from holdfast.engines.triton.kernels import Device, Division, divide
+
+H100 = Device(programs=132, shared=232448)
+HALVES = Form("tl.bfloat16", "tl.float32", ragged=False, dot=True, precision="ieee")
+FLOATS = Form("tl.float32", "tl.float32", ragged=False, dot=True, precision="ieee")
+
+
+@functools.lru_cache
+def source(heads: int, apart: bool) -> Source:
+    """The kernel of an LSTM; a layer norm leads from each head to the others."""
+    program = holdfast.LSTM(3, 4 * heads, heads=heads, layer_norm=not apart).program
+    ahead = lowering.forward(program, False, False, False, "outside")
+    return emit(ahead.step, ahead.program, {"gates": 4}, FLOATS)
+
+
+def divided(batch: int, hidden: int, heads: int = 1, form: Form = HALVES, apart: bool = True) -> Division:
+    return divide(batch, hidden, heads, source(heads, apart), form, H100)
+
+
+@pytest.mark.parametrize("form", [HALVES, FLOATS], ids=["bfloat16", "float32"])
+@pytest.mark.parametrize("apart", [False, True], ids=["one team", "a team a head"])
+def test_no_program_waits_for_one_that_may_not_have_begun(form: Form, apart: bool) -> None:
+    for batch, hidden, heads in itertools.product((1, 3, 16, 64, 65, 256, 10_000), (48, 96, 512, 1024, 6144), (1, 4)):
+        found = divided(batch, hidden, heads, form, apart)
+        teams = -(-batch // found.rows) * (heads if apart else 1)
+        assert found.members == 1 or teams * found.members <= H100.programs
+
+
+@pytest.mark.parametrize("form", [HALVES, FLOATS], ids=["bfloat16", "float32"])
+def test_weights_are_held_only_by_a_program_with_one_block_and_room_for_them(form: Form) -> None:
+    for batch, hidden, heads in itertools.product((1, 16, 64, 256, 1000), (32, 64, 100, 256, 512, 1024), (1, 2)):
+        found = divided(batch, hidden, heads, form)
+        if found.held:
+            assert found.members * found.units >= hidden // heads
+            assert found.depth >= hidden // heads
+            assert 4 * found.depth * found.units * form.bytes <= H100.shared
+
+
+def test_small_layers_have_one_program_and_large_ones_as_many_as_there_are() -> None:
+    assert divided(16, 64) == Division(rows=16, units=64, depth=64, members=1, held=True)
+    assert divided(16, 512) == Division(rows=16, units=16, depth=512, members=32, held=True)
+    assert divided(16, 1024) == Division(rows=16, units=16, depth=128, members=64, held=False)
+    assert divided(256, 1024) == Division(rows=64, units=32, depth=64, members=32, held=False)
+    assert divided(1000, 1024, form=FLOATS) == Division(rows=64, units=32, depth=64, members=8, held=False)
+
+
+def test_heads_that_do_not_see_each_other_have_teams_of_their_own() -> None:
+    together, apart = divided(16, 256, heads=4, apart=False), divided(16, 256, heads=4)
+    assert together.members == 16
+    assert apart == Division(rows=16, units=64, depth=64, members=1, held=True)

@@ -28,7 +28,7 @@ def work_in_teams(monkeypatch: pytest.MonkeyPatch, members: int | None) -> None:
 
     Args:
         monkeypatch: pytest's.
-        members: how many; None for one a block, which holds its weights.
+        members: how many; None for one a block, which holds its weights if it can.
     """
 
     def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, about: kernels.Device) -> Division:
@@ -36,6 +36,8 @@ def work_in_teams(monkeypatch: pytest.MonkeyPatch, members: int | None) -> None:
         if members is not None:
             return replace(found, units=16, members=members, held=False)
         blocks = heads // source.teams * -(-hidden // heads // 16)
+        if source.teams != heads:  # no weight can be held as one piece
+            return replace(found, units=16, members=blocks, held=False)
         return replace(found, units=16, depth=max(16, kernels._power(hidden // heads)), members=blocks, held=True)
 
     monkeypatch.setattr(run, "divide", divide)

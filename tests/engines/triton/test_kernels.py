@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import holdfast
 from holdfast.engines.steps import lowering
 from holdfast.engines.triton.emit import Form, Source, emit
-from holdfast.engines.triton.kernels import Device, Division, divide
+from holdfast.engines.triton.kernels import Device, Division, device_of, divide, form_of
 
 H100 = Device(programs=132, shared=232448)
 HALVES = Form("tl.bfloat16", "tl.float32", ragged=False, dot=True, precision="ieee")
@@ -56,7 +59,26 @@ def test_small_layers_have_one_program_and_large_ones_as_many_as_there_are() -> 
     assert divided(1000, 1024, form=FLOATS) == Division(rows=64, units=32, depth=64, members=8, held=False)
 
 
+def test_a_few_sequences_are_multiplied_as_sums_of_products_where_tensor_cores_do_not_serve() -> None:
+    cpu = torch.device("cpu")
+    assert not form_of(torch.float32, cpu, False, batch=2).dot
+    assert form_of(torch.float32, cpu, False, batch=3).dot
+    assert form_of(torch.float16, cpu, False, batch=1).dot
+    assert divided(2, 64, form=dataclasses.replace(FLOATS, dot=False)).rows == 2
+    assert divided(2, 64).rows == 16
+
+
 def test_heads_that_do_not_see_each_other_have_teams_of_their_own() -> None:
     together, apart = divided(16, 256, heads=4, apart=False), divided(16, 256, heads=4)
     assert together.members == 16
     assert apart == Division(rows=16, units=64, depth=64, members=1, held=True)
+
+
+@pytest.mark.parametrize(("asked", "shared"), [({"shared_memory_per_block_optin": 232448}, 232448), ({}, 49152)])
+def test_a_program_counts_on_what_its_device_has(
+    asked: dict[str, int], shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = SimpleNamespace(multi_processor_count=132, shared_memory_per_block=49152, **asked)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: known)
+    assert device_of.__wrapped__(torch.device("cuda", 0)) == Device(132, shared)
+    assert device_of(torch.device("cpu")).programs == 1

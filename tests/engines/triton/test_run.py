@@ -98,7 +98,7 @@ def test_a_cell_of_ones_own_with_all_operations_agrees_with_the_reference(
     compared(make, 2 * randn(4, 3, 3, dtype=dtype), lengths=torch.tensor([4, 0, 2], device=DEVICE))
 
 
-@pytest.mark.parametrize("batch", [1, 5], ids=["a sum of products", "tl.dot"])
+@pytest.mark.parametrize("batch", [1, 5])
 def test_float16_is_served(batch: int) -> None:
     def make(engine: str) -> Any:
         return holdfast.LSTM(3, 9, peephole=True, dtype=torch.float16, engine=engine, device=DEVICE)

@@ -9,7 +9,7 @@ import importlib
 import linecache
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from .emit import SIZES, Form, Source
 
 ALONE = 64  # up to so many units one program is the whole team
-FEW_ROWS = 2  # sequences up to which matrix products are sums of products
+FEW_ROWS = 2  # sequences up to which matrix products are sums of products, if not on tensor cores
 ROWS, UNITS = 64, 32  # of a block, at most; of a team of one, as many units as it has
 HELD = 512  # weights up to so deep may be held: the operand for them stands in registers
 PIECE, RUN = 4096, 256  # of an operand multiplied at a time, at most: entries in all, and bytes of a row
@@ -79,12 +79,9 @@ def device_of(device: torch.device) -> Device:
     if device.type != "cuda":
         return Device(1, 1 << 16)  # Triton's interpreter runs one program after the other
     known = torch.cuda.get_device_properties(device)
-    return Device(known.multi_processor_count, known.shared_memory_per_block_optin)
-
-
-def rows_for(batch: int) -> int:
-    """How many sequences a block has."""
-    return _power(batch) if batch <= FEW_ROWS else min(ROWS, max(16, _power(batch)))
+    # What a program gets only on asking, which Triton does, is not told of AMD's devices.
+    shared = getattr(known, "shared_memory_per_block_optin", known.shared_memory_per_block)
+    return Device(known.multi_processor_count, shared)
 
 
 def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, about: Device) -> Division:
@@ -100,7 +97,8 @@ def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, abou
         form: how it is written.
         about: the device.
     """
-    rows, narrow = rows_for(batch), max(16, _power(hidden // heads))
+    narrow = max(16, _power(hidden // heads))
+    rows = _power(batch) if batch <= FEW_ROWS and not form.dot else min(ROWS, max(16, _power(batch)))
     row_blocks = -(-batch // rows)
     depth = min(PIECE // rows, RUN // form.bytes, narrow)
     alone = hidden // source.teams <= ALONE
@@ -109,7 +107,8 @@ def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, abou
     blocks = heads // source.teams * -(-hidden // heads // units)
     members = 1 if alone else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
     needed = source.tiles * narrow * units * form.bytes + rows * narrow * 4  # the weights and an operand
-    if form.tensor_cores and members == blocks and narrow <= HELD and needed <= about.shared:
+    whole = members == blocks and source.teams == heads  # a program sees all that its weights multiply
+    if whole and form.tensor_cores and narrow <= HELD and needed <= about.shared:
         return Division(rows, units, narrow, members, held=True)
     return Division(rows, min(UNITS, units), depth, members, held=False)
 
@@ -119,9 +118,11 @@ def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, batch: int) 
     element = f"tl.{str(dtype).removeprefix('torch.')}"
     number = "tl.float64" if dtype == torch.float64 else "tl.float32"
     tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
-    # The interpreter's tl.dot knows no bfloat16.
-    dot = batch > FEW_ROWS and not (interpreted() and dtype == torch.bfloat16)
-    return Form(element, number, ragged, dot, "tf32" if tf32 else "ieee")
+    form = Form(element, number, ragged, True, "tf32" if tf32 else "ieee")
+    # The tensor cores multiply 16 rows at a time, and more than one sequence costs them nothing. The interpreter's
+    # tl.dot knows no bfloat16.
+    dot = (batch > FEW_ROWS or form.tensor_cores) and not (interpreted() and dtype == torch.bfloat16)
+    return replace(form, dot=dot)
 
 
 class Kernel:

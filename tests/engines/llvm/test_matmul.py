@@ -44,7 +44,7 @@ def test_a_product_is_the_sum_of_its_products_and_touches_nothing_beside_it(
     torch.set_num_threads(team)
     monkeypatch.setattr(threads, "SMALL", 0)
     shapes = itertools.product(ROWS, INNER, COLUMNS)
-    # Threads that share two cores with other tests wait for each other's turns: a quarter of the shapes is enough there.
+    # Threads that share two cores with other tests wait for each other's turns: a quarter of the shapes must do.
     for rows, inner, columns in itertools.islice(shapes, 0, None, 1 if team == 1 else 4):
         a, b = _factors(rows, inner, columns, dtype, turned)
         whole = torch.randn(rows + 2, columns + 5, dtype=dtype)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import holdfast
 from holdfast.engines import triton
+from holdfast.language import Cell, sigmoid, tanh
 
 from . import calls, check, machine
 from .measure import in_turns
@@ -29,11 +30,13 @@ from .report import Column, Row, Table, milliseconds, share, summary, text, time
 from .shapes import Shape
 from .tables.common import seeded
 from .tables.grid import operations
-from .tables.options import OPTIONS
+from .tables.options import OPTIONS, Option
 
 BATCHES, STEPS, HIDDEN = (1, 16, 64, 256), (128, 1024), (32, 64, 128, 256, 512, 768, 1024)
 TOLERANCE = {torch.float32: check.TOLERANCE, torch.bfloat16: 2.0**-4}
 PEERS = ("cudnn", "compiled", "reference")
+OWN, RAGGED = "a cell of one's own", "ragged"  # beside the layer's options
+CHOICES = (*OPTIONS, RAGGED, OWN)
 PLAIN = 0.97  # how many times as fast as cuDNN the plain LSTM must be
 SMALL, LARGE, UNITS = 1.5, 2.5, 512  # how many times cuDNN's plain time an option may take, up to so many units, above
 
@@ -47,7 +50,8 @@ def main(arguments: list[str]) -> None:
         refusal = "PyTorch finds no GPU here"
     if refusal is not None:
         sys.exit(f"nothing was measured: {refusal}. --device cpu with TRITON_INTERPRET=1 tries the command itself.")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
+    torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = options.tf32
     dtypes = [getattr(torch, name) for name in options.dtypes]
     limits = {dtype: Limits(device, dtype) for dtype in dtypes}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.cpu_name()
@@ -69,10 +73,11 @@ def main(arguments: list[str]) -> None:
         for option in options.options:
             bench.option(opened, option)
     if "cudnn" in options.peers:
-        plain.require_at_least("never slower than cuDNN", PLAIN, "cudnn_ratio")
+        plain.require_at_least("by itself never slower than cuDNN", PLAIN, "auto_ratio")
+    options_alone = [row for row in opened.rows if row["option"] != "none"]
     for bound, rows in (
-        (SMALL, [row for row in opened.rows if row["hidden"] <= UNITS]),
-        (LARGE, [row for row in opened.rows if row["hidden"] > UNITS]),
+        (SMALL, [row for row in options_alone if row["hidden"] <= UNITS]),
+        (LARGE, [row for row in options_alone if row["hidden"] > UNITS]),
     ):
         opened.require_at_most("each option", bound, "ratio", rows)
     summary([plain, opened])
@@ -88,6 +93,19 @@ def main(arguments: list[str]) -> None:
     }
     options.json.write_text(json.dumps(written, indent=1))
     print(f"written to {options.json}")
+
+
+class Own(Cell):
+    """A cell that no library has: an LSTM whose output gate sees the candidate too."""
+
+    gates = ("i", "f", "g", "o")
+    states = ("h", "c")
+
+    def step(self, gate: Any, state: Any) -> Any:
+        """The equations."""
+        candidate = tanh(gate.g)
+        c = sigmoid(gate.f) * state.c + sigmoid(gate.i) * candidate
+        return sigmoid(gate.o + candidate) * tanh(c), c
 
 
 class Limits:
@@ -134,13 +152,21 @@ class Bench:
         """Our layer."""
         return ours("LSTM", self.shape, engine, like, **options).to(self.device, self.dtype).train(self.training)
 
+    def with_option(self, engine: str, name: str, option: Option) -> holdfast.Recurrent:
+        """Our layer with an option, or a cell of one's own."""
+        if name != OWN:
+            return self.layer(engine, None, **option.layer)
+        layer = holdfast.Recurrent(Own(), self.shape.inputs, self.shape.hidden, engine=engine)
+        return layer.to(self.device, self.dtype).train(self.training)
+
     def waiting(self, call: Callable[[], Any]) -> Callable[[], Any]:
         """A call that ends when the device has done it."""
         return _waiting(call, self.device)
 
     def plain(self, table: Table, peers: list[str], limits: Limits) -> None:
         """The plain LSTM against its peers."""
-        timed = {"triton": calls.call(self.layer("triton", self.peer), self.x, self.gradient)}
+        engines = ("triton", "auto")
+        timed = {name: calls.call(self.layer(name, self.peer), self.x, self.gradient) for name in engines}
         timed["cudnn"] = calls.call(self.peer, self.x, self.gradient)
         if "reference" in peers:
             timed["reference"] = calls.call(self.layer("reference", self.peer), self.x, self.gradient)
@@ -151,9 +177,10 @@ class Bench:
         if not off <= TOLERANCE[self.dtype]:
             table.refuse(self.row, who, off, TOLERANCE[self.dtype])
             return
-        taken = in_turns({n: self.waiting(c) for n, c in timed.items() if n in ("triton", *peers)}, self.seconds)
-        own = taken.median("triton")
-        row = {**self.row, "triton_ms": 1e3 * own, "error": off}
+        taken = in_turns({n: self.waiting(c) for n, c in timed.items() if n in (*engines, *peers)}, self.seconds)
+        row = {**self.row, "error": off, **{f"{name}_ms": 1e3 * taken.median(name) for name in engines}}
+        if "cudnn" in peers:
+            row["auto_ratio"] = taken.ratio("cudnn", "auto").value
         for peer in peers:
             ratio = taken.ratio(peer, "triton")
             row |= {
@@ -177,18 +204,21 @@ class Bench:
 
     def option(self, table: Table, name: str) -> None:
         """An option against cuDNN's time for the plain LSTM."""
-        option = OPTIONS[name]
-        own = self.layer("triton", None, **option.layer)
-        reference = self.layer("reference", None, **option.layer)
+        option = OPTIONS.get(name, Option())
+        own, reference = (self.with_option(engine, name, option) for engine in ("triton", "reference"))
         reference.load_state_dict(own.state_dict())
-        reset = torch.rand(self.x.shape[:2], device=self.device) < 0.1 if option.reset else None
+        given: dict[str, Tensor] = {}
+        if option.reset:
+            given["reset"] = torch.rand(self.x.shape[:2], device=self.device) < 0.1
+        if name == RAGGED:
+            given["lengths"] = torch.randint(1, self.shape.steps + 1, self.x.shape[1:2], device=self.device)
 
         def of(layer: holdfast.Recurrent) -> Callable[[], Any]:
             def run() -> Tensor:
                 torch.manual_seed(1)  # the same masks for both
                 if option.trace:
-                    return layer.trace(self.x, reset=reset).output
-                output: Tensor = layer(self.x, reset=reset)[0]
+                    return layer.trace(self.x, **given).output
+                output: Tensor = layer(self.x, **given)[0]
                 return output
 
             return calls.call(layer, self.x, self.gradient, run)
@@ -261,6 +291,8 @@ def _plain_columns(peers: list[str]) -> list[Column]:
     ]
     return [
         *_names(),
+        Column("auto_ms", "auto ms", milliseconds),
+        Column("auto_ratio", "auto ×", times, 9),
         Column("triton_ms", "triton ms", milliseconds),
         *itertools.chain(*of_peers),
         Column("memory_ms", "memory ms", milliseconds),
@@ -290,7 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hidden", nargs="+", type=int, default=HIDDEN)
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="of the plain LSTM")
-    parser.add_argument("--options", nargs="*", choices=list(OPTIONS), default=list(OPTIONS), help="in place of all")
+    parser.add_argument("--options", nargs="*", choices=CHOICES, default=CHOICES, help="in place of all")
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long a row is timed (default 1)")
     parser.add_argument("--tf32", action="store_true", help="let cuDNN and the engine round float32 factors to TF32")
     parser.add_argument("--json", type=Path, default=Path("build/gpu.json"), help="where the figures are written")

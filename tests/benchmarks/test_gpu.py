@@ -23,11 +23,11 @@ def test_it_checks_each_row_and_writes_what_it_found(tmp_path: Path, monkeypatch
     pytest.importorskip("triton", reason="Triton cannot be imported here")
     monkeypatch.setattr(gpu, "in_turns", lambda calls, budget: Timings({name: [1.0] * 3 for name in calls}))
     sizes = ["--batches", "2", "--steps", "2", "--hidden", "3", "--dtypes", "float32"]
-    options = ["--peers", "cudnn", "reference", "--options", "peephole", "resets"]
+    options = ["--peers", "cudnn", "reference", "--options", "peephole", "resets", gpu.RAGGED, gpu.OWN]
     gpu.main(["--device", "cpu", *sizes, *options, "--json", str(tmp_path / "gpu.json")])
     tables = json.loads((tmp_path / "gpu.json").read_text())["tables"]
     assert [row["phase"] for row in tables["plain"]["rows"]] == ["inference", "training"]
-    assert len(tables["options"]["rows"]) == 4
+    assert len(tables["options"]["rows"]) == 8
     assert all(row["error"] < 1e-5 for table in tables.values() for row in table["rows"])
 
 

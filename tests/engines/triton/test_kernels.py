@@ -68,6 +68,19 @@ def test_a_few_sequences_are_multiplied_as_sums_of_products_where_tensor_cores_d
     assert divided(2, 64).rows == 16
 
 
+def test_float32_is_rounded_to_tf32_on_a_gpu_only_by_choice() -> None:
+    gpu, matmul = torch.device("cuda", 0), torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "ieee"
+        assert form_of(torch.float32, gpu, False, batch=16).precision == "ieee"
+        matmul.fp32_precision = "tf32"
+        assert form_of(torch.float32, gpu, False, batch=16).precision == "tf32"
+        assert form_of(torch.float64, gpu, False, batch=16).precision == "ieee"
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_heads_that_do_not_see_each_other_have_teams_of_their_own() -> None:
     together, apart = divided(16, 256, heads=4, apart=False), divided(16, 256, heads=4)
     assert together.members == 16

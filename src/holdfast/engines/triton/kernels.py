@@ -117,7 +117,7 @@ def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, batch: int) 
     """In which form a step is written for some tensors."""
     element = f"tl.{str(dtype).removeprefix('torch.')}"
     number = "tl.float64" if dtype == torch.float64 else "tl.float32"
-    tf32 = device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    tf32 = dtype == torch.float32 and device.type == "cuda" and torch.backends.cuda.matmul.fp32_precision == "tf32"
     form = Form(element, number, ragged, True, "tf32" if tf32 else "ieee")
     # The tensor cores multiply 16 rows at a time, and more than one sequence costs them nothing. The interpreter's
     # tl.dot knows no bfloat16.

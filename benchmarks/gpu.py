@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"nothing was measured: {refusal}. --device cpu with TRITON_INTERPRET=1 tries the command itself.")
     torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = options.tf32
+    if options.tf32:
+        TOLERANCE[torch.float32] = 2.0**-7
     dtypes = [getattr(torch, name) for name in options.dtypes]
     limits = {dtype: Limits(device, dtype) for dtype in dtypes}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine.cpu_name()

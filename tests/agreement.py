@@ -206,9 +206,12 @@ def product_results(case: Case, trace: bool = False) -> tuple[dict[str, Tensor],
     device = next(case.layer.parameters()).device
     x = case.x.to(device, copy=True).requires_grad_()
     hx = None if case.hx is None else [s.to(device, copy=True).requires_grad_() for s in case.hx]
-    given: Any = {"time first": x, "packed": x, "batch first": x.transpose(0, 1), "unbatched": x.squeeze(1)}[
-        c["layout"]
-    ]
+    given: Any = {
+        "time first": x,
+        "packed": x,
+        "batch first": x.transpose(0, 1).contiguous(),  # as callers have it: what the layer makes of it has strides
+        "unbatched": x.squeeze(1),
+    }[c["layout"]]
     state = hx
     kwargs: dict[str, Any] = {}
     if c["layout"] == "unbatched" and hx is not None:
@@ -219,7 +222,7 @@ def product_results(case: Case, trace: bool = False) -> tuple[dict[str, Tensor],
         reset = case.reset.to(device)
         kwargs["reset"] = {
             "time first": reset,
-            "batch first": reset.transpose(0, 1),
+            "batch first": reset.transpose(0, 1).contiguous(),
             "unbatched": reset.squeeze(1),
         }[c["layout"]]
     if c["layout"] == "packed":

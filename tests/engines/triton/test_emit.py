@@ -20,48 +20,74 @@ FLOATS = Form("tl.float32", "tl.float32", ragged=False, dot=True, precision="iee
 COMPILE = """
 import sys
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import holdfast
+from holdfast.engines.triton import kernels
 from holdfast.engines.triton.emit import BLOCKS, MOMENT, SIZES, TEAM, Form, identifier
-from holdfast.engines.triton.kernels import Device, divide
 from holdfast.engines.triton.run import _backward_kernel, _forward_kernel
+from holdfast.language import Cell, sigmoid, tanh
 
-batch, hidden, held, options = eval(sys.argv[1])
-form = Form("tl.bfloat16", "tl.float32", ragged=True, dot=True, precision="ieee")
-about = Device(programs=132, shared=232448)  # of an H100
-program = holdfast.LSTM(5, hidden, **options).program
-forward = _forward_kernel(program, False, True, True, form)[1]
-backward = _backward_kernel(program, False, True, True, (False,), form)[2]
-for kernel in (forward, backward):
+
+class Five(Cell):
+    gates = ("i", "f", "g", "o", "k")
+    states = ("h", "c")
+
+    def step(self, gate, state):
+        c = sigmoid(gate.f) * state.c + sigmoid(gate.i) * tanh(gate.g) + tanh(gate.k)
+        return sigmoid(gate.o) * tanh(c), c
+
+
+kind, element, precision, batch, hidden, held, capability, shared = eval(sys.argv[1])
+form = Form(element, "tl.float32", ragged=True, dot=True, precision=precision)
+about = kernels.Device(programs=128, shared=shared)
+layer = {
+    "plain": lambda: holdfast.LSTM(5, 16),
+    "options": lambda: holdfast.LSTM(5, 16, peephole=True, layer_norm=True),
+    "gru": lambda: holdfast.GRU(5, 16),
+    "five gates": lambda: holdfast.Recurrent(Five(), 5, 16),
+}[kind]()
+ahead = _forward_kernel(layer.program, False, True, True, form)[1]
+back = _backward_kernel(layer.program, False, True, True, (False,) * (len(layer.program.states) - 1), form)[2]
+element = {"tl.bfloat16": "*bf16", "tl.float32": "*fp32"}[element]
+for kernel in (ahead, back):
+    source = kernel.source
+    work = kernels.divide(batch, hidden, 1, source, form, about)
+    assert work.held == held and work.members > 1, work
     exact = {"ahead", "partial", "sums", "kept_rows"}
 
     def kind(name):
         if name in ("lengths", "resets"):
             return {"lengths": "*i64", "resets": "*u8"}[name]
-        return "*fp32" if name in exact or name.startswith(("scratch", "state:", "home:")) else "*bf16"
+        return "*fp32" if name in exact or name.startswith(("scratch", "state:", "home:")) else element
 
-    signature = {identifier(name): kind(name) for name in kernel.source.pointers} | {"meetings": "*i32"}
+    signature = {identifier(name): kind(name) for name in source.pointers} | {"meetings": "*i64"}
     signature |= dict.fromkeys((*MOMENT, *SIZES), "i32") | dict.fromkeys((*BLOCKS, *TEAM), "constexpr")
-    work = divide(batch, hidden, 1, kernel.source, form, about)
-    assert work.held == held and work.members > 1, work
-    values = (work.rows, work.units, work.depth, work.members, work.held, kernel.source.teams, work.members)
+    values = (work.rows, work.units, work.depth, kernels._power(hidden // work.units), work.held, source.teams, True)
     constants = {(list(signature).index(name),): value for name, value in zip((*BLOCKS, *TEAM), values)}
-    whole = [list(signature).index(n) for n, k in signature.items() if k[0] == "*" or n in SIZES]
-    aligned = {(k,): [["tt.divisibility", 16]] for k in whole}
+    whole = [k for k, (name, is_) in enumerate(signature.items()) if is_[0] == "*" or name in ("units", "output")]
+    options = {"num_warps": kernels.warps_for(work.rows), "enable_fp_fusion": True, "launch_cooperative_grid": True}
     compiled = triton.compile(
-        ASTSource(kernel.whole, signature, constants, aligned),
-        target=GPUTarget("cuda", 90, 32),
-        options={"enable_fp_fusion": True, "launch_cooperative_grid": True, "num_warps": 8 if batch >= 64 else 4},
+        ASTSource(kernel.whole, signature, constants, {(k,): [["tt.divisibility", 16]] for k in whole}),
+        target=GPUTarget("cuda", capability, 32),
+        options=options,
     )
-    assert compiled.metadata.shared <= about.shared, compiled.metadata.shared
+    assert compiled.metadata.shared <= shared, (work, compiled.metadata.shared)
     before = compiled.asm["ttgir"].split("scf.for")[0]
-    assert before.count("ttg.local_alloc %") == (kernel.source.tiles if held else 0), before
+    assert before.count("ttg.local_alloc %") == (source.tiles if held else 0), before
     assert "red.global.gpu.release" in compiled.asm["ptx"] and "ld.global.gpu.acquire" in compiled.asm["ptx"]
 print("compiled")
 """
+H100, GEFORCE = (90, 232448), (89, 101376)  # compute capability, bytes of shared memory
+CASES = {
+    "weights on the chip": ("plain", "tl.bfloat16", "ieee", 16, 256, True, *H100),
+    "weights at every step": ("options", "tl.bfloat16", "ieee", 64, 1024, False, *H100),
+    "as much of the chip as there is": ("gru", "tl.float32", "tf32", 64, 512, True, *H100),
+    "a chip with less": ("five gates", "tl.float32", "ieee", 512, 1024, False, *GEFORCE),
+}
 
 
 def test_a_kernel_holds_only_what_the_cell_needs() -> None:
@@ -92,11 +118,7 @@ def test_there_is_a_reason_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
     assert "(pip install triton)" in (refusal(gpu, torch.float32) or "")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [(16, 256, True, {}), (64, 1024, False, {"peephole": True, "layer_norm": True})],
-    ids=["weights on the chip", "weights at every step"],
-)
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_the_compiler_for_a_gpu_takes_the_kernels_and_puts_weights_where_they_belong(
     case: tuple[object, ...], tmp_path: Path
 ) -> None:

@@ -48,7 +48,8 @@ def test_weights_are_held_only_by_a_program_with_one_block_and_room_for_them(for
         if found.held:
             assert found.members * found.units >= hidden // heads
             assert found.depth >= hidden // heads
-            assert 4 * found.depth * found.units * form.bytes <= H100.shared
+            needed = 4 * found.depth * found.units * form.bytes + 4 * found.rows * found.depth
+            assert needed < H100.shared
 
 
 def test_small_layers_have_one_program_and_large_ones_as_many_as_there_are() -> None:

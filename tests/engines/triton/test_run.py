@@ -120,9 +120,10 @@ def test_several_blocks_of_units_and_of_sequences_agree_with_the_reference(
     compared(make, randn(2, 3, 3))
 
 
+@pytest.mark.skipif(DEVICE.type != "cpu", reason="on a GPU it may go well by chance")
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("if MEMBERS > 1", "if MEMBERS < 1"), ("< expected", "< 1"), ("+= MEMBERS", "+= MEMBERS - 1")],
+    [("if TOGETHER", "if not TOGETHER"), ("< expected", "< 1"), ("+= members", "+= members - 1")],
     ids=["nobody waits", "all wait once", "they wait for all but one"],
 )
 def test_a_team_that_does_not_wait_for_all_its_members_is_found_out(
@@ -130,7 +131,8 @@ def test_a_team_that_does_not_wait_for_all_its_members_is_found_out(
 ) -> None:
     def broken(*given: Any) -> Source:
         source = emit(*given)
-        assert right in source.text
+        if right not in source.text:  # no AssertionError, which would be taken for what the mistake does
+            raise LookupError(right)
         return dataclasses.replace(source, text=source.text.replace(right, wrong))
 
     monkeypatch.setattr(run, "emit", broken)
@@ -200,6 +202,15 @@ def test_ragged_lengths_and_resets_make_nothing_wait_for_the_device(monkeypatch:
         if DEVICE.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")
     assert called[-2:] == ["forward", "backward"]
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
+def test_what_is_laid_out_batch_first_agrees_with_the_reference(ragged: bool) -> None:
+    def make(engine: str) -> Any:
+        return holdfast.LSTM(4, 6, batch_first=True, bidirectional=True, engine=engine, device=DEVICE)
+
+    given = {"lengths": torch.tensor([5, 2, 4], device=DEVICE)} if ragged else {}
+    compared(make, randn(3, 5, 4), reset=torch.rand(3, 5).to(DEVICE) < 0.4, **given)
 
 
 def test_a_sequence_of_no_steps_and_a_batch_of_none_are_served() -> None:

@@ -26,8 +26,8 @@ from .functions import EXPRESSIONS, helpers
 
 SIZES = ("batch", "units", "output")
 BLOCKS = ("ROWS", "UNITS", "DEPTH", "PARTS", "HELD")
-TEAM = ("TEAMS", "MEMBERS")  # of a block of sequences, and of a team
-MOMENT = ("first", "steps", "direction", "turn")
+TEAM = ("TEAMS", "TOGETHER")  # how many teams share a block of sequences; whether they have several members
+MOMENT = ("first", "steps", "direction", "turn", "members")
 INDENT = "    "
 
 
@@ -110,6 +110,7 @@ class Source:
         pointers: what the kernel is given, in order; the names of the step's arrays and of what is beside them.
         teams: how many teams share the units of a block of sequences.
         tiles: how many weights there are for a unit of a block, each as deep as there are units of a head.
+        results: the most that an operand is multiplied with at a time.
     """
 
     text: str
@@ -117,6 +118,7 @@ class Source:
     pointers: tuple[str, ...]
     teams: int
     tiles: int
+    results: int
 
 
 def emit(step: Step, low: Program, slots: Mapping[str, int], form: Form) -> Source:
@@ -163,7 +165,8 @@ class _Module:
         parts += [_Pass(self, number, part).text() for number, part in enumerate(passes)]
         parts.append(self.whole())
         tiles = sum(len(p.operands) * p.results for p in self.step.products)
-        return Source("\n".join(parts), self.plan, self.pointers, self.teams, tiles)
+        results = max((p.results for p in self.step.products), default=0)
+        return Source("\n".join(parts), self.plan, self.pointers, self.teams, tiles, results)
 
     def signature(self, name: str, *others: str, constants: Sequence[str] = BLOCKS) -> str:
         """The head of a function, as source."""
@@ -177,13 +180,13 @@ class _Module:
     def whole(self) -> str:
         """The kernel of all steps."""
         lines = [
-            f"@triton.jit(do_not_specialize={list(MOMENT)})",
+            f"@triton.jit(do_not_specialize={[*MOMENT, 'batch']})",
             self.signature("whole", "meetings", *MOMENT, constants=(*BLOCKS, *TEAM)),
             "    row_block = tl.program_id(0)",
             "    team = tl.program_id(1)",
             "    member = tl.program_id(2)",
             "    counter = meetings + row_block * TEAMS + team",
-            "    expected = 0",
+            "    expected = tl.full((), 0, tl.int64)",
         ]
         passes = self.plan.passes
         for number, part in enumerate(passes):
@@ -197,13 +200,13 @@ class _Module:
         for number in range(len(passes)):
             moment = ("t", "now", "row_block", f"team * blocks_{number} + block", f"held_{number}")
             lines += [
-                f"        for block in tl.range(member, blocks_{number}, MEMBERS, num_stages=1):",
+                f"        for block in tl.range(member, blocks_{number}, members, num_stages=1):",
                 "            " + self.call(number, *moment),
             ]
             if number == len(passes) - 1 and self.stay_apart():
                 lines.append("        tl.debug_barrier()")
             else:
-                lines += ["        expected += MEMBERS", "        meet(counter, expected, MEMBERS)"]
+                lines += ["        expected += members", "        meet(counter, expected, TOGETHER)"]
         return "\n".join(lines) + "\n"
 
     def stay_apart(self) -> bool:
@@ -260,6 +263,8 @@ class _Pass:
         nodes |= {s.node for s in self.part.stores} | {c.node for c in self.part.carries}
         for n in sorted(nodes):  # everything is read before anything is stored
             self.value(n)
+        if {array for array, _ in self.read} & {store.array for store in self.part.stores}:
+            self.line("tl.debug_barrier()")  # also by threads that read what others of the program store
         for n, slot in self.part.spills:
             self.put(self.full(n), f"scratch_{self.part.width}", slot)
         for n, m in self.part.sums:
@@ -291,7 +296,7 @@ class _Pass:
         self.line("here = row < batch")
         self.line("both = here[:, None] & there[None, :]")
         self.line("row = row.to(tl.int64)")
-        self.line("outer = t * batch + row")
+        self.line("outer = t.to(tl.int64) * batch + row")
         if self.form.ragged:
             self.line(f"alive = here & (t < tl.load({identifier('lengths')} + row, mask=here, other=0))")
         else:

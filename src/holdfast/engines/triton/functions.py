@@ -42,9 +42,9 @@ assert set(EXPRESSIONS) == set(OPERATIONS)
 
 _HELPERS = """
 @triton.jit
-def meet(counter, expected, MEMBERS: tl.constexpr):  # what each member has stored before, all may read after
+def meet(counter, expected, TOGETHER: tl.constexpr):  # what each member has stored before, all may read after
     tl.debug_barrier()
-    if MEMBERS > 1:
+    if TOGETHER:
         tl.atomic_add(counter, 1, sem="release")
         while tl.atomic_add(counter, 0, sem="acquire") < expected:
             pass

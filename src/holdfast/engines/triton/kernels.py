@@ -21,7 +21,8 @@ from .emit import SIZES, Form, Source
 ALONE = 64  # up to so many units one program is the whole team
 FEW_ROWS = 2  # sequences up to which matrix products are sums of products, if not on tensor cores
 ROWS, UNITS = 64, 32  # of a block, at most; of a team of one, as many units as it has
-HELD = 512  # weights up to so deep may be held: the operand for them stands in registers
+HELD, OPERAND = 512, 1 << 14  # the deepest weights that are held; entries of an operand that registers have room for
+PADDING = 1 << 13  # bytes of shared memory that the compiler may add to what is asked for
 PIECE, RUN = 4096, 256  # of an operand multiplied at a time, at most: entries in all, and bytes of a row
 
 
@@ -98,19 +99,36 @@ def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, abou
         about: the device.
     """
     narrow = max(16, _power(hidden // heads))
-    rows = _power(batch) if batch <= FEW_ROWS and not form.dot else min(ROWS, max(16, _power(batch)))
-    row_blocks = -(-batch // rows)
-    depth = min(PIECE // rows, RUN // form.bytes, narrow)
     alone = hidden // source.teams <= ALONE
-    smallest = row_blocks * heads * -(-hidden // heads // 16)  # blocks, if they have 16 units
-    units = narrow if alone else 16 if smallest <= about.programs else min(UNITS, narrow)
-    blocks = heads // source.teams * -(-hidden // heads // units)
-    members = 1 if alone else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
-    needed = source.tiles * narrow * units * form.bytes + rows * narrow * 4  # the weights and an operand
-    whole = members == blocks and source.teams == heads  # a program sees all that its weights multiply
-    if whole and form.tensor_cores and narrow <= HELD and needed <= about.shared:
-        return Division(rows, units, narrow, members, held=True)
-    return Division(rows, min(UNITS, units), depth, members, held=False)
+    most = _power(batch) if batch <= FEW_ROWS and not form.dot else min(ROWS, max(16, _power(batch)))
+
+    def team(rows: int, largest: int) -> tuple[int, int, bool]:
+        """The units of a block, the members of a team, and whether each has one block, for so many sequences."""
+        row_blocks = -(-batch // rows)
+        smallest = row_blocks * heads * -(-hidden // heads // 16)  # blocks, if they have 16 units
+        units = min(narrow, largest if alone else 16 if smallest <= about.programs else UNITS)
+        blocks = heads // source.teams * -(-hidden // heads // units)
+        members = 1 if alone else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
+        return units, members, members == blocks
+
+    if form.tensor_cores and source.teams == heads and narrow <= HELD:  # a program sees all that its weights multiply
+        for rows in sorted({min(most, ROWS), min(most, 32), min(most, 16)}, reverse=True):
+            units, members, single = team(rows, narrow)
+            needed = source.tiles * narrow * units * form.bytes + rows * narrow * 4 + PADDING
+            if single and rows * narrow <= OPERAND and needed <= about.shared:
+                return Division(rows, units, narrow, members, held=True)
+    units, members, _ = team(most, UNITS)
+    depth = min(PIECE // most, RUN // form.bytes, narrow)
+    while depth > 16 and _streamed(most, units, depth, source.results, form) > about.shared:
+        depth //= 2
+    return Division(most, units, depth, members, held=False)
+
+
+def _streamed(rows: int, units: int, depth: int, results: int, form: Form) -> int:
+    """Bytes of shared memory for a piece of an operand and of its weights, while the next one is on its way."""
+    operand = rows * depth * max(4, form.bytes)  # states are float32
+    again = operand if form.half else 0  # in what is multiplied
+    return 2 * (operand + results * depth * units * form.bytes) + again + PADDING // 4
 
 
 def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, batch: int) -> Form:
@@ -123,6 +141,11 @@ def form_of(dtype: torch.dtype, device: torch.device, ragged: bool, batch: int) 
     # tl.dot knows no bfloat16.
     dot = (batch > FEW_ROWS or form.tensor_cores) and not (interpreted() and dtype == torch.bfloat16)
     return replace(form, dot=dot)
+
+
+def warps_for(rows: int) -> int:
+    """The warps of a program: with fewer there are not registers enough for the results of so many sequences."""
+    return 8 if rows == ROWS else 4
 
 
 class Kernel:
@@ -182,9 +205,9 @@ class Call:
             "PARTS": _power(self.parts),
             "HELD": division.held,
             "TEAMS": kernel.source.teams,
-            "MEMBERS": division.members,
+            "TOGETHER": division.members > 1,
             "launch_cooperative_grid": division.members > 1,
-            "num_warps": 8 if division.rows == ROWS else 4,  # or there are not registers enough for its results
+            "num_warps": warps_for(division.rows),
             "enable_fp_fusion": True,  # a product and a sum may be rounded once: Triton warns that its default changes
         }
 
@@ -203,9 +226,10 @@ class Call:
             return
         source = self.kernel.source
         pointers = [self.tensors[name] for name in source.pointers]
-        moment = (steps - 1, steps, -1, self.turn) if back else (0, steps, 1, self.turn)
+        assert all(tensor.is_contiguous() for tensor in pointers)  # the kernel knows no strides
+        moment = ((steps - 1, steps, -1) if back else (0, steps, 1)) + (self.turn, self.division.members)
         device, rows = pointers[0].device, -(-self.batch // self.division.rows)
-        meetings = torch.zeros(rows * source.teams, dtype=torch.int32, device=device)
+        meetings = torch.zeros(rows * source.teams, dtype=torch.int64, device=device)
         given = (*pointers, meetings, *moment, *self.sizes.values())
         with _on(device):
             self.kernel.whole[(rows, source.teams, self.division.members)](*given, **self.constants)

@@ -161,7 +161,7 @@ class _Ahead:
         for k, series in enumerate(traced):
             call.tensors[f"trace:{k}" if k < self.others else f"shown:{k - self.others}"] = series
         if self.inputs.reset is not None:
-            call.tensors["resets"] = self.after[part].to(torch.uint8)
+            call.tensors["resets"] = self.after[part].to(torch.uint8).contiguous()
         call.run(part.stop - part.start, self.inputs.reverse)
 
     def input_parts(self, x: Tensor) -> Tensor:
@@ -250,12 +250,12 @@ def backward(
             if gradient is not None:
                 call.tensors[f"dtraced:{k}"] = gradient[part].contiguous()
         if boundaries is not None:
-            call.tensors["resets"] = boundaries[part].to(torch.uint8)
+            call.tensors["resets"] = boundaries[part].to(torch.uint8).contiguous()
         d = call.tensors["d"] = x.new_empty(steps, sizes.batch, back.slots, sizes.hidden)
-        projected = x.new_empty(steps, sizes.batch, sizes.output)
+        reaches = any(store.array == "dprojected" for store in back.step.stores)
+        projected = x.new_empty(steps, sizes.batch, sizes.output if reaches else 0)
         call.tensors["dprojected"] = projected
         call.run(steps, not inputs.reverse)
-        reaches = any(store.array == "dprojected" for store in back.step.stores)
         gradient = learned.add(
             d.flatten(0, 1),
             projected.flatten(0, 1) if reaches else None,

@@ -30,6 +30,7 @@ test-full: check ## The same, with the runs that take long.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-gpu: $(VENV)/.installed-dev ## The whole layer suite on a GPU; needs PyTorch's build for it.
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "PyTorch finds no GPU here: nothing was tested")'
 	TRITON_INTERPRET=0 HOLDFAST_DEVICE=cuda OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/engines/triton
 
 check: $(VENV)/.installed-dev

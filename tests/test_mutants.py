@@ -26,7 +26,7 @@ from holdfast.engines.llvm import products as multiplied
 from holdfast.engines.llvm import stream as llvm_stream
 from holdfast.engines.llvm import threads as llvm_threads
 from holdfast.engines.reference import backward_run, forward_run, products, schedule
-from holdfast.engines.steps import lowering
+from holdfast.engines.steps import around, lowering
 from holdfast.language import cell as language_cell
 from holdfast.language import derivative, parse
 from holdfast.layers import Recurrent, Stream, noise
@@ -642,8 +642,8 @@ def _recomputed(**choices: Any) -> Callable[[Patch], None]:
     """Short spans of steps that are run again on the way back."""
 
     def run_check(patch: Patch) -> None:
-        patch.setattr(run, "STEPS_AGAIN", 2)
-        patch.setattr(run, "ROWS_AGAIN", 1)
+        patch.setattr(around, "STEPS_AGAIN", 2)
+        patch.setattr(around, "ROWS_AGAIN", 1)
         _kernel_check(FEW, recompute=True, **choices)(patch)
 
     return run_check
@@ -706,8 +706,8 @@ def _half(path: str = "portable", **options: Any) -> Callable[[Patch], None]:
         if path == TILES and not machine.host().tiles:
             pytest.skip("this processor multiplies no tiles of bfloat16 numbers")
         take(path, patch)
-        patch.setattr(run, "STEPS_AGAIN", 2)
-        patch.setattr(run, "ROWS_AGAIN", 1)
+        patch.setattr(around, "STEPS_AGAIN", 2)
+        patch.setattr(around, "ROWS_AGAIN", 1)
         for seed in range(2):
             call = make(dtype=torch.bfloat16, seed=seed, **{"hidden": 33, "features": 5, **options})
             expected = exact(call)

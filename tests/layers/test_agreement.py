@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.engines.llvm import run
+from holdfast.engines.steps import around
 from tests.agreement import check
 from tests.configurations import Configuration, configurations, pairs, pairs_in
 
@@ -16,8 +16,8 @@ each_engine = pytest.mark.parametrize("engine", ["reference", "llvm"])
 @pytest.fixture(autouse=True)
 def short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is run again for the way back, so that also short sequences have several."""
-    monkeypatch.setattr(run, "STEPS_AGAIN", 3)
-    monkeypatch.setattr(run, "ROWS_AGAIN", 1)
+    monkeypatch.setattr(around, "STEPS_AGAIN", 3)
+    monkeypatch.setattr(around, "ROWS_AGAIN", 1)
 
 
 def _named(cs: list[Configuration], start: int) -> list[object]:

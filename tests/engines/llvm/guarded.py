@@ -22,6 +22,7 @@ from torch import Tensor
 
 import holdfast.engines.llvm.tile_matmul as tiles
 from holdfast.engines.llvm import frame, run, threads
+from holdfast.engines.steps import around
 from tests.engines.llvm.calls import Call, inference, make, outcome, take
 from tests.support import assert_all_close
 
@@ -248,7 +249,7 @@ def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[str, i
         **options,
     )
     within = rng.random() < 0.5
-    constants = {"STEPS_AGAIN": 2, "ROWS_AGAIN": 1, "WITHIN_FEATURES": 0, "WITHIN_BATCH": 0 if within else 1 << 60}
+    constants = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0 if within else 1 << 60}
     if rng.random() < 0.5:
         constants |= {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
     return call, constants, rng.choice([1, 1, 2, 3])
@@ -309,7 +310,11 @@ def main() -> None:
         number = (given.seed * given.count + k) // given.kinds * len(OPTIONS) + kind
         call, constants, team = draw(rng, number, bool(given.half))
         torch.set_num_threads(team)
-        with mock.patch.multiple(run, **constants), mock.patch.multiple(threads, SMALL=0, SMALL_STEP=0):
+        with (
+            mock.patch.multiple(run, **constants),
+            mock.patch.multiple(around, STEPS_AGAIN=2, ROWS_AGAIN=1),
+            mock.patch.multiple(threads, SMALL=0, SMALL_STEP=0),
+        ):
             got = make_all(call, guards)
             wrong = [name for name, t in got.items() if not t.isfinite().all()]
             assert not wrong, f"call {number}: {wrong} have taken something from memory that nobody wrote to"

@@ -15,6 +15,7 @@ from torch import Tensor
 import holdfast
 from holdfast.engines.llvm import machine, precision, run, threads
 from holdfast.engines.llvm.code import I64, PTR, Code, Numbers
+from holdfast.engines.steps import around
 from tests.engines.llvm.calls import HALF_PATHS, TILES, Call, exact, make, outcome, take
 from tests.support import assert_all_close
 
@@ -81,8 +82,8 @@ def _check(option: str, size: tuple[int, int, int], gradients: bool = True) -> N
 @pytest.fixture(autouse=True)
 def _short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is run again for the way back."""
-    monkeypatch.setattr(run, "STEPS_AGAIN", 2)
-    monkeypatch.setattr(run, "ROWS_AGAIN", 1)
+    monkeypatch.setattr(around, "STEPS_AGAIN", 2)
+    monkeypatch.setattr(around, "ROWS_AGAIN", 1)
 
 
 def _options_on_paths() -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from holdfast.engines.llvm import machine, run, threads
+from holdfast.engines.steps import around
 from tests.agreement import check, plain
 from tests.configurations import Configuration, configurations
 from tests.engines.llvm.calls import HALF_PATHS, VECTORS, Call, exact, make, outcome, take
@@ -116,7 +117,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
 
 def _force(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in WAYS[way].items():
-        monkeypatch.setattr(threads if name in THREADED else run, name, value)
+        monkeypatch.setattr(next(m for m in (threads, around, run) if hasattr(m, name)), name, value)
 
 
 def _confirm(way: str, taken: Taken, threads: int, runs: int = 0, empty: bool = False) -> None:

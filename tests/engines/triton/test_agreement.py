@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.engines.triton import run
+from holdfast.engines.steps import around
 from tests.agreement import check
 from tests.configurations import CHOICES, Configuration, configurations
 from tests.support import DEVICE
@@ -20,8 +20,8 @@ TEAMS = {"alone": 1, "three together": 3, "holding": None}  # how many programs 
 @pytest.fixture(autouse=True)
 def short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what is run again for the way back, so that also short sequences have several."""
-    monkeypatch.setattr(run, "STEPS_AGAIN", 3)
-    monkeypatch.setattr(run, "ROWS_AGAIN", 1)
+    monkeypatch.setattr(around, "STEPS_AGAIN", 3)
+    monkeypatch.setattr(around, "ROWS_AGAIN", 1)
 
 
 def _cost(c: Configuration) -> int:

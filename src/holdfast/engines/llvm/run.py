@@ -25,7 +25,7 @@ from ..gradients import Gradients
 from ..inputs import Inputs
 from ..parameters import names
 from ..steps import lowering
-from ..steps.around import input_bias, rows_of
+from ..steps.around import input_bias, rows_of, steps_again
 from . import machine, threads
 from .frame import ALIGNED, Compiled, Sizes, Source, shares_units
 from .halves import TILE_ROWS
@@ -37,7 +37,6 @@ from .tile_matmul import UNITS, tile_matmul
 WITHIN_FEATURES = 8  # so few features are always multiplied within the step
 WITHIN_BATCH = 8  # and any number of them, from so many sequences a thread on
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
-STEPS_AGAIN, ROWS_AGAIN = 16, 256  # of a span that is run again for its way back: the least of each
 SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
 
 
@@ -372,7 +371,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
     saved: dict[str, Tensor] = {}
     if again:
         saved = {"carried": empty(torch.uint8, _carried_shape(program, inputs))}
-        spans = rows.spans(_steps_again(batch), inputs.reverse)
+        spans = rows.spans(steps_again(batch), inputs.reverse)
     else:
         saved = run.kept(steps * batch) if save else {}
         for name, tensor in saved.items():
@@ -385,7 +384,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
     held = run.gates(most) if gates is None and run.projection != "within" else None
     for number, span in enumerate(spans if rows.count else ()):
         if again and number:
-            saved["carried"][span.first // _steps_again(batch)] = run.call.carried
+            saved["carried"][span.first // steps_again(batch)] = run.call.carried
         part = gates[span.rows] if gates is not None else None if held is None else held[: span.end - span.begin]
         run.over(span, part, number == 0, number + 1 == len(spans))
     final = [s.to(inputs.x.dtype) for s in run.final] if rows.count else [s.clone() for s in inputs.state]
@@ -524,7 +523,7 @@ class _Again:
     def __init__(self, program: Program, inputs: Inputs, trace: bool, carried: Tensor) -> None:
         self.run = run = _Ahead(program, inputs, trace, True)
         batch = inputs.x.shape[1]
-        self.steps, self.before = _steps_again(batch), carried
+        self.steps, self.before = steps_again(batch), carried
         most = min(run.rows.steps, self.steps)
         self.kept = run.kept(most * batch)
         self.visible = run.visible(most)
@@ -728,14 +727,6 @@ class _Learned:
         return [self.gradient(name).to(dtype) for name in names_of(self.program)]
 
 
-def _steps_again(batch: int) -> Any:
-    """Steps of a span that is run again: few, for all that they leave is in memory, but rows enough for a product.
-
-    The batch may be a symbol, while a program is traced.
-    """
-    return torch.sym_max(STEPS_AGAIN, ROWS_AGAIN // torch.sym_max(1, batch))
-
-
 def _kept(
     low: lowering.Forward, hidden: Any, output: Any, heads: int, precision: Precision
 ) -> list[tuple[str, Any, torch.dtype]]:
@@ -760,7 +751,7 @@ def _carried_shape(program: Program, inputs: Inputs) -> tuple[Any, Any]:
         factors = [widths[node.label] for node in operands if node.op == "state"]
         each += [2 * batch * precision.pitch(width, program.heads) * 2 for width in factors]
     # Two more than there may be: torch.compile would make a case of its own of none and of one.
-    return steps // _steps_again(batch) + 2, sum(-(-count // ALIGNED) * ALIGNED for count in each)
+    return steps // steps_again(batch) + 2, sum(-(-count // ALIGNED) * ALIGNED for count in each)
 
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from holdfast.language import Program
 from holdfast.language.program import Group
+
+STEPS_AGAIN, ROWS_AGAIN = 16, 256  # of a span that is run again for its way back: the least of each
+
+
+def steps_again(batch: int) -> Any:
+    """Steps of a span that is run again: few, for all that they leave is in memory, but rows enough for a product.
+
+    The batch may be a symbol, while a program is traced.
+    """
+    return torch.sym_max(STEPS_AGAIN, ROWS_AGAIN // torch.sym_max(1, batch))
 
 
 def rows_of(low: Program, group: Group) -> list[int]:

@@ -18,18 +18,12 @@ from holdfast.language.symbols import LAYER_NORM_EPSILON
 
 from ..gradients import Gradients
 from ..inputs import Inputs
+from ..reference.forward_run import accumulation_dtype
 from ..steps import lowering
-from ..steps.around import input_bias
+from ..steps.around import input_bias, steps_again
 from .emit import Form, emit
 from .kernels import Call, Kernel, device_of, divide, form_of
 from .learned import Learned
-
-STEPS_AGAIN, ROWS_AGAIN = 16, 256  # of a span that is run again for its way back: the least of each
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What states and sums are, for inputs of some dtype."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class _Sizes:
@@ -187,7 +181,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
     visible = run.visible(steps)
     if again:
         saved = {name: inputs.x.new_empty(s, dtype=d) for name, s, d in _carried(program, inputs)}
-        length = _steps_again(run.sizes.batch)
+        length = steps_again(run.sizes.batch)
         for part in _spans(steps, length, inputs.reverse):
             for name, room in saved.items():
                 room[part.start // length] = run.call.state(name)
@@ -231,7 +225,7 @@ def backward(
 
     again = _Ahead(program, inputs, trace, True) if program.recompute else None
     kept = dict(zip(("gates", *ahead.slots), saved))
-    length = _steps_again(sizes.batch) if again else max(1, sizes.steps)
+    length = steps_again(sizes.batch) if again else max(1, sizes.steps)
     learned = Learned(program, ahead, back, weights, sizes.hidden, sizes.output, sizes.dtype)
     to_x = torch.empty_like(x) if need_x else None
     for part in _spans(sizes.steps, length, not inputs.reverse):
@@ -272,14 +266,6 @@ def backward(
     )
 
 
-def _steps_again(batch: int) -> Any:
-    """Steps of a span that is run again: few, for all that they leave is in memory, but rows enough for a product.
-
-    The batch may be a symbol, while a program is traced.
-    """
-    return torch.sym_max(STEPS_AGAIN, ROWS_AGAIN // torch.sym_max(1, batch))
-
-
 def _kept(low: lowering.Forward, hidden: Any, output: Any, stored: torch.dtype) -> list[tuple[str, Any, torch.dtype]]:
     """What each step leaves for the way back: name, how many numbers, and which."""
     widths = {"kept_output": output, "kept_rows": 1}
@@ -292,7 +278,7 @@ def _carried(program: Program, inputs: Inputs) -> list[tuple[str, tuple[Any, ...
     """Room for the states before the spans that are run again: name, shape and dtype."""
     steps, batch = inputs.x.shape[:2]
     # Two more than there may be: torch.compile would make a case of its own of none and of one.
-    spans, dtype = steps // _steps_again(batch) + 2, accumulation_dtype(inputs.x.dtype)
+    spans, dtype = steps // steps_again(batch) + 2, accumulation_dtype(inputs.x.dtype)
     return [(name, (spans, batch, s.shape[-1]), dtype) for name, s in zip(program.states, inputs.state)]
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llvmlite
@@ -87,12 +87,17 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
 
 
-@functools.cache
-def host(wanted: str = "") -> Target:
-    """The best target that this machine has, or a lower one by name."""
-    _initialise()
-    triple = llvm.get_process_triple()
-    features = llvm.get_host_cpu_features()
+def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "") -> Target:
+    """The best target of a machine, at hand or not, or a lower one by name.
+
+    What a process has beside the processor (OpenMP's runtime, the permission to use tiles, MKL) is `host`'s to know.
+
+    Args:
+        triple: LLVM's name of the platform.
+        cpu: LLVM's name of the processor.
+        features: what the processor can do, by LLVM's names.
+        wanted: the name of a target; empty for the best.
+    """
     best = "portable"
     if triple.startswith("x86_64") and features.get("avx2") and features.get("fma"):
         wide = all(features.get(f) for f in ("avx512f", "avx512vl", "avx512dq", "avx512bw"))
@@ -103,19 +108,31 @@ def host(wanted: str = "") -> Target:
     if wanted and names.index(wanted) > names.index(best):
         raise ValueError(f"{VARIABLE} is {wanted}, but this machine has {best} only")
     name = wanted or best
-    cpu, openmp = llvm.get_host_cpu_name(), threads.runtime() is not None
-    for symbol, address in threads.symbols().items():
-        llvm.add_symbol(symbol, address)
     if name == "avx512":
         dots = bool(features.get("avx512bf16"))
-        tiles = dots and not wanted and all(features.get(f) for f in ("amx-tile", "amx-bf16")) and _tiles_granted()
-        library = torch.backends.mkl.is_available() and not cpu.startswith("znver")
-        return Target(name, triple, cpu, features.flatten(), 512, 24, openmp, dots, tiles, library)
+        tiles = dots and not wanted and all(features.get(f) for f in ("amx-tile", "amx-bf16"))
+        library = not cpu.startswith("znver")
+        return Target(name, triple, cpu, features.flatten(), 512, 24, dots=dots, tiles=tiles, library=library)
     if name == "avx2":
-        return Target(name, triple, "haswell", "", 256, 12, openmp)
+        return Target(name, triple, "haswell", "", 256, 12)
     if triple.startswith("x86_64"):
-        return Target(name, triple, "x86-64", "", 128, 12, openmp)
-    return Target(name, triple, cpu, features.flatten(), 128, 24, openmp)
+        return Target(name, triple, "x86-64", "", 128, 12)
+    return Target(name, triple, cpu, features.flatten(), 128, 24)
+
+
+@functools.cache
+def host(wanted: str = "") -> Target:
+    """The best target that this machine has, or a lower one by name."""
+    _initialise()
+    found = target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features(), wanted)
+    for symbol, address in threads.symbols().items():
+        llvm.add_symbol(symbol, address)
+    return replace(
+        found,
+        openmp=threads.runtime() is not None,
+        tiles=found.tiles and _tiles_granted(),
+        library=found.library and torch.backends.mkl.is_available(),
+    )
 
 
 @functools.cache

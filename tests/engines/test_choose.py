@@ -10,13 +10,20 @@ import torch
 
 import holdfast
 from holdfast.engines import operator, triton
-from holdfast.engines.choose import ENGINES, STEPWISE, TRITON, _chosen, check_name, choose
+from holdfast.engines.choose import ENGINES, STEPWISE, TRITON, Choice, _chosen, check_name
+from holdfast.engines.choose import choose as choose_for
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 PLAIN = holdfast.LSTM(3, 5).program.text()
 OPENED = holdfast.LSTM(3, 5, peephole=True).program.text()
 FACTS = ("traced", "lengths", "reset")
 MISSING = "no Triton here"
+
+
+def choose(
+    asked: str, program: str, device: torch.device, dtype: torch.dtype, hidden: int = 5, features: int = 3, **facts: Any
+) -> Choice:
+    return choose_for(asked, program, device, dtype, hidden, features, **facts)
 
 
 @pytest.fixture

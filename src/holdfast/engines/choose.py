@@ -42,6 +42,8 @@ def choose(
     program: str,
     device: torch.device,
     dtype: torch.dtype,
+    hidden: int,
+    features: int,
     *,
     traced: bool = False,
     lengths: bool = False,
@@ -50,13 +52,16 @@ def choose(
     """The engine for a call of a layer.
 
     >>> from holdfast import cells, language
-    >>> choose("auto", language.trace(cells.LSTM()).text(), torch.device("cpu"), torch.float32).engine
+    >>> choose("auto", language.trace(cells.LSTM()).text(), torch.device("cpu"), torch.float32, 5, 3).engine
     'llvm'
 
     Args:
         asked: what the layer was asked to use: an engine by name, or "auto".
         program: the traced cell as text.
         device, dtype: those of the input, after autocast.
+        hidden: H, the layer's units.
+        features: I, of the layer's input; of the first layer's where several are stacked. The sizes of a call, T and
+            B, do not count: they may be symbols to torch.compile, and one exported program serves them all.
         traced: whether the states and the shown values of every step are wanted.
         lengths: whether lengths are given.
         reset: whether boundaries are given.
@@ -64,27 +69,35 @@ def choose(
     Raises:
         NotImplementedError: an engine was asked for by name that cannot serve this call.
     """
-    choice = _constant(asked, program, device, dtype, traced, lengths, reset)
+    choice = _constant(asked, program, device, dtype, hidden, features, traced, lengths, reset)
     if isinstance(choice, str):
         raise NotImplementedError(choice)
     return choice
 
 
-@constant  # of what torch.compile has guards for: no shape is among it
+@constant  # of what torch.compile has guards for: no shape of a call is among it
 def _constant(*call: object) -> Choice | str:
     return _chosen(*call)
 
 
 @functools.lru_cache(maxsize=1024)
 def _chosen(
-    asked: str, program: str, device: torch.device, dtype: torch.dtype, traced: bool, lengths: bool, reset: bool
+    asked: str,
+    program: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    hidden: int,
+    features: int,
+    traced: bool,
+    lengths: bool,
+    reset: bool,
 ) -> Choice | str:
     """The choice, or why there is none; asked anew in every call, so it is remembered."""
     check_name(asked)
     if asked == "reference":
         return Choice("reference", "asked for by name")
     refusals: list[str] = []
-    for choice, refusal in _candidates(asked, program, device, dtype, traced, lengths, reset):
+    for choice, refusal in _candidates(asked, program, device, dtype, hidden, features, traced, lengths, reset):
         if refusal is None:
             return choice if asked == "auto" else choice._replace(reason="asked for by name")
         refusals.append(f"{choice.engine} cannot serve this call: {refusal}")
@@ -94,7 +107,15 @@ def _chosen(
 
 
 def _candidates(
-    asked: str, program: str, device: torch.device, dtype: torch.dtype, traced: bool, lengths: bool, reset: bool
+    asked: str,
+    program: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    hidden: int,
+    features: int,
+    traced: bool,
+    lengths: bool,
+    reset: bool,
 ) -> Iterator[tuple[Choice, str | None]]:
     """The engines in question, the preferred one first, each with why it cannot serve the call, or None.
 

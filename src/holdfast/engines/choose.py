@@ -22,6 +22,10 @@ CUDNN = (
     "calls with lengths, reset or trace run in {others}"
 )
 TRITON = "Triton's kernels, compiled for this GPU from the equations above"
+UNTRIED = (
+    'engine="triton" is there to be tried: at this size its programs wait for each other, which has passed no test on '
+    "a GPU yet"
+)
 
 
 class Choice(NamedTuple):
@@ -96,14 +100,14 @@ def _chosen(
     check_name(asked)
     if asked == "reference":
         return Choice("reference", "asked for by name")
-    refusals: list[str] = []
-    for choice, refusal in _candidates(asked, program, device, dtype, hidden, features, traced, lengths, reset):
-        if refusal is None:
+    objections: list[str] = []
+    for choice, objection in _candidates(asked, program, device, dtype, hidden, features, traced, lengths, reset):
+        if objection is None:
             return choice if asked == "auto" else choice._replace(reason="asked for by name")
-        refusals.append(f"{choice.engine} cannot serve this call: {refusal}")
+        objections.append(objection)
     if asked == "auto":
-        return Choice("reference", "; ".join((STEPWISE, *refusals)))
-    return f"engine={asked!r} {refusals[0].removeprefix(asked + ' ')}"
+        return Choice("reference", "; ".join((STEPWISE, *objections)))
+    return f"engine={asked!r} {objections[0].removeprefix(asked + ' ')}"
 
 
 def _candidates(
@@ -117,15 +121,28 @@ def _candidates(
     lengths: bool,
     reset: bool,
 ) -> Iterator[tuple[Choice, str | None]]:
-    """The engines in question, the preferred one first, each with why it cannot serve the call, or None.
+    """The engines in question, the preferred one first, each with what speaks against it, or None.
 
-    On a GPU cuDNN comes first for what it can do: nobody has measured Triton's kernels against it yet.
+    On a GPU cuDNN comes first for what it can do: nobody has measured Triton's kernels against it yet. Triton's are
+    taken without being asked for only where their programs do not wait for each other.
     """
     if asked == "llvm" or (asked == "auto" and device.type == "cpu"):
-        yield Choice("llvm", "compiled for this machine from the equations above"), llvm.refusal(device, dtype)
+        objection = _cannot("llvm", llvm.refusal(device, dtype))
+        yield Choice("llvm", "compiled for this machine from the equations above"), objection
     if asked == "vendor" or (asked == "auto" and device.type != "cpu"):
-        others = STEPWISE if triton.refusal(device, dtype) else "Triton's kernels"
-        refusal = vendor.refusal(parse(program), device, dtype, traced, lengths, reset)
-        yield Choice("vendor", CUDNN.format(others=others)), refusal
+        others = "Triton's kernels"
+        if triton.refusal(device, dtype):
+            others = STEPWISE
+        elif not triton.alone(parse(program), hidden):
+            others = f"{STEPWISE}; {UNTRIED}"
+        objection = _cannot("vendor", vendor.refusal(parse(program), device, dtype, traced, lengths, reset))
+        yield Choice("vendor", CUDNN.format(others=others)), objection
     if asked == "triton" or (asked == "auto" and device.type == "cuda"):
-        yield Choice("triton", TRITON), triton.refusal(device, dtype)
+        objection = _cannot("triton", triton.refusal(device, dtype))
+        if objection is None and asked == "auto" and not triton.alone(parse(program), hidden):
+            objection = UNTRIED
+        yield Choice("triton", TRITON), objection
+
+
+def _cannot(engine: str, refusal: str | None) -> str | None:
+    return None if refusal is None else f"{engine} cannot serve this call: {refusal}"

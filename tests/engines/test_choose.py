@@ -10,13 +10,20 @@ import torch
 
 import holdfast
 from holdfast.engines import operator, triton
-from holdfast.engines.choose import ENGINES, STEPWISE, TRITON, _chosen, check_name, choose
+from holdfast.engines.choose import ENGINES, STEPWISE, TRITON, UNTRIED, Choice, _chosen, check_name
+from holdfast.engines.choose import choose as choose_for
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 PLAIN = holdfast.LSTM(3, 5).program.text()
 OPENED = holdfast.LSTM(3, 5, peephole=True).program.text()
 FACTS = ("traced", "lengths", "reset")
 MISSING = "no Triton here"
+
+
+def choose(
+    asked: str, program: str, device: torch.device, dtype: torch.dtype, hidden: int = 5, features: int = 3, **facts: Any
+) -> Choice:
+    return choose_for(asked, program, device, dtype, hidden, features, **facts)
 
 
 @pytest.fixture
@@ -88,6 +95,39 @@ def test_on_a_gpu_a_call_beyond_cudnn_goes_to_triton(fact: str) -> None:
 @pytest.mark.usefixtures("with_triton")
 def test_on_a_gpu_a_cell_beyond_cudnn_goes_to_triton() -> None:
     assert choose("auto", OPENED, CUDA, torch.bfloat16) == ("triton", TRITON)
+
+
+@pytest.mark.usefixtures("with_triton")
+@pytest.mark.parametrize(
+    ("options", "largest"),
+    [
+        ({}, 64),
+        ({"heads": 4}, 4 * 64),
+        ({"heads": 4, "layer_norm": True}, 64),  # these lead from one head to the others
+        ({"heads": 4, "proj_size": 4}, 64),
+    ],
+    ids=["one head", "heads", "heads with a layer norm", "heads with a projection"],
+)
+def test_programs_that_wait_for_each_other_run_only_where_triton_is_asked_for_by_name(
+    options: Any, largest: int
+) -> None:
+    program = holdfast.LSTM(3, 8, peephole=True, **options).program.text()
+    for hidden in (4, largest):
+        assert choose("auto", program, CUDA, torch.float32, hidden) == ("triton", TRITON)
+    for hidden in (largest + 4, 4096):
+        engine, reason = choose("auto", program, CUDA, torch.float32, hidden)
+        assert engine == "reference"
+        assert reason.startswith(STEPWISE)
+        assert reason.endswith(f"; {UNTRIED}")
+        assert 'engine="triton" is there to be tried' in UNTRIED
+        assert choose("triton", program, CUDA, torch.float32, hidden) == ("triton", "asked for by name")
+
+
+@pytest.mark.usefixtures("with_triton")
+def test_cudnns_reason_says_where_other_calls_of_a_large_layer_run() -> None:
+    engine, reason = choose("auto", PLAIN, CUDA, torch.float32, hidden=65)
+    assert engine == "vendor"
+    assert reason.endswith(f"lengths, reset or trace run in {STEPWISE}; {UNTRIED}")
 
 
 @pytest.mark.usefixtures("with_triton")

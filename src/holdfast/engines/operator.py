@@ -163,7 +163,8 @@ def recurrence(
     _refuse_forward_mode()
     check_lengths(lengths, x.shape[0])
     given = {"lengths": lengths is not None, "reset": reset is not None}
-    choose(engine, program, x.device, x.dtype, traced=trace, **given)  # an exported program may have been moved
+    sizes = weights[0].shape[0] // len(parse(program).gates), x.shape[-1]
+    choose(engine, program, x.device, x.dtype, *sizes, traced=trace, **given)  # an exported program may have been moved
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
         visible, saved = _ENGINES[engine].forward(parse(program), inputs, trace, save)

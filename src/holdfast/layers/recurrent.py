@@ -396,6 +396,8 @@ class Recurrent(TracedModule):
             text,
             x.device,
             x.dtype,
+            self.hidden_size,
+            self.input_size,
             traced=shown is not None,
             lengths=lengths is not None,
             reset=reset is not None,

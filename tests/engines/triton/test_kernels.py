@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch
 import holdfast
 from holdfast.engines.steps import lowering
 from holdfast.engines.triton.emit import Form, Source, emit
-from holdfast.engines.triton.kernels import Device, Division, device_of, divide, form_of
+from holdfast.engines.triton.kernels import Device, Division, alone, device_of, divide, form_of
 
 H100 = Device(programs=132, shared=232448)
 HALVES = Form("tl.bfloat16", "tl.float32", ragged=False, dot=True, precision="ieee")
@@ -50,6 +51,28 @@ def test_weights_are_held_only_by_a_program_with_one_block_and_room_for_them(for
             assert found.depth >= hidden // heads
             needed = 4 * found.depth * found.units * form.bytes + 4 * found.rows * found.depth
             assert needed < H100.shared
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"peephole": True}, {"layer_norm": True}, {"proj_size": 8}, {"zoneout": (0.1, 0.2)}, {"learn_state": True}],
+    ids=str,
+)
+def test_what_is_called_alone_waits_for_no_other_program_forward_and_backward(
+    heads: int, options: dict[str, Any]
+) -> None:
+    program = holdfast.LSTM(3, 16, heads=heads, **options).program
+    ahead, back = lowering.backward(program, False, True, True, ())
+    first = lowering.forward(program, False, True, True, "outside")
+    slots = {"gates": 4, **ahead.slots, "d": back.slots, "sums": len(back.sums)}
+    kernels = [
+        emit(first.step, first.program, {"gates": 4, "ahead": 4, **first.slots}, FLOATS),
+        emit(back.step, ahead.program, slots, FLOATS),
+    ]
+    for hidden, batch in itertools.product((16, 64, 68, 128, 256, 260, 1024), (1, 64, 1000)):
+        members = {divide(batch, hidden, heads, kernel, FLOATS, H100).members for kernel in kernels}
+        assert alone(program, hidden) == (max(members) == 1)
 
 
 def test_small_layers_have_one_program_and_large_ones_as_many_as_there_are() -> None:

@@ -7,10 +7,10 @@ import importlib.util
 
 import torch
 
-from .kernels import interpreted
+from .kernels import alone, interpreted
 from .run import backward, forward, saved_shapes
 
-__all__ = ["backward", "describe", "forward", "refusal", "saved_shapes"]
+__all__ = ["alone", "backward", "describe", "forward", "refusal", "saved_shapes"]
 
 
 def refusal(device: torch.device, dtype: torch.dtype) -> str | None:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from holdfast.language import Program
+
 from .emit import SIZES, Form, Source
 
 ALONE = 64  # up to so many units one program is the whole team
@@ -85,6 +87,26 @@ def device_of(device: torch.device) -> Device:
     return Device(known.multi_processor_count, shared)
 
 
+def alone(program: Program, hidden: int) -> bool:
+    """Whether each team that runs a layer is one program, which waits for no other, whatever the batch.
+
+    >>> from holdfast import cells
+    >>> from holdfast.language import Options, trace
+    >>> alone(trace(cells.LSTM()), 128), alone(trace(cells.LSTM(), Options(heads=2)), 128)
+    (False, True)
+
+    Args:
+        program: the layer's.
+        hidden: H.
+    """
+    joined = program.layer_norm or program.projection or any(node.op == "mean" for node in program.nodes)
+    return _alone(hidden, 1 if joined else program.heads)
+
+
+def _alone(hidden: int, teams: int) -> bool:
+    return hidden // teams <= ALONE
+
+
 def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, about: Device) -> Division:
     """Divide the work.
 
@@ -99,16 +121,16 @@ def divide(batch: int, hidden: int, heads: int, source: Source, form: Form, abou
         about: the device.
     """
     narrow = max(16, _power(hidden // heads))
-    alone = hidden // source.teams <= ALONE
+    single_program = _alone(hidden, source.teams)
     most = _power(batch) if batch <= FEW_ROWS and not form.dot else min(ROWS, max(16, _power(batch)))
 
     def team(rows: int, largest: int) -> tuple[int, int, bool]:
         """The units of a block, the members of a team, and whether each has one block, for so many sequences."""
         row_blocks = -(-batch // rows)
         smallest = row_blocks * heads * -(-hidden // heads // 16)  # blocks, if they have 16 units
-        units = min(narrow, largest if alone else 16 if smallest <= about.programs else UNITS)
+        units = min(narrow, largest if single_program else 16 if smallest <= about.programs else UNITS)
         blocks = heads // source.teams * -(-hidden // heads // units)
-        members = 1 if alone else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
+        members = 1 if single_program else max(1, min(blocks, about.programs // (row_blocks * source.teams)))
         return units, members, members == blocks
 
     if form.tensor_cores and source.teams == heads and narrow <= HELD:  # a program sees all that its weights multiply

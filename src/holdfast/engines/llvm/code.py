@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import llvmlite.ir as ir
@@ -131,6 +131,49 @@ class Numbers:
     def at(self, code: Code, pointer: ir.Value, offset: ir.Value, half: bool = False) -> ir.Value:
         """The address so many numbers on; numbers of 16 bits if they are kept in half."""
         return code.b.gep(pointer, [offset], source_etype=I16 if half else self.scalar)
+
+    def multiplied(
+        self,
+        code: Code,
+        row: Callable[[int], ir.Value],
+        vector: Callable[[int], ir.Value],
+        counts: tuple[int, int],
+        sums: Sequence[ir.Value],
+        product: ir.Function | None = None,
+    ) -> list[ir.Value]:
+        """The sums of a register tile, sums[row][vector] + row · vector, for the next entries of its factors.
+
+        The fewer of the factors are read first and stay in registers; each of the others is read when its turn comes,
+        for all sums that it is a part of. `Target.tile_rows` counts the registers.
+
+        Args:
+            row: reads an entry of a row, in all lanes.
+            vector: reads a vector of the weight.
+            counts: how many rows and vectors there are.
+            sums: so far, row by row.
+            product: takes a sum, an entry in all lanes and a vector; by default a multiply-add.
+        """
+        multiply_add = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
+        rows, vectors = counts
+        new = list(sums)
+
+        def add(r: int, v: int, x: ir.Value, w: ir.Value) -> None:
+            at = r * vectors + v
+            new[at] = code.b.call(product, [new[at], x, w]) if product else code.b.call(multiply_add, [x, w, new[at]])
+
+        if rows <= vectors:
+            xs = [row(r) for r in range(rows)]
+            for v in range(vectors):
+                w = vector(v)
+                for r in range(rows):
+                    add(r, v, xs[r], w)
+        else:
+            ws = [vector(v) for v in range(vectors)]
+            for r in range(rows):
+                x = row(r)
+                for v in range(vectors):
+                    add(r, v, x, ws[v])
+        return new
 
     def load_half(self, code: Code, at: ir.Value, mask: ir.Value | None) -> ir.Value:
         """A vector of bfloat16 numbers from memory, as float32."""

@@ -169,7 +169,7 @@ class Frame:
             if kernel.precision.int8:
                 self.add_rounded(k, rows)
             else:
-                self.room(f"product {k}.packed", entries * kernel.size)
+                self.room(f"product {k}.packed", (entries + 1) * kernel.size)  # one more: see `half_tile`
 
     def add_rounded(self, k: int, rows: int) -> None:
         """Room for the operand of a product in 16 bits: whole pieces, also of the part of the last head."""

@@ -7,6 +7,7 @@ vectors; a processor that has neither takes a pair apart. What lies beyond the l
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import llvmlite.ir as ir
@@ -157,23 +158,35 @@ class Halves(Products):
         places = [self.at(code, sums, code.number(j * self.lanes)) for j in range(rows * results)]
         start = [b.select(add, self.load(code, place, None), self.zero) for place in places]
         pairs = ir.VectorType(I32, self.lanes)
+        sixteen, upper = (ir.Constant(pairs, [k] * self.lanes) for k in (16, 0xFFFF0000))
+        both, product = self.product_of_pairs()
+
+        def row(entry: ir.Value, part: int, r: int) -> ir.Value:
+            pair = b.load(self.at(code, row_at[r], entry, half=True), typ=I32, align=2)
+            one = b.insert_element(ir.Constant(pairs, ir.Undefined), pair, I32(0))
+            spread = b.shuffle_vector(one, one, ir.Constant(pairs, [0] * self.lanes))
+            if product is None:
+                spread = b.and_(spread, upper) if part else b.shl(spread, sixteen)
+            return b.bitcast(spread, both)
+
+        def vector(at: ir.Value, part: int, v: int) -> ir.Value:
+            at = self.at(code, at, code.number(v * PAIRS * self.lanes))
+            if product is not None:
+                return b.bitcast(b.load(at, typ=pairs, align=4), both)
+            # The second ones are read from two bytes on: a mask would take one register more than there are.
+            at = self.at(code, at, code.number(part), half=True)
+            return b.bitcast(b.shl(b.load(at, typ=pairs, align=2), sixteen), both)
+
         with code.carried(code.number(0), depth, start) as (piece, now, outer):
             of_piece = self.at(code, weight, b.mul(piece, code.number(results * PAIRS * self.lanes)))
-            with code.carried(code.number(0), code.number(PAIRS), now) as (pair, inner, new):
-                at = self.at(code, of_piece, b.mul(pair, code.number(self.lanes)))
-                entry = b.add(b.mul(piece, code.number(DEPTH)), b.mul(pair, code.number(2)))
-                w = [
-                    b.load(self.at(code, at, code.number(v * PAIRS * self.lanes)), typ=pairs, align=4)
-                    for v in range(results)
-                ]
-                found = list(inner)
-                for r in range(rows):
-                    x = b.load(self.at(code, row_at[r], entry, half=True), typ=I32, align=2)
-                    for v in range(results):
-                        j = r * results + v
-                        found[j] = self.pair_product(code, inner[j], x, w[v])
-                new[:] = found
-            outer[:] = inner
+            values = now
+            for part in range(1 if product else 2):  # of the pairs, each in a loop of its own: fewer registers
+                with code.carried(code.number(0), code.number(PAIRS), values) as (pair, values, new):
+                    at = self.at(code, of_piece, b.mul(pair, code.number(self.lanes)))
+                    entry = b.add(b.mul(piece, code.number(DEPTH)), b.mul(pair, code.number(2)))
+                    read_row, read_vector = functools.partial(row, entry, part), functools.partial(vector, at, part)
+                    new[:] = self.multiplied(code, read_row, read_vector, (rows, results), values, product)
+            outer[:] = values
         for value, place in zip(now, places):
             self.save(code, value, place, None)
         b.ret_void()
@@ -181,23 +194,12 @@ class Halves(Products):
         self.half_tiles[results, rows] = code.function
         return code.function
 
-    def pair_product(self, code: Code, total: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
-        """total + a pair of a row, in all lanes, times a vector of pairs."""
-        b, n = code.b, self.lanes
-        wide = ir.VectorType(I32, n)
-        one = b.insert_element(ir.Constant(wide, ir.Undefined), x, I32(0))
-        spread = b.shuffle_vector(one, one, ir.Constant(wide, [0] * n))
-        if self.target.dots and n == 16:
-            pairs = ir.VectorType(BFLOAT, 2 * n)
-            name = "llvm.x86.avx512bf16.dpbf16ps.512"
-            function = self.declared(name, self.vector, [self.vector, pairs, pairs])
-            return b.call(function, [total, b.bitcast(spread, pairs), b.bitcast(weights, pairs)])
-        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
-        sixteen, upper = (ir.Constant(wide, [k] * n) for k in (16, 0xFFFF0000))
-        for part in (lambda v: b.shl(v, sixteen), lambda v: b.and_(v, upper)):
-            low, other = (b.bitcast(part(v), self.vector) for v in (spread, weights))
-            total = b.call(fma, [low, other, total])
-        return total
+    def product_of_pairs(self) -> tuple[ir.Type, ir.Function | None]:
+        """What vectors of pairs are multiplied as, and by what; without an instruction for pairs, as float32."""
+        if not (self.target.dots and self.lanes == 16):
+            return self.vector, None
+        typ = ir.VectorType(BFLOAT, 2 * self.lanes)
+        return typ, self.declared("llvm.x86.avx512bf16.dpbf16ps.512", self.vector, [self.vector, typ, typ])
 
     # Tiles.
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
-import torch
 
 from . import threads
 
@@ -35,11 +34,12 @@ class Target:
         cpu: LLVM's name of the processor; empty for any of its kind.
         features: LLVM's names of what it can do.
         bits: the width of its vectors.
-        accumulators: how many vector registers a register tile may keep sums in.
+        registers: how many vector registers a register tile may use.
         openmp: whether PyTorch brings an OpenMP runtime whose pool kernels can use.
         dots: whether it multiplies vectors of bfloat16 numbers (AVX-512-BF16).
         tiles: whether it multiplies tiles of them (AMX), and this process may.
-        library: whether PyTorch's own matrix products are made for this processor: MKL is, for Intel's.
+        library: whether PyTorch's matrix products over all steps are faster than the engine's own: they were measured
+            slower on AMD's processors with AVX-512 only.
     """
 
     name: str
@@ -47,15 +47,27 @@ class Target:
     cpu: str
     features: str
     bits: int
-    accumulators: int
+    registers: int
     openmp: bool = False
     dots: bool = False
     tiles: bool = False
-    library: bool = False
+    library: bool = True
 
     def lanes(self, size: int) -> int:
         """How many numbers of so many bytes a vector holds."""
         return self.bits // (8 * size)
+
+    def tile_rows(self, vectors: int) -> int:
+        """How many rows a register tile of so many vectors has.
+
+        Beside the sums, the fewer of its factors stay in registers (see `Numbers.multiplied`), and one of the others.
+
+        >>> avx2, avx512 = (Target("", "", "", "", bits, registers) for bits, registers in ((256, 16), (512, 32)))
+        >>> avx2.tile_rows(4), avx512.tile_rows(4), avx2.tile_rows(16)
+        (3, 6, 1)
+        """
+        fitting = [r for r in range(1, 9) if r * vectors + min(r, vectors) + 1 <= self.registers]
+        return max(fitting, default=1)
 
     @property
     def x86(self) -> bool:
@@ -112,12 +124,12 @@ def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "
         dots = bool(features.get("avx512bf16"))
         tiles = dots and not wanted and all(features.get(f) for f in ("amx-tile", "amx-bf16"))
         library = not cpu.startswith("znver")
-        return Target(name, triple, cpu, features.flatten(), 512, 24, dots=dots, tiles=tiles, library=library)
+        return Target(name, triple, cpu, features.flatten(), 512, 32, dots=dots, tiles=tiles, library=library)
     if name == "avx2":
-        return Target(name, triple, "haswell", "", 256, 12)
+        return Target(name, triple, "haswell", "", 256, 16)
     if triple.startswith("x86_64"):
-        return Target(name, triple, "x86-64", "", 128, 12)
-    return Target(name, triple, cpu, features.flatten(), 128, 24)
+        return Target(name, triple, "x86-64", "", 128, 15)  # one holds a product, which SSE does not add at once
+    return Target(name, triple, cpu, features.flatten(), 128, 32)
 
 
 @functools.cache
@@ -131,7 +143,6 @@ def host(wanted: str = "") -> Target:
         found,
         openmp=threads.runtime() is not None,
         tiles=found.tiles and _tiles_granted(),
-        library=found.library and torch.backends.mkl.is_available(),
     )
 
 

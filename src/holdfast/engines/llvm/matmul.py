@@ -47,7 +47,7 @@ class Matmul(Numbers):
 
     def __init__(self, target: Target, precision: Precision) -> None:
         super().__init__(target, precision, FIELDS)
-        self.rows = target.accumulators // VECTORS  # of a register tile
+        self.rows = target.tile_rows(VECTORS)  # of a register tile
 
     def text(self) -> str:
         """The module as text."""
@@ -65,20 +65,24 @@ class Matmul(Numbers):
         code = Code(self.module, name, [PTR, I64, PTR, I64, I64, PTR, I64, I64, I1, I64, I64])
         result, result_row, a, a_row, a_column, b_at, b_row, inner, add, exist, last = code.args
         b = code.b
-        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
         masks = [None] * (vectors - 1) + [self.first_lanes(code, last) if tail else None]
-        end = b.sub(exist, code.number(1))
-        numbers = [b.select(b.icmp_signed("<", code.number(r), exist), code.number(r), end) for r in range(self.rows)]
-        rows = [self.at(code, a, b.mul(a_row, number)) for number in numbers]
-        places = [
-            (self.at(code, result, b.add(b.mul(result_row, number), code.number(v * self.lanes))), masks[v])
-            for number in numbers
-            for v in range(vectors)
-        ]
+
+        def numbers() -> list[ir.Value]:
+            end = b.sub(exist, code.number(1))
+            return [b.select(b.icmp_signed("<", code.number(r), exist), code.number(r), end) for r in range(self.rows)]
+
+        def places() -> list[tuple[ir.Value, ir.Value | None]]:
+            return [
+                (self.at(code, result, b.add(b.mul(result_row, number), code.number(v * self.lanes))), masks[v])
+                for number in numbers()
+                for v in range(vectors)
+            ]
+
+        rows = [self.at(code, a, b.mul(a_row, number)) for number in numbers()]
         entry, before, start = b.block, *(code.function.append_basic_block(n) for n in ("before", "start"))
         b.cbranch(add, before, start)
         b.position_at_end(before)
-        held = [self.load(code, at, mask) for at, mask in places]
+        held = [self.load(code, at, mask) for at, mask in places()]
         before = b.block
         b.branch(start)
         b.position_at_end(start)
@@ -90,13 +94,17 @@ class Matmul(Numbers):
             sums.append(phi)
         with code.carried(code.number(0), inner, sums) as (k, now, new):
             at = self.at(code, b_at, b.mul(k, b_row))
-            w = [self.load(code, self.at(code, at, code.number(v * self.lanes)), masks[v]) for v in range(vectors)]
             offset = b.mul(k, a_column)
-            for r, row in enumerate(rows):
-                x = self.spread(code, b.load(self.at(code, row, offset), typ=self.scalar, align=self.size))
-                for v in range(vectors):
-                    new[r * vectors + v] = b.call(fma, [x, w[v], now[r * vectors + v]])
-        for value, (at, mask) in zip(now, places):
+
+            def row(r: int) -> ir.Value:
+                return self.spread(code, b.load(self.at(code, rows[r], offset), typ=self.scalar, align=self.size))
+
+            def vector(v: int) -> ir.Value:
+                return self.load(code, self.at(code, at, code.number(v * self.lanes)), masks[v])
+
+            new[:] = self.multiplied(code, row, vector, (self.rows, vectors), now)
+        # Where the sums go is computed anew: kept in registers it would not leave enough of them to the loop.
+        for value, (at, mask) in zip(now, places()):
             self.save(code, value, at, mask)
         b.ret_void()
         code.function.attributes.add("noinline")

@@ -96,10 +96,6 @@ class Products(Numbers):
         first = code.b.mul(block, code.number(3))
         return [self.integer(code, table, code.b.add(first, code.number(k))) for k in range(3)]
 
-    def most_rows(self, results: int) -> int:
-        """How many rows a register tile has: as many as leave room for the weights and an operand."""
-        return max(1, min(8, self.target.accumulators // results))
-
     def tile(self, results: int, rows: int) -> ir.Function:
         """sums[row][vector] (+)= sum over k of operand[row][k] · weight[k][vector], for some rows, in registers."""
         if (results, rows) in self.tiles:
@@ -107,7 +103,6 @@ class Products(Numbers):
         code = Code(self.module, f"tile_{results}_{rows}", [PTR, I64, PTR, I64, PTR, I1])
         operand, stride, weight, inner, sums, add = code.args
         b = code.b
-        fma = self.intrinsic("llvm.fmuladd", self.vector, [self.vector] * 3)
         n = rows * results
         zero = self.zero
         row_at = [self.at(code, operand, b.mul(stride, code.number(r))) for r in range(rows)]
@@ -118,12 +113,14 @@ class Products(Numbers):
 
         def turn(k: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
             at = self.at(code, weight, b.mul(k, code.number(results * self.lanes)))
-            w = [self.load(code, self.at(code, at, code.number(v * self.lanes)), None) for v in range(results)]
-            new = []
-            for r in range(rows):
-                x = self.spread(code, b.load(self.at(code, row_at[r], k), typ=self.scalar, align=self.size))
-                new += [b.call(fma, [x, w[v], values[r * results + v]]) for v in range(results)]
-            return new
+
+            def row(r: int) -> ir.Value:
+                return self.spread(code, b.load(self.at(code, row_at[r], k), typ=self.scalar, align=self.size))
+
+            def vector(v: int) -> ir.Value:
+                return self.load(code, self.at(code, at, code.number(v * self.lanes)), None)
+
+            return self.multiplied(code, row, vector, (rows, results), values)
 
         whole = b.sub(inner, b.srem(inner, code.number(parallel))) if parallel > 1 else inner
         with code.carried(code.number(0), whole, start + [zero] * (n * (parallel - 1)), parallel) as (k, now, new):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 _LOCAL = re.compile(r"^\.?L[\w.$]+$")  # a label within a function: .LBB0_1, on macOS LBB0_1
 _LABEL = re.compile(r"^([\w.$]+):$")
-_COMMENT = re.compile(r"\s*(#|//|;).*")
+_COMMENT = re.compile(r"\s*(#+ |//|;).*")  # "#" alone begins a number on AArch64
 _IN_TABLE = re.compile(r"\.?LBB\d+_\d+")
 
 # Multiply-adds of vectors by their mnemonics; those of single numbers, ss, sd and fmadd, are no work of a product.

@@ -74,7 +74,7 @@ def _run(loop: Loop, processor: Processor, *options: str) -> str:
     text = "\n".join(loop.body) + "\n"
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} refused {loop.function}:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(command)} refused {loop.function}:\n{done.stderr[:1000]}")
     return done.stdout
 
 

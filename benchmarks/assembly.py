@@ -1,4 +1,4 @@
-"""Assembly text of LLVM as functions and innermost loops: what multiplies and adds there, and what lies on the stack."""
+"""LLVM's assembly text as innermost loops: what multiplies and adds there, and what accesses the stack."""
 
 from __future__ import annotations
 
@@ -34,30 +34,21 @@ class Loop:
         body: its labels and instructions, in the order in which they lie.
         stack: how many instructions access the stack.
         multiply_adds: how many instructions multiply and add vectors.
+        sums: whether products are added up over its turns, as in a product of matrices; what is elementwise is not.
+        chain: how many multiply-adds of a turn wait for each other in a sum.
     """
 
     function: str
     body: tuple[str, ...]
     stack: int
     multiply_adds: int
+    sums: bool
+    chain: int
 
     @property
     def instructions(self) -> list[str]:
         """The body without its labels."""
         return [line for line in self.body if not _LABEL.match(line)]
-
-    @property
-    def sums(self) -> bool:
-        """Whether it adds up: a multiply-add adds to a register that this turn has not written before."""
-        written: set[str] = set()
-        for line in self.instructions:
-            operands = re.findall(r"%?[a-z]+\d+", line.partition(" ")[2])
-            if operands and multiplies(line):
-                target = _register(operands[-1] if operands[-1].startswith("%") else operands[0])
-                if target not in written:
-                    return True
-            written.update(map(_register, operands[-1:] if "%" in line else operands[:1]))
-        return False
 
     def same(self) -> str:
         """The body with its labels numbered from 0, by which it is the same loop in another kernel."""
@@ -104,11 +95,6 @@ def loops(assembly: str) -> list[Loop]:
         assembly: of x86-64 in AT&T's syntax or of AArch64, as LLVM writes it.
     """
     return [loop for function in _functions(assembly) for loop in _innermost(function) if loop.multiply_adds]
-
-
-def _register(name: str) -> str:
-    """A vector register by its number alone, however wide it is taken."""
-    return re.sub(r"^%[xyz]mm|^[vq](?=\d)", "v", name)
 
 
 def _functions(assembly: str) -> list[_Function]:
@@ -164,7 +150,9 @@ def _innermost(function: _Function) -> Iterator[Loop]:
             body += blocks[k].lines
         instructions = [line for line in body if not _LABEL.match(line)]
         stack = sum(_on_stack(line, pointers) for line in instructions)
-        yield Loop(function.name.lstrip("_"), tuple(body), stack, sum(map(multiplies, instructions)))
+        sums, chain = _sums(instructions, pointers)
+        name = function.name.lstrip("_")
+        yield Loop(name, tuple(body), stack, sum(map(multiplies, instructions)), sums, chain)
 
 
 def _following(function: _Function) -> list[list[int]]:
@@ -221,7 +209,48 @@ def _between(head: int, end: int, following: Sequence[Sequence[int]]) -> set[int
 
 def _on_stack(instruction: str, pointers: set[str]) -> bool:
     """Whether an instruction reads or writes the stack; the computation of an address there does not."""
-    if mnemonic(instruction).startswith("lea"):
+    if instruction.startswith("lea"):
         return False
     of_x86 = any(name in pointers for match in _X86_MEMORY.finditer(instruction) for name in match.groups() if name)
     return of_x86 or any(name in pointers for name in _ARM_MEMORY.findall(instruction))
+
+
+def _sums(instructions: Sequence[str], pointers: set[str]) -> tuple[bool, int]:
+    """Whether products are added up from turn to turn, and how many multiply-adds lie one after the other on that way.
+
+    Each register and place on the stack is followed through a turn: from which values at its start it was computed, and
+    through how many multiply-adds.
+    """
+    product = "*"  # stands for what the turn has multiplied
+    values: dict[str, dict[str, int]] = {}
+    for line in instructions:
+        written, read = _operands(line, pointers)
+        new: dict[str, int] = {product: 0} if multiplies(line) else {}
+        for place in read:
+            for start, count in values.get(place, {place: 0}).items():
+                new[start] = max(new.get(start, 0), count + multiplies(line))
+        values |= dict.fromkeys(written, new)
+    own = [value[place] for place, value in values.items() if place in value and product in value]
+    return bool(own), max(own, default=0)
+
+
+def _operands(instruction: str, pointers: set[str]) -> tuple[list[str], list[str]]:
+    """The vector registers and places on the stack that an instruction writes, and those that it reads."""
+    name, _, text = instruction.partition(" ")
+    if "%" in text:
+        text = re.sub(r"\{%k\d\} \{z\}", "", text)
+        merges = re.search(r"\{%k\d\}$", text) is not None
+        text = re.sub(r"\s*\{%k\d\}", "", text).strip()
+        places = [m for m in re.finditer(r"%[xyzt]mm(\d+)|[-\w.]*\([^)]*\)", text) if m[1] or _on_stack(m[0], pointers)]
+        names = [f"v{m[1]}" if m[1] else m[0] for m in places]
+        if not places or places[-1].end() != len(text):
+            return [], names
+        keeps = merges or (multiplies(instruction) and not name.endswith("pmaddwd"))
+        return names[-1:], names if keeps else names[:-1]
+    matches = re.finditer(r"\b[vqdsb](\d+)\b|\[[^\]]*\]", text)
+    names = [f"v{m[1]}" if m[1] else m[0] for m in matches if m[1] or _on_stack(m[0], pointers)]
+    if name.startswith("st"):
+        return [place for place in names if place.startswith("[")], [n for n in names if not n.startswith("[")]
+    count = 2 if name.startswith("ldp") else 1
+    partly = name == "ins" or re.match(r"(v\d+\.\w+|\{ ?v\d+\.\w+ ?\})\[", text)
+    return names[:count], names if partly or multiplies(instruction) else names[count:]

@@ -49,6 +49,11 @@ class Processor:
     more: tuple[str, ...] = ()
     why: str = ""
 
+    @property
+    def x86(self) -> bool:
+        """Whether it has the x86-64 instructions."""
+        return self.triple.startswith("x86_64")
+
     @functools.cached_property
     def target(self) -> machine.Target:
         """What the engine compiles for there."""

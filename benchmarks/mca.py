@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from .assembly import Loop, loops
 from .emitted import DTYPES, KERNELS, PROCESSORS, Processor, assembly, exists
 from .throughput import Throughput
 
+COLUMNS = 100
 ENOUGH = 0.9  # of the multiply-adds' peak
 
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     with ProcessPoolExecutor(options.processes) as pool:
         found = collected(processors, kernels, options.dtypes, pool)
         if not options.stack:
-            modelled(found, pool)
+            modelled(found, pool, options.elementwise)
     for processor in processors:
         print(*table(processor, found[processor.name], options.elementwise), sep="\n")
     everything = [entry for entries in found.values() for entry in entries]
@@ -98,9 +100,14 @@ def collected(
     }
 
 
-def modelled(found: dict[str, list[Entry]], pool: ProcessPoolExecutor) -> None:
+def modelled(found: dict[str, list[Entry]], pool: ProcessPoolExecutor, elementwise: bool) -> None:
     """Ask llvm-mca about each loop."""
-    pairs = [(entry, PROCESSORS[name]) for name, entries in found.items() for entry in entries]
+    pairs = [
+        (entry, PROCESSORS[name])
+        for name, entries in found.items()
+        for entry in entries
+        if entry.loop.sums or elementwise
+    ]
     results = pool.map(throughput.throughput, [e.loop for e, _ in pairs], [p for _, p in pairs], chunksize=8)
     for (entry, _), result in zip(pairs, results):
         entry.modelled = result
@@ -109,17 +116,18 @@ def modelled(found: dict[str, list[Entry]], pool: ProcessPoolExecutor) -> None:
 def table(processor: Processor, entries: Iterable[Entry], elementwise: bool) -> list[str]:
     """The loops of a processor as lines."""
     lines = [f"\n{processor.name}: {processor.ports} multiply-adds of {processor.bits} bits in a cycle"]
-    lines += [f"({processor.why})"] if processor.why else []
-    lines.append(f"{'loop':<20} {'dtype':<24} {'kernels':>7} {'FMAs':>5} {'stack':>5} {'peak':>6}  limit")
+    lines += textwrap.wrap(f"({processor.why})", COLUMNS) if processor.why else []
+    lines.append(f"{'loop':<20} {'dtype':<17} {'kernels':>7} {'FMAs':>4} {'stack':>5} {'peak':>5}  limit")
     for entry in sorted(entries, key=lambda e: (not e.loop.sums, e.loop.function, sorted(e.dtypes))):
         if not entry.loop.sums and not elementwise:
             continue
         found = entry.modelled
-        share, limit = (f"{found.share:6.0%}", found.limit) if found else (f"{'-':>6}", "not modelled")
+        share, limit = (f"{found.share:.0%}", found.limit) if found else ("-", "not modelled")
         name = entry.loop.function + ("" if entry.loop.sums else " elementwise")
+        dtypes = " ".join(dtype for dtype in DTYPES if dtype in entry.dtypes)
         lines.append(
-            f"{name:<20} {','.join(sorted(entry.dtypes)):<24} {len(entry.kernels):>7} {entry.loop.multiply_adds:>5} "
-            f"{entry.loop.stack or '-':>5} {share}  {limit}"
+            f"{name:<20} {dtypes:<17} {len(entry.kernels):>7} {entry.loop.multiply_adds:>4} "
+            f"{entry.loop.stack or '-':>5} {share:>5}  {limit}"
         )
     return lines
 

@@ -1,12 +1,14 @@
-"""How close a loop comes to the peak of a processor's multiply-adds, by llvm-mca's model of it, and what holds it back."""
+"""How close a loop comes to the peak of a processor's multiply-adds, by llvm-mca's model, and what holds it back."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,10 @@ SIMULATED = 30_000  # instructions
 NEAR = 0.93  # of the cycles: so much of them must a bound explain to be what limits a loop
 
 _VECTOR_BITS = {"x": 128, "y": 256, "z": 512, "v": 128}
-_FUSES = re.compile(r"^(cmp|test|add|sub|inc|dec|and)[bwlq]? ")
+# In this order: a port that multiplies can do other work as well.
+_X86 = {"multiply-adds": "vfmadd231ps %ymm0, %ymm1, %ymm2", "loads": "vmovups (%rax), %ymm0"}
+_X86 |= {"stores": "vmovups %ymm0, (%rax)"}
+_ARM = {"multiply-adds": "fmla v0.4s, v1.4s, v2.4s", "loads": "ldr q0, [x0]", "stores": "str q0, [x0]"}
 _CRITICAL = re.compile(r"\+-+> \d+\.\s+(\S+).*REGISTER dependency")
 
 
@@ -47,34 +52,35 @@ def throughput(loop: Loop, processor: Processor) -> Throughput | None:
     """What llvm-mca says of a loop; None where it knows too little of the processor or the instructions."""
     if not processor.model or any(mnemonic(line).startswith("tdp") for line in loop.instructions):
         return None  # AMX's instructions have no latencies in LLVM's models
-    iterations = max(100, min(1000, SIMULATED // len(loop.instructions)))
-    first = _region(_run(loop, processor, "-json", "-iterations=1"))
-    width = _dispatch(loop, processor, first)
-    region = _region(_run(loop, processor, "-json", f"-iterations={iterations}", f"-dispatch={width}"))
+    lines = _jumps_fused(loop.instructions) if processor.x86 else loop.instructions
+    width = _dispatch(lines, processor)
+    iterations = max(100, min(1000, SIMULATED // len(lines)))
+    region = _region(_run(lines, processor, "-json", f"-iterations={iterations}", f"-dispatch={width}"))
     cycles = region["SummaryView"]["TotalCycles"] / iterations
-    needed = sum(
-        _cost(line, processor, info["RThroughput"])
-        for line, info in zip(loop.instructions, region["InstructionInfoView"]["InstructionList"])
-        if multiplies(line)
-    )
-    bound, limit = max(_bounds(loop, region, width))
-    if needed / cycles >= NEAR:
+    infos = region["InstructionInfoView"]["InstructionList"]
+    needed = sum(_cost(line, processor, i["RThroughput"]) for line, i in zip(lines, infos) if multiplies(line))
+    bounds = _bounds(lines, region, width, _ports(processor))
+    if loop.chain:
+        bounds.append((loop.chain * _latency(loop, processor), "latency of sums"))
+    bound, limit = max(bounds)
+    if needed >= NEAR * cycles:
         limit = "multiply-adds"
+    elif limit == "multiply-adds":
+        limit = "multiply-adds on one port"
     elif bound < NEAR * cycles:
-        limit = _waits_for(_run(loop, processor, "-bottleneck-analysis", f"-dispatch={width}"))
+        limit = _waits_for(_run(lines, processor, "-bottleneck-analysis", f"-dispatch={width}"))
     return Throughput(cycles, needed / cycles, limit)
 
 
-def _run(loop: Loop, processor: Processor, *options: str) -> str:
+def _run(lines: Sequence[str], processor: Processor, *options: str) -> str:
     path = program()
     if path is None:
         raise FileNotFoundError(INSTALL)
     more = [f"-mattr={','.join(f'+{name}' for name in processor.more)}"] if processor.more else []
     command = [path, f"-mtriple={processor.triple}", f"-mcpu={processor.model}", *more, *options, "-"]
-    text = "\n".join(loop.body) + "\n"
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} refused {loop.function}:\n{done.stderr[:1000]}")
+        raise RuntimeError(f"{' '.join(command)} refused a loop:\n{done.stderr[:1000]}")
     return done.stdout
 
 
@@ -92,53 +98,91 @@ def _cost(line: str, processor: Processor, modelled: float) -> float:
     return max(1.0, bits / processor.bits) / processor.ports
 
 
-def _dispatch(loop: Loop, processor: Processor, region: dict[str, Any]) -> int:
+def _jumps_fused(lines: Sequence[str]) -> list[str]:
+    """A loop without what a processor fuses with a jump: the comparison before it, or the jump after another result."""
+    kept = []
+    for line, after in zip(lines, [*lines[1:], ""]):
+        fuses = re.match(r"j(?!mp)", after)
+        if fuses and re.match(r"(cmp|test)[bwlq]? ", line):
+            continue
+        if re.match(r"j(?!mp)", line) and kept and re.match(r"(add|sub|inc|dec|and)[bwlq]? ", kept[-1]):
+            continue
+        kept.append(line)
+    return kept
+
+
+def _dispatch(lines: Sequence[str], processor: Processor) -> int:
     """How many of the model's operations go to the ports in a cycle.
 
-    A processor counts an operation and the load that it is fused with as one, and so a comparison and its jump; the
-    models count two. (Where an address has an index, Intel's take such a pair apart.)
+    A processor counts an operation and the load that it is fused with as one, the models of Intel's count two. Where an
+    address has an index, Intel's take such a pair apart.
     """
+    region = _region(_run(lines, processor, "-json", "-iterations=1"))
     width: int = region["SummaryView"]["DispatchWidth"]
-    if not processor.triple.startswith("x86_64"):
+    if not processor.x86:
         return width
-    lines = loop.instructions
-    whole = fused = sum(info["NumMicroOpcodes"] for info in region["InstructionInfoView"]["InstructionList"])
-    for line, after, info in zip(lines, [*lines[1:], ""], region["InstructionInfoView"]["InstructionList"]):
-        loads = info["mayLoad"] and info["NumMicroOpcodes"] == 2 and not re.search(r"\([^)]*,", line)
-        jumps = _FUSES.match(line) and re.match(r"j(?!mp)", after)
-        fused -= bool(loads) + bool(jumps)
-    return width * whole // fused
+    infos = region["InstructionInfoView"]["InstructionList"]
+    pairs = sum(
+        info["mayLoad"] and info["NumMicroOpcodes"] == 2 and not re.search(r"\([^)]*,", line)
+        for line, info in zip(lines, infos)
+    )
+    whole = sum(info["NumMicroOpcodes"] for info in infos)
+    return round(width * whole / (whole - pairs))
 
 
-def _bounds(loop: Loop, region: dict[str, Any], width: int) -> list[tuple[float, str]]:
+@functools.cache
+def _ports(processor: Processor) -> dict[int, str]:
+    """What the ports of a processor are for, where a multiply-add, a load or a store uses them."""
+    found: dict[int, str] = {}
+    for kind, probe in (_X86 if processor.x86 else _ARM).items():
+        region = _region(_run([probe], processor, "-json", "-iterations=100"))
+        for entry in region["ResourcePressureView"]["ResourcePressureInfo"]:
+            found.setdefault(entry["ResourceIndex"], kind)
+    return found
+
+
+def _latency(loop: Loop, processor: Processor) -> float:
+    """The cycles from one multiply-add of a sum to the next."""
+    line = next(line for line in loop.instructions if multiplies(line))
+    probe = (
+        f"{mnemonic(line)} %Rmm0, %Rmm1, %Rmm2".replace("R", re.findall(r"%(.)mm|$", line)[-2])
+        if processor.x86
+        else (f"{mnemonic(line)} v0.4s, v1.4s, v2.4s")
+    )
+    return _latency_of(probe, processor)
+
+
+@functools.cache
+def _latency_of(probe: str, processor: Processor) -> float:
+    iterations = 100
+    region = _region(_run([probe], processor, "-json", f"-iterations={iterations}"))
+    cycles: int = region["SummaryView"]["TotalCycles"]
+    return cycles / iterations
+
+
+def _bounds(lines: Sequence[str], region: dict[str, Any], width: int, ports: dict[int, str]) -> list[tuple[float, str]]:
     """The least cycles of a turn that the front end and each port allow, by what keeps it busy."""
-    lines, infos = loop.instructions, region["InstructionInfoView"]["InstructionList"]
+    infos = region["InstructionInfoView"]["InstructionList"]
     operations = sum(info["NumMicroOpcodes"] for info in infos)
-    used: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    bounds = [(operations / width, "front end")]
+    used: dict[int, Counter[str]] = defaultdict(Counter)
     for entry in region["ResourcePressureView"]["ResourcePressureInfo"]:
         k = entry["InstructionIndex"]
         if k < len(lines):
-            used[entry["ResourceIndex"]][_kind(lines[k], infos[k])] += entry["ResourceUsage"]
-    bounds = [(operations / width, "front end")]
-    for port in used.values():
-        # A multiply-add with a memory operand is at a port of loads too; who else is there says which it is.
-        alone = {kind: cycles for kind, cycles in port.items() if kind != "multiply-adds of memory"}
-        names = sorted(alone, key=lambda kind: -alone[kind]) or ["multiply-adds"]
-        name = names[0] if names[0] != "multiply-adds" else " and ".join(names[:2])
-        bounds.append((sum(port.values()), name))
+            used[entry["ResourceIndex"]][_kind(lines[k])] += entry["ResourceUsage"]
+    for port, kinds in used.items():
+        name = ports.get(port)
+        if name is None or name == "multiply-adds":
+            others = [kind for kind, cycles in kinds.most_common() if kind != name and cycles > 0.05]
+            name = " and ".join([name, *others[:1]] if name else others[:1])
+        bounds.append((sum(kinds.values()), name))
     return bounds
 
 
-def _kind(line: str, info: dict[str, Any]) -> str:
+def _kind(line: str) -> str:
     if multiplies(line):
-        return "multiply-adds of memory" if info["mayLoad"] else "multiply-adds"
-    if info["mayLoad"]:
-        return "loads"
-    if info["mayStore"]:
-        return "stores"
-    if re.search(r"%[xyz]mm|\b[vq]\d+\b", line):
-        return mnemonic(line)
-    return "integers"
+        return "multiply-adds"
+    return mnemonic(line) if re.search(r"%[xyz]mm|\b[vq]\d+\b", line) else "integers"
 
 
 def _waits_for(text: str) -> str:
@@ -150,5 +194,5 @@ def _waits_for(text: str) -> str:
         names = re.findall(r"^  - (\S+) +\[ ([\d.]+)%", text, re.MULTILINE)
         return f"conflicts at {max(names, key=lambda pair: float(pair[1]))[0]}" if names else "conflicts at ports"
     if critical is None:
-        return "nothing that llvm-mca names"
+        return "front end"  # neither ports nor dependencies: operations do not fill the front end's groups
     return "latency of sums" if multiplies(critical[1]) else f"latency of {critical[1]}"

@@ -13,9 +13,10 @@ _IN_TABLE = re.compile(r"\.?LBB\d+_\d+")
 
 # Multiply-adds of vectors by their mnemonics; those of single numbers, ss, sd and fmadd, are no work of a product.
 _MULTIPLY_ADD = re.compile(
-    r"^(vfn?m(add|sub)\d{3}p[sd]|vdpbf16ps|tdpbf16ps|v?pmaddwd|vpdpwssd"
-    r"|fml[as](\.\d+[sd])?|bfdot(\.\d+s)?|bfmmla(\.\d+s)?|[su]mlal2?(\.\d+s)?)$"
+    r"(vfn?m(add|sub)\d{3}p[sd]|vdpbf16ps|tdpbf16ps|vpmaddwd|vpdpwssd"
+    r"|fml[as](\.\d+[sd])?|bfdot(\.\d+s)?|bfmmla(\.\d+s)?|[su]m(lal|ull)2?(\.\d+s)?(?= v)) "
 )
+_OVERWRITES = re.compile(r"vpmaddwd|[su]mull")  # and adds to nothing: an addition follows
 _POINTER_OF_STACK = (  # a frame pointer, and a base pointer where the frame is aligned
     re.compile(r"^movq\s+%rsp,\s*%(rbp|rbx)$"),
     re.compile(r"^mov\s+(x29|x19),\s*sp$"),
@@ -85,7 +86,7 @@ def multiplies(instruction: str) -> bool:
     >>> multiplies("fmla v0.4s, v1.4s, v2.s[0]"), multiplies("madd x0, x1, x2, x3")
     (True, False)
     """
-    return _MULTIPLY_ADD.match(mnemonic(instruction)) is not None
+    return _MULTIPLY_ADD.match(instruction) is not None
 
 
 def loops(assembly: str) -> list[Loop]:
@@ -237,6 +238,7 @@ def _sums(instructions: Sequence[str], pointers: set[str]) -> tuple[bool, int]:
 def _operands(instruction: str, pointers: set[str]) -> tuple[list[str], list[str]]:
     """The vector registers and places on the stack that an instruction writes, and those that it reads."""
     name, _, text = instruction.partition(" ")
+    adds = multiplies(instruction) and not _OVERWRITES.match(instruction)
     if "%" in text:
         text = re.sub(r"\{%k\d\} \{z\}", "", text)
         merges = re.search(r"\{%k\d\}$", text) is not None
@@ -245,12 +247,11 @@ def _operands(instruction: str, pointers: set[str]) -> tuple[list[str], list[str
         names = [f"v{m[1]}" if m[1] else m[0] for m in places]
         if not places or places[-1].end() != len(text):
             return [], names
-        keeps = merges or (multiplies(instruction) and not name.endswith("pmaddwd"))
-        return names[-1:], names if keeps else names[:-1]
+        return names[-1:], names if merges or adds else names[:-1]
     matches = re.finditer(r"\b[vqdsb](\d+)\b|\[[^\]]*\]", text)
     names = [f"v{m[1]}" if m[1] else m[0] for m in matches if m[1] or _on_stack(m[0], pointers)]
     if name.startswith("st"):
         return [place for place in names if place.startswith("[")], [n for n in names if not n.startswith("[")]
     count = 2 if name.startswith("ldp") else 1
     partly = name == "ins" or re.match(r"(v\d+\.\w+|\{ ?v\d+\.\w+ ?\})\[", text)
-    return names[:count], names if partly or multiplies(instruction) else names[count:]
+    return names[:count], names if partly or adds else names[count:]

@@ -61,14 +61,15 @@ def throughput(loop: Loop, processor: Processor) -> Throughput | None:
     needed = sum(_cost(line, processor, i["RThroughput"]) for line, i in zip(lines, infos) if multiplies(line))
     bounds = _bounds(lines, region, width, _ports(processor))
     if loop.chain:
-        bounds.append((loop.chain * _latency(loop, processor), "latency of sums"))
+        of_sum = next(line for line in lines if multiplies(line))
+        bounds.append((loop.chain * _latency(of_sum, processor), "latency of sums"))
     bound, limit = max(bounds)
     if needed >= NEAR * cycles:
         limit = "multiply-adds"
-    elif limit == "multiply-adds":
-        limit = "multiply-adds on one port"
     elif bound < NEAR * cycles:
         limit = _waits_for(_run(lines, processor, "-bottleneck-analysis", f"-dispatch={width}"))
+    elif limit == "multiply-adds":
+        limit = "multiply-adds on one port"  # as llvm-mca shares them out
     return Throughput(cycles, needed / cycles, limit)
 
 
@@ -85,8 +86,9 @@ def _run(lines: Sequence[str], processor: Processor, *options: str) -> str:
 
 
 def _region(text: str) -> dict[str, Any]:
+    region: dict[str, Any]
     [region] = json.loads(text)["CodeRegions"]
-    return region | {"resources": json.loads(text)["TargetInfo"]["Resources"]}
+    return region
 
 
 def _cost(line: str, processor: Processor, modelled: float) -> float:
@@ -141,21 +143,11 @@ def _ports(processor: Processor) -> dict[int, str]:
     return found
 
 
-def _latency(loop: Loop, processor: Processor) -> float:
-    """The cycles from one multiply-add of a sum to the next."""
-    line = next(line for line in loop.instructions if multiplies(line))
-    probe = (
-        f"{mnemonic(line)} %Rmm0, %Rmm1, %Rmm2".replace("R", re.findall(r"%(.)mm|$", line)[-2])
-        if processor.x86
-        else (f"{mnemonic(line)} v0.4s, v1.4s, v2.4s")
-    )
-    return _latency_of(probe, processor)
-
-
 @functools.cache
-def _latency_of(probe: str, processor: Processor) -> float:
+def _latency(instruction: str, processor: Processor) -> float:
+    """The cycles from one multiply-add of a sum to the next."""
     iterations = 100
-    region = _region(_run([probe], processor, "-json", f"-iterations={iterations}"))
+    region = _region(_run([instruction], processor, "-json", f"-iterations={iterations}"))
     cycles: int = region["SummaryView"]["TotalCycles"]
     return cycles / iterations
 

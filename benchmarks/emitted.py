@@ -37,7 +37,7 @@ class Processor:
         bits: how wide those vectors are.
         model: the processor by which llvm-mca models it; empty if none is near enough.
         more: what it can do beyond its model, by LLVM's names.
-        why: why another one models it.
+        note: what to know of its model.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Processor:
     bits: int
     model: str
     more: tuple[str, ...] = ()
-    why: str = ""
+    note: str = ""
 
     @property
     def x86(self) -> bool:
@@ -73,7 +73,11 @@ PROCESSORS = {
         # Pipes 0 and 1; 2 and 3 add only.
         Processor("znver3", _AMD64, _AVX2, 2, 256, "znver3"),
         # The same pipes; 512 bits take one of them for two cycles.
-        Processor("znver4", _AMD64, _AVX512, 2, 256, "znver4"),
+        Processor(
+            *("znver4", _AMD64, _AVX512, 2, 256, "znver4"),
+            note="its model takes a broadcast from memory to 512 bits for three operations, one of them in a pipe that "
+            "multiplies",
+        ),
         # Ports 0 and 1 together, and port 5.
         Processor(
             *("sapphirerapids", _AMD64, (*_AVX512, "amx-tile", "amx-bf16"), 2, 512, "skylake-avx512"),
@@ -88,7 +92,7 @@ PROCESSORS = {
         # Four pipes; the model that LLVM has for it is of a chip from 2013, of half the width.
         Processor(
             *("apple-m1", "arm64-apple-darwin", (), 4, 128, ""),
-            why="stack accesses only: LLVM models it by an older chip",
+            note="stack accesses only: LLVM models it by an older chip",
         ),
     )
 }

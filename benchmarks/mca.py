@@ -116,7 +116,7 @@ def modelled(found: dict[str, list[Entry]], pool: ProcessPoolExecutor, elementwi
 def table(processor: Processor, entries: Iterable[Entry], elementwise: bool) -> list[str]:
     """The loops of a processor as lines."""
     lines = [f"\n{processor.name}: {processor.ports} multiply-adds of {processor.bits} bits in a cycle"]
-    lines += textwrap.wrap(f"({processor.why})", COLUMNS) if processor.why else []
+    lines += textwrap.wrap(f"({processor.note})", COLUMNS) if processor.note else []
     lines.append(f"{'loop':<20} {'dtype':<17} {'kernels':>7} {'FMAs':>4} {'stack':>5} {'peak':>5}  limit")
     for entry in sorted(entries, key=lambda e: (not e.loop.sums, e.loop.function, sorted(e.dtypes))):
         if not entry.loop.sums and not elementwise:

@@ -214,22 +214,23 @@ def test_a_register_tile_one_row_too_tall_is_flagged(tmp_path: Path, monkeypatch
 
 
 def test_elementwise_loops_are_judged_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = (*HASWELL, "--kernels", "RNN forward")
+    options = (*HASWELL, "--kernels", "GRU forward")
     status, found = _run(tmp_path, *options)
     stack = {loop["kind"]: loop["stack"] for loop in found["haswell"]}
-    assert (status, stack["product"]) == (0, 0)
-    assert "elementwise: " not in capsys.readouterr().out
+    assert (status, set(stack)) == (0, {"product", "elementwise"})
+    assert "kernel elementwise" not in capsys.readouterr().out
     status, _ = _run(tmp_path, *options, "--elementwise")
     assert status == int(stack["elementwise"] > 0)
+    assert "kernel elementwise" in capsys.readouterr().out
 
 
 def test_each_loop_stands_once_for_all_its_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, found = _run(tmp_path, *HASWELL, "--kernels", "RNN ")
+    _, found = _run(tmp_path, *HASWELL, "--kernels", "GRU forward", "LSTM coupled forward")
     printed = capsys.readouterr().out
     bodies = [(loop["loop"], *loop["body"]) for loop in found["haswell"]]
     assert len(bodies) == len(set(bodies))
-    shared = {tuple(loop["kernels"]) for loop in found["haswell"] if loop["loop"].startswith("tile_1_")}
-    assert shared == {("RNN backward float32", "RNN forward float32")}
+    tiles = {tuple(loop["kernels"]) for loop in found["haswell"] if loop["loop"].startswith("tile_3_")}
+    assert tiles == {("GRU forward float32", "LSTM coupled forward float32")}
     assert all(len(line) <= mca.COLUMNS for line in printed.splitlines() if not line.startswith("written"))
 
 
@@ -249,13 +250,12 @@ def test_the_ports_are_those_of_the_model(name: str) -> None:
     bits = processor.target.bits
     register = {512: "%zmm{}", 256: "%ymm{}", 128: "v{}.4s"}[bits]
     order = (0, 1, 2) if processor.x86 else (2, 0, 1)  # where the sum stands
+    sums = [2 + k % (12 if bits == 256 else 24) for k in range(24)]  # of 16 registers or 32
     lines = [
-        ("vfmadd231ps " if processor.x86 else "fmla ")
-        + ", ".join(register.format((0, 1, 2 + k)[part]) for part in order)
-        for k in range(14)
+        ("vfmadd231ps " if processor.x86 else "fmla ") + ", ".join(register.format((0, 1, k)[part]) for part in order)
+        for k in sums
     ]
-    loop = _turn(*lines)
-    found = throughput.throughput(loop, processor)
+    found = throughput.throughput(_turn(*lines), processor)
     assert found is not None
     assert found.share == pytest.approx(1, abs=0.05)
     assert found.limit == "multiply-adds"
@@ -300,11 +300,11 @@ def test_what_llvm_does_not_model_has_no_share() -> None:
 
 @needs_mca
 def test_the_table_says_how_far_a_kernel_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--cpus", "znver4", "--dtypes", "float32", "--kernels", "LSTM forward")
+    options = ("--cpus", "sapphirerapids", "--dtypes", "float32", "--kernels", "LSTM forward")
     status, found = _run(tmp_path, *options)
-    tile = next(loop for loop in found["znver4"] if loop["loop"] == "tile_4_6")
+    tile = next(loop for loop in found["sapphirerapids"] if loop["loop"] == "tile_4_6")
     assert (status, tile["stack"], tile["multiply_adds"]) == (0, 0, 24)
-    assert mca.ENOUGH < tile["share"] <= 1
+    assert mca.ENOUGH < tile["share"] < 1.01
     printed = capsys.readouterr().out
     assert "loops of products: " in printed
     assert all(len(line) <= mca.COLUMNS for line in printed.splitlines() if not line.startswith("written"))

@@ -102,7 +102,7 @@ def _cost(line: str, processor: Processor, modelled: float) -> float:
 
 def _jumps_fused(lines: Sequence[str]) -> list[str]:
     """A loop without what a processor fuses with a jump: the comparison before it, or the jump after another result."""
-    kept = []
+    kept: list[str] = []
     for line, after in zip(lines, [*lines[1:], ""]):
         fuses = re.match(r"j(?!mp)", after)
         if fuses and re.match(r"(cmp|test)[bwlq]? ", line):

@@ -106,7 +106,7 @@ LAYERS: Mapping[str, Callable[[], Recurrent]] = {
     "LSTM layer norm": lambda: holdfast.LSTM(*SIZES, layer_norm=True),
     "LSTM heads": lambda: holdfast.LSTM(*SIZES, heads=2),
     "LSTM everything": lambda: holdfast.LSTM(
-        *SIZES, layer_norm=True, peephole=True, proj_size=4, heads=2, zoneout=0.1, cell_clip=1.0, grad_clip=1.0
+        *SIZES, layer_norm=True, peephole=True, proj_size=4, heads=2, zoneout=(0.1, 0.1), cell_clip=1.0, grad_clip=1.0
     ),
     "GRU": lambda: holdfast.GRU(*SIZES),
     "GRU original": lambda: holdfast.GRU(*SIZES, reset_after=False),
@@ -144,11 +144,13 @@ def assembly(kernel: str, dtype: str, target: machine.Target) -> str:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     compiler = target.machine()
-    text: str = compiler.emit_assembly(machine.optimised(_ir(kernel, DTYPES[dtype], target), compiler))
+    text: str = compiler.emit_assembly(machine.optimised(ir(kernel, dtype, target), compiler))
     return text
 
 
-def _ir(kernel: str, precision: Precision, target: machine.Target) -> str:
+def ir(kernel: str, dtype: str, target: machine.Target) -> str:
+    """A kernel's IR, as `exists`."""
+    precision = DTYPES[dtype]
     if kernel == "matmul":
         return Matmul(target, precision).text()
     if kernel == "tile_matmul":

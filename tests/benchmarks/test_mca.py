@@ -190,6 +190,14 @@ def test_what_the_engine_would_choose_there_is_compiled() -> None:
     }
 
 
+def test_every_kernel_can_be_written() -> None:
+    target = PROCESSORS["sapphirerapids"].target
+    for layer in emitted.LAYERS:
+        assert '@"run"(' in emitted.ir(f"{layer} stream", "float32", target)
+    for kernel in emitted.KERNELS:
+        assert any(emitted.exists(kernel, dtype, target) for dtype in emitted.DTYPES), kernel
+
+
 def _run(path: Path, *options: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
     status = mca.main([*options, "--processes", "1", "--json", str(path / "mca.json")])
     return status, json.loads((path / "mca.json").read_text())

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-full test-gpu check bench wheel clean
+.PHONY: help demo test test-full test-gpu check bench mca wheel clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev ## Measure speed and memory as ratios to peers; make bench ARGS="--only stream" …
 	$(BIN)/python -m benchmarks $(ARGS)
+
+mca: $(VENV)/.installed-dev ## Check compiled loops for spills, model their speed; make mca ARGS="--cpus haswell" …
+	$(BIN)/python -m benchmarks.mca $(ARGS)
 
 wheel: $(VENV)/.installed-dev ## Build the wheel.
 	$(BIN)/hatchling build --target wheel

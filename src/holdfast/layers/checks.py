@@ -116,7 +116,7 @@ def reset(given: object, shape: tuple[int, ...], names: str, device: torch.devic
     if not isinstance(given, Tensor):
         raise TypeError(f"reset must be a bool tensor of shape {names} = {tuple(shape)}; got {type(given).__name__}")
     if given.dtype != torch.bool:
-        raise TypeError(f"reset must be a bool tensor; got dtype {given.dtype}")
+        raise TypeError(f"reset must be a bool tensor; got dtype {given.dtype}: pass done.bool() for a tensor done")
     if tuple(given.shape) != tuple(shape):
         raise ValueError(f"reset must have shape {names} = {tuple(shape)}; got {tuple(given.shape)}")
     return given.to(device)

@@ -14,7 +14,7 @@ from holdfast.engines import operator
 from holdfast.engines.choose import choose
 from holdfast.engines.inputs import Inputs
 from holdfast.engines.parameters import Sizes, Spec, specs
-from holdfast.language import Cell, Options
+from holdfast.language import Cell, CellError, Options
 
 from . import checks, noise
 from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
@@ -49,7 +49,7 @@ class Recurrent(TracedModule):
         recurrent_dropout: the probability of a zero in the mask, one a sequence, on what feeds the recurrent products
             (Gal 2016).
         zoneout: (p_h, p_c), the probabilities of keeping the old value of a unit; in evaluation the expectation
-            (Krueger 2017). p_c holds for all states but h, with one mask for them together.
+            (Krueger 2017). p_c holds for all states but h, with one mask for them together; one number is both.
         weight_drop: the probability of a zero in the mask, one a call, on the recurrent weights (Merity 2017).
         heads: into how many blocks the units fall; the recurrent weights, (gates x H, H / heads), connect only units of
             the same block.
@@ -76,7 +76,6 @@ class Recurrent(TracedModule):
     recompute: bool
     learn_state: bool
     _states: tuple[str, ...]
-    _shown: tuple[str, ...]
     _suffixes: list[str]
 
     def __init__(
@@ -156,7 +155,6 @@ class Recurrent(TracedModule):
         self._forget = _forget
 
         self._states = self.cell.states
-        self._shown = self.cell.shown
         self._retrace()
         self._suffixes = [f"_l{layer}{direction}" for layer in range(num_layers) for direction in self._directions()]
         self._initial = {}
@@ -280,7 +278,9 @@ class Recurrent(TracedModule):
         """
         if isinstance(input, PackedSequence):
             raise TypeError("trace takes a padded tensor with lengths=, not a PackedSequence")
-        output, state, records = self._run(input, hx, lengths, reset, shown=self._shown)
+        if self._untraceable is not None:
+            raise CellError(self._untraceable, place="")
+        output, state, records = self._run(input, hx, lengths, reset, shown=self._shown[self.training])
         return Trace(output, state, records)
 
     def stream(self, batch_size: int = 1, int8: bool = False) -> Stream:

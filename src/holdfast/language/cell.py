@@ -489,7 +489,8 @@ def _shown_value(trace: _Trace, local: Mapping[str, int], name: str) -> int:
     undeclared = name in cell.gates and name not in cell.shows
     way_out = (
         f"Give that name to the gate's value after its activation, or say what is to be shown: "
-        f"shows = {{{name!r}: …}}, with the name of a local variable, or with 'gate.{name}' for the gate before its activation"
+        f"shows = {{{name!r}: …}}, with the name of a local variable, or with 'gate.{name}' for the gate "
+        "before its activation"
     )
     if variable not in local:
         known = f"it has {', '.join(local)}" if local else "it has none"

@@ -6,6 +6,7 @@ from holdfast.language.typeset import equation_parts
 
 class Odd(Cell):
     gates = ("a", "b")
+    shows = {"a": "gate.a", "b": "gate.b"}
 
     def step(self, gate, state):  # type: ignore[no-untyped-def]
         return clip(2 - tanh(gate.a) / gate.b.input, -1, 1) + recur(gate.b, gate.a * state.h)

@@ -27,8 +27,11 @@ ALL_CELLS = [
 
 
 def make(step: Any, gates: tuple[str, ...] = ("a", "b"), states: tuple[str, ...] = ("h",)) -> Cell:
-    """A cell from a function of gate and state."""
-    return type("Made", (Cell,), {"gates": gates, "states": states, "step": lambda self, g, s: step(g, s)})()
+    """A cell from a function of gate and state; its traces show the gates before any activation."""
+    shows = {name: f"gate.{name}" for name in gates}
+    return type(
+        "Made", (Cell,), {"gates": gates, "states": states, "shows": shows, "step": lambda self, g, s: step(g, s)}
+    )()
 
 
 @pytest.mark.parametrize("cell", ALL_CELLS, ids=repr)
@@ -63,7 +66,7 @@ def test_equal_expressions_are_one_node() -> None:
 def test_constants_are_folded() -> None:
     program = trace(make(lambda g, s: (g.a + 0) * 1 + language.sigmoid(0.0) * 2 - g.b / 1))
     numbers = [float(n.label) for n in program.nodes if n.op == "const"]
-    assert numbers == [1.0]  # sigmoid(0) · 2
+    assert numbers == [1.0]  # language.sigmoid(0) · 2
     assert "mul" not in [n.op for n in program.nodes]
     assert "div" not in [n.op for n in program.nodes]
 
@@ -117,7 +120,7 @@ def test_a_gate_offers_its_parts_and_their_sum() -> None:
 
 
 def test_a_second_product_reads_a_computed_value() -> None:
-    program = trace(make(lambda g, s: recur(g.b, g.a.input * s.h) + recur("a", s.h, "weight_extra")))
+    program = trace(make(lambda g, s: language.recur(g.b, g.a.input * s.h) + recur("a", s.h, "weight_extra")))
     leaves = {
         ("input", "a"): 2.0,
         ("state", "h"): 3.0,
@@ -177,7 +180,7 @@ def test_names_are_also_found_in_functions_that_the_step_calls() -> None:
     assert "inner" in dict(program.names)
 
 
-def test_a_gate_without_a_variable_of_its_name_is_shown_before_its_activation() -> None:
+def test_a_gate_is_shown_before_its_activation_where_the_cell_says_so() -> None:
     program = trace(make(lambda g, s: language.tanh(g.a)), shown=True)
     shown = dict(program.shown)
     assert program.nodes[shown["a"]].op == "add"
@@ -286,8 +289,8 @@ def test_functions_of_other_libraries_are_refused_with_the_line() -> None:
         (lambda g, s: g.a**0.5, "whole exponent"),
         (lambda g, s: list(g.a), "cannot be iterated"),
         (lambda g, s: g.a[0], "cannot be iterated, indexed"),
-        (lambda g, s: recur("q", s.h), "no gate 'q'"),
-        (lambda g, s: recur(s.h, s.h), "no gate Value"),
+        (lambda g, s: language.recur("q", s.h), "no gate 'q'"),
+        (lambda g, s: language.recur(s.h, s.h), "no gate Value"),
         (lambda g, s: language.clip(g.a, 2, 1), "low must not exceed high"),
         (lambda g, s: language.clip(g.a, g.b, 1), "low must be a number, got GateValue"),
         (lambda g, s: language.layer_norm(2.0), "layer_norm: x must be a value of the step, got float"),
@@ -300,7 +303,7 @@ def test_functions_of_other_libraries_are_refused_with_the_line() -> None:
         (lambda g, s: (g.a > 0) & (g.b > 0), "conditions are combined by where"),
         (lambda g, s: ~(g.a > 0), "a condition is negated by where"),
         (lambda g, s: parameter("bias_ih") * s.h, "there is another learned tensor of the name 'bias_ih'"),
-        (lambda g, s: recur("a", s.h, "weight_hr"), "there is another learned tensor of the name 'weight_hr'"),
+        (lambda g, s: language.recur("a", s.h, "weight_hr"), "there is another learned tensor of the name 'weight_hr'"),
         (lambda g, s: parameter("w") * recur("a", s.h, "w"), "another learned tensor of the name 'w'"),
         (lambda g, s: mask("zoneout_c", 0.5) * s.h, "'zoneout_c' is the name of a mask of the layer's own"),
         (lambda g, s: mask("m", "a") * s.h, "between 0 and 1, got 'a'"),
@@ -362,8 +365,102 @@ def test_a_gate_that_is_always_the_same_is_shown_as_that() -> None:
         a = 1.0  # noqa: F841
         return gate.a
 
-    program = trace(make(step, gates=("a",)), shown=True)
+    cell = type("Constant", (Cell,), {"gates": ("a",), "step": lambda self, g, s: step(g, s)})()
+    program = trace(cell, shown=True)
     assert program.nodes[dict(program.shown)["a"]].label == "1.0"
+
+
+class _OwnGRU(Cell):
+    """A GRU whose author has other names for the gates' values."""
+
+    gates = ("r", "z", "n")
+
+    def step(self, gate: Any, state: Any) -> Any:
+        reset = language.sigmoid(gate.r)
+        z = language.sigmoid(gate.z)
+        n = language.tanh(gate.n.input + reset * gate.n.recurrent)
+        return (1 - z) * n + z * state.h
+
+
+def _shown_by(cell: Cell) -> dict[str, str]:
+    """The operation that gives each value that a trace shows."""
+    program = trace(cell, shown=True)
+    return {name: program.nodes[index].op for name, index in program.shown}
+
+
+def test_what_a_gate_shows_is_asked_for_where_no_variable_has_its_name() -> None:
+    with pytest.raises(CellError) as caught:
+        trace(_OwnGRU(), shown=True)
+    message = str(caught.value)
+    assert message.startswith(
+        "a trace is to show 'r', but the step has no local variable 'r'; it has reset, z, n. Give "
+    )
+    assert "shows = {'r': …}" in message
+    assert "'gate.r' for the gate before its activation" in message
+    trace(_OwnGRU())  # untraced it runs
+
+
+def test_a_cell_may_say_which_variable_is_a_gate() -> None:
+    named = type("Named", (_OwnGRU,), {"shows": {"r": "reset"}})()
+    assert _shown_by(named) == {"r": "sigmoid", "z": "sigmoid", "n": "tanh"}
+    raw = type("Raw", (_OwnGRU,), {"shows": {"r": "gate.r"}})()
+    assert _shown_by(raw)["r"] == "add"
+    more = type("More", (_OwnGRU,), {"shows": {"r": "reset", "again": "reset"}})()
+    assert list(_shown_by(more)) == ["r", "z", "n", "again"]
+    with pytest.raises(
+        CellError, match=r"to show 'r', but the step has no local variable 'rest'.*did you mean 'reset'"
+    ):
+        trace(type("Wrong", (_OwnGRU,), {"shows": {"r": "rest"}})(), shown=True)
+    for shows in (("r",), {"r": "gate.q"}, {"r": 1}, {"r": "reset + 1"}):
+        with pytest.raises(CellError, match="shows must say"):
+            trace(type("Wrong", (_OwnGRU,), {"shows": shows})())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda g, s: g.a,
+        lambda g, s: g.a.input + 0.0,
+        lambda g, s: -g.a,
+        lambda g, s: 2 * g.a + s.h,
+        lambda g, s: g.a.input + language.sigmoid(g.b) * g.a.recurrent,
+        lambda g, s: language.recur(g.a, language.sigmoid(g.b)) + 1,
+        lambda g, s: language.layer_norm(g.a, 1.0, 0.0),
+        lambda g, s: language.where(s.h > 0, g.a, 0.0),
+        lambda g, s: language.maximum(g.a, g.b),
+        lambda g, s: s.h,
+    ],
+)
+def test_no_value_before_an_activation_is_shown_as_a_gate_unless_the_cell_says_so(before: Any) -> None:
+    def step(self: Any, gate: Any, state: Any) -> Any:
+        a = before(gate, state)
+        return language.sigmoid(a) * state.h
+
+    cell = type("Sloppy", (Cell,), {"gates": ("a", "b"), "step": step, "shows": {"b": "gate.b"}})
+    with pytest.raises(CellError, match="the local variable a is no gate after its activation"):
+        trace(cell(), shown=True)
+    assert "a" in _shown_by(type("Declared", (cell,), {"shows": {"a": "a", "b": "gate.b"}})())
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda g: 1 - language.sigmoid(g.a),
+        lambda g: language.clip(g.a, 0, 1),
+        lambda g: language.maximum(g.a, 0),
+        lambda g: language.exp(g.a - 1) / 2,
+        lambda g: language.sigmoid(g.a) * language.sigmoid(g.b),
+        lambda g: language.where(g.a > 0, 1.0, 0.0),
+        lambda g: 0.5,
+    ],
+)
+def test_a_value_after_an_activation_is_shown(after: Any) -> None:
+    def step(self: Any, gate: Any, state: Any) -> Any:
+        a = after(gate)
+        return a * state.h
+
+    cell = type("Fine", (Cell,), {"gates": ("a", "b"), "step": step, "shows": {"b": "gate.b"}})
+    assert "a" in _shown_by(cell())
 
 
 def test_the_states_may_come_as_a_list() -> None:

@@ -23,8 +23,11 @@ Step = Callable[[Any, Any], Any]
 
 
 def made(step: Step, gates: tuple[str, ...] = ("a", "b"), states: tuple[str, ...] = ("h",)) -> Cell:
-    """A cell from a function of gate and state."""
-    return type("Odd", (Cell,), {"gates": gates, "states": states, "step": lambda self, g, s: step(g, s)})()
+    """A cell from a function of gate and state; its traces show the gates before any activation."""
+    shows = {name: f"gate.{name}" for name in gates}
+    return type(
+        "Odd", (Cell,), {"gates": gates, "states": states, "shows": shows, "step": lambda self, g, s: step(g, s)}
+    )()
 
 
 HC = ("h", "c")
@@ -120,6 +123,26 @@ def test_a_trace_under_layer_norm_normalises_what_a_call_normalises() -> None:
     layer = holdfast.Recurrent(made(step, ("f", "n")), 3, 4, layer_norm=True, dtype=D)
     x = torch.randn(5, 2, 3, dtype=D)
     assert_close(layer.trace(x).output, layer(x)[0])
+
+
+def test_a_layer_whose_gates_have_other_names_runs_and_its_trace_asks_what_to_show() -> None:
+    class Own(Cell):
+        gates = ("r", "n")
+
+        def step(self, gate: Any, state: Any) -> Any:
+            reset = sigmoid(gate.r)
+            n = tanh(gate.n)
+            return reset * state.h + n
+
+    x = torch.randn(5, 2, 3)
+    layer = holdfast.Recurrent(Own(), 3, 4)
+    layer(x)[0].sum().backward()
+    layer.zoneout = 0.1
+    with pytest.raises(holdfast.CellError, match="to show 'r', but the step has no local variable 'r'"):
+        layer.trace(x)
+    Own.shows = {"r": "reset"}
+    gate = holdfast.Recurrent(Own(), 3, 4).trace(100 * x).layers[0].gates["r"]
+    assert ((gate >= 0) & (gate <= 1)).all()
 
 
 @each

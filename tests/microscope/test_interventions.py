@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import holdfast
+from holdfast.language import parse
+from holdfast.layers.showing import series_of, show_steps
 from holdfast.microscope import MicroscopeError, clamp, record
+from holdfast.microscope.recording import replaced
 
 D = torch.float64
 
@@ -116,6 +121,104 @@ def test_a_clamped_layer_streams_too() -> None:
     with torch.no_grad():
         steps = torch.stack([torch.as_tensor(stream.step(step)) for step in x])
         assert torch.allclose(steps, clamped(x)[0], atol=1e-6)
+
+
+OPTIONS: dict[str, Any] = {
+    "recurrent_dropout": 0.3,
+    "zoneout": 0.2,
+    "grad_clip": 0.5,
+    "recompute": True,
+    "weight_drop": 0.3,
+    "dropout": 0.3,
+    "engine": "reference",
+}
+
+
+def run_and_learn(layer: Any, x: Tensor, training: bool) -> list[Tensor]:
+    """The outputs and the gradients of all that is learned, with the same draws each time."""
+    torch.manual_seed(1)
+    layer.train(training).zero_grad()
+    output = layer(x)[0]
+    output.square().sum().backward()
+    return [output, *(p.grad for p in layer.parameters() if p.requires_grad)]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: holdfast.LSTM(3, 4, 2, peephole=True, engine="reference"),
+        lambda: holdfast.GRU(3, 4, 2, bidirectional=True, engine="reference"),
+        lambda: holdfast.SLSTM(3, 4, 2, engine="reference"),
+    ],
+    ids=["LSTM", "GRU", "SLSTM"],
+)
+def test_what_is_held_stays_held_whatever_option_is_set_before_or_after(make: Any, training: bool) -> None:
+    layer, x = make(), torch.randn(6, 2, 3)
+    names = [name for name, _ in layer.train().program.names]
+    for name in {*names, "h"}:
+        for option, value in OPTIONS.items():
+            before = copy.deepcopy(layer)
+            setattr(before, option, value)
+            before = clamp(before, "l0", name, 0.25, units=[1])
+            after = clamp(layer, "l0", name, 0.25, units=[1])
+            setattr(after, option, value)
+            for one, other in zip(run_and_learn(before, x, training), run_and_learn(after, x, training), strict=True):
+                assert torch.equal(one, other), (name, option)
+            seen = after.trace(x).layers[0]  # type: ignore[operator]
+            both = {**seen.gates, **seen.states}
+            if name in both:
+                assert (both[name][..., 1] == 0.25).all(), (name, option)
+
+
+def test_what_is_held_stays_held_in_the_compiled_engine_copies_and_pickles() -> None:
+    clamped: Any = clamp(holdfast.LSTM(3, 4), "l0", "f", 1.0)
+    clamped.recurrent_dropout = 0.5
+    for layer in (clamped, copy.deepcopy(clamped), pickle.loads(pickle.dumps(clamped))):
+        layer.train()(torch.randn(6, 2, 3))[0].sum().backward()
+        layer.zoneout = 0.0
+        assert (layer.trace(torch.randn(6, 2, 3)).layers[0].gates["f"] == 1).all()
+
+
+def test_an_option_is_not_set_if_what_is_held_would_be_no_more() -> None:
+    clamped: Any = clamp(holdfast.LSTM(3, 4, zoneout=0.1), "l0", "h_new", 0.0)
+    with pytest.raises(ValueError, match="there is no value 'h_new' in LSTM to hold"):
+        clamped.zoneout = 0.0
+    assert clamped.zoneout == (0.1, 0.1)
+    clamped(torch.randn(6, 2, 3))
+
+
+def test_an_option_set_while_every_value_is_shown_leaves_the_names_right() -> None:
+    layer, x = holdfast.LSTM(3, 4).eval(), torch.randn(6, 2, 3)
+    show_steps(layer)
+    layer.zoneout = 0.2
+    plain = copy.deepcopy(layer)
+    for training in (False, True):
+        layer.train(training)
+        torch.manual_seed(0)
+        traced = layer.trace(x).layers[0]
+        program = parse(layer._texts[training, True])
+        o = dict(program.names)["o"]
+        assert traced.gates.keys() == {series_of(node) for _, node in program.shown}
+        assert ((traced.gates[series_of(o)] > 0) & (traced.gates[series_of(o)] < 1)).all()
+    assert torch.equal(plain.eval()(x)[0], layer.eval()(x)[0])
+
+
+def test_an_option_set_while_a_recording_runs_is_kept_and_leaves_the_recording_whole() -> None:
+    layer, x = holdfast.LSTM(3, 4), torch.randn(6, 2, 3)
+    noted: list[str] = []
+
+    def forward(*given: Any) -> Any:
+        noted.append("called")
+        layer.recurrent_dropout = 0.3
+        return layer.trace(*given).output, None
+
+    with replaced({layer: forward}):
+        layer.zoneout = 0.1
+        layer(x)
+    assert noted == ["called"]
+    assert (layer.recurrent_dropout, layer.zoneout) == (0.3, (0.1, 0.1))
+    layer.train()(x)[0].sum().backward()
 
 
 @pytest.mark.parametrize(

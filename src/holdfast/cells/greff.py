@@ -84,6 +84,8 @@ class _Peephole(Cell):
 class NIAF(_Peephole):
     """No input activation function: g = W x + U h + b."""
 
+    shows = {"g": "g"}
+
     def squash_candidate(self, x: Value) -> Value:
         return x
 

@@ -21,6 +21,7 @@ class GRU(Cell):
 
     gates = ("r", "z", "n")
     states = ("h",)
+    shows = {"n": "n"}  # also where activation="identity"
 
     def __init__(self, reset_after: bool = True, gate_activation: str = "sigmoid", activation: str = "tanh") -> None:
         self.reset_after = flag("reset_after", reset_after)

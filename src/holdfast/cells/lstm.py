@@ -21,6 +21,7 @@ class LSTM(Cell):
     """
 
     states = ("h", "c")
+    shows = {"g": "g"}  # also where activation="identity"
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ class RNN(Cell):
 
     gates = ("h",)
     states = ("h",)
+    shows = {"h": "h"}  # also where activation="identity"
 
     def __init__(self, activation: str = "tanh") -> None:
         self.activation = checked("activation", activation, ACTIVATIONS)

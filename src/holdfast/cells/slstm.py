@@ -29,6 +29,7 @@ class SLSTM(Cell):
 
     gates = ("i", "f", "g", "o")
     states = ("h", "c", "n", "m")
+    shows = {"g": "g"}  # also where activation="identity"
 
     def __init__(
         self, forget_gate: str = "sigmoid", gate_activation: str = "sigmoid", activation: str = "tanh"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import keyword
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MappingProxyType
 from typing import Any
 
 from .errors import CellError, place_in, place_of, suggestion
-from .graph import Graph, pruned
+from .graph import Graph, Node, pruned
 from .operations import OPERATIONS
 from .program import MAIN_WEIGHT, Mask, Parameter, Program, Weight
 from .symbols import Operand, Value, leaf, number_of
@@ -35,23 +35,50 @@ class Cell:
     >>> trace(MinimalGatedUnit()).gates
     ('f', 'n')
 
-    Options of a cell are attributes of the object; a plain `if` on them is decided when the step is traced.
+    Options of a cell are attributes of the object; a plain `if` on them is decided when the step is traced. A layer
+    works with a copy of its own, whose attributes cannot be set: what was decided would not change with them.
 
     Attributes:
         gates: names of the gates.
         states: names of the states; the first is the output, and what the recurrent products read.
         layer_norm: set by a layer with that option. The gates are then normalised already when the step sees them; a
             cell with a memory should normalise what it shows of it (see `LSTM`).
+        shows: which local variable of `step` a trace shows as a gate, where it has another name than the gate, or where
+            the gate has no activation: `shows = {"r": "reset"}`, `shows = {"g": "g"}`; `shows = {"r": "gate.r"}` shows
+            the gate before its activation.
     """
 
     gates: tuple[str, ...] = ()
     states: tuple[str, ...] = ("h",)
     layer_norm: bool = False
+    shows: Mapping[str, str] = MappingProxyType({})
+    _frozen: bool = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_if_frozen(name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_if_frozen(name)
+        super().__delattr__(name)
+
+    def __setstate__(self, state: Any) -> None:
+        """Copies and pickles: what is frozen stays frozen."""
+        for part in state if isinstance(state, tuple) else (state,):
+            for name, value in (part or {}).items():
+                object.__setattr__(self, name, value)
+
+    def _refuse_if_frozen(self, name: str) -> None:
+        if self._frozen:
+            raise AttributeError(
+                f"{name} of a {type(self).__name__} that a layer was made with is fixed: its step has been traced. "
+                "Make another cell, and another layer with it"
+            )
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The local variables of `step` that a trace shows; the gates unless a cell says otherwise."""
-        return self.gates
+        """What a trace shows, by name: the gates, and what else `shows` names."""
+        return (*self.gates, *(name for name in self.shows if name not in self.gates))
 
     def settings(self) -> dict[str, Any]:
         """The options of the constructor that are attributes too and are not at their defaults."""
@@ -304,12 +331,13 @@ class _Trace:
     def locals(self) -> dict[str, int]:
         """The named values of the step: the outermost frame's word counts before those it called."""
         found: dict[str, int] = {}
+        shown = {self.cell.shows.get(name, name) for name in self.cell.shown}
         frames = sorted(self.frames, key=_depth)
         for frame in frames:
             for name, value in frame.f_locals.items():
                 if isinstance(value, Value) and value.graph is self.graph:
                     found.setdefault(name, value.index)
-                elif name in self.cell.shown and isinstance(value, int | float):  # a gate that is always the same
+                elif name in shown and isinstance(value, int | float):  # a gate that is always the same
                     found.setdefault(name, self.graph.constant(value))
         return found
 
@@ -367,6 +395,19 @@ def _check_names(cell: Cell) -> None:
                 raise CellError(f"{kind}: {name!r} is not a name", place)
         if len(set(names)) < len(names):
             raise CellError(f"{kind} names something twice: {', '.join(names)}", place)
+    sums = {f"gate.{gate}" for gate in cell.gates}
+    if not isinstance(cell.shows, Mapping) or not all(
+        isinstance(name, str)
+        and name.isidentifier()
+        and isinstance(value, str)
+        and (value.isidentifier() or value in sums)
+        for name, value in cell.shows.items()
+    ):
+        raise CellError(
+            "shows must say, by a gate's name, which local variable of the step is its value, or 'gate.…' for the gate "
+            f"before its activation; got {cell.shows!r}",
+            place,
+        )
 
 
 def _returned_states(trace: _Trace, returned: object) -> tuple[Value, ...]:
@@ -405,7 +446,7 @@ def _program(trace: _Trace, raw: tuple[Value, ...], results: tuple[Value, ...], 
     cell = trace.cell
     local = trace.locals()
     names = cell.shown if with_shown else ()
-    shown = {name: local[name] if name in local else _gate_sum(trace, name) for name in names}
+    shown = {name: _shown_value(trace, local, name) for name in names}
     roots = [*(r.index for r in results), *shown.values()]
     nodes, place = pruned(trace.graph.nodes, roots)
     used = {node.label for node in nodes}
@@ -436,11 +477,54 @@ def _program(trace: _Trace, raw: tuple[Value, ...], results: tuple[Value, ...], 
     return program
 
 
-def _gate_sum(trace: _Trace, name: str) -> int:
-    """What a trace shows of a gate that has no local variable of its name: the gate before any activation."""
-    if name not in trace.cell.gates:
-        raise CellError(f"a trace is to show {name!r}, but the step has no local variable of that name", trace.place())
-    return GateValue(trace, name).index
+def _shown_value(trace: _Trace, local: Mapping[str, int], name: str) -> int:
+    """What a trace shows by a name: a local variable of the step. That of a gate must come after its activation.
+
+    What is to be shown of a gate is never guessed: before its activation it is another number.
+    """
+    cell = trace.cell
+    variable = cell.shows.get(name, name)
+    if variable.startswith("gate."):
+        return GateValue(trace, variable.removeprefix("gate.")).index
+    undeclared = name in cell.gates and name not in cell.shows
+    way_out = (
+        f"Give that name to the gate's value after its activation, or say what is to be shown: "
+        f"shows = {{{name!r}: …}}, with the name of a local variable, or with 'gate.{name}' for the gate "
+        "before its activation"
+    )
+    if variable not in local:
+        known = f"it has {', '.join(local)}" if local else "it has none"
+        raise CellError(
+            f"a trace is to show {name!r}, but the step has no local variable {variable!r}; {known}"
+            f"{suggestion(variable, local)}" + (f". {way_out}" if undeclared else ""),
+            trace.place(),
+        )
+    if undeclared and not _activated(trace.graph.nodes, local[variable]):
+        raise CellError(
+            f"a trace is to show the gate {name!r}, but the local variable {name} is no gate after its activation. "
+            f"{way_out}",
+            trace.place(),
+        )
+    return local[variable]
+
+
+_THROUGH = frozenset({"add", "sub", "neg", "mul", "div", "mean", "where", "minimum", "maximum", "clip"})
+
+
+def _activated(nodes: Sequence[Node], index: int) -> bool:
+    """Whether a value is computed, and every sum of inputs and recurrent products in it goes through a function."""
+    if nodes[index].op not in (*OPERATIONS, "const"):
+        return False
+    to_see = [index]
+    while to_see:
+        node = nodes[to_see.pop()]
+        args = node.args[1:] if node.op == "where" else node.args  # a condition is squashed: it is 0 or 1
+        if node.op in ("input", "product"):
+            return False
+        bounded = node.op in ("minimum", "maximum", "clip") and any(nodes[a].op == "const" for a in args)
+        if node.op in _THROUGH and not bounded:
+            to_see += args
+    return True
 
 
 def _names(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .operations import OPERATIONS
 from .program import Program
@@ -47,6 +47,28 @@ def outline(program: Program) -> list[Box]:
     for root in (*program.results, *(index for _, index in program.shown)):
         _visit(program, root, sums, boxes)
     return [boxes[node] for node in sorted(boxes)]
+
+
+def series_of(node: int) -> str:
+    """What the series of a node of the program is called in a trace of every value."""
+    return f"_{node}"
+
+
+def with_every_value_shown(program: Program) -> Program:
+    """The program whose traces show every value of the units that its outline has, in place of the gates.
+
+    >>> from holdfast.language import Cell, sigmoid, trace
+    >>> class Keeping(Cell):
+    ...     gates = ("f",)
+    ...     def step(self, gate, state):
+    ...         f = sigmoid(gate.f)
+    ...         return f * state.h
+    >>> with_every_value_shown(trace(Keeping())).shown
+    (('_1', 1), ('_3', 3), ('_4', 4), ('_5', 5))
+    """
+    widths = program.widths
+    shown = [box.node for box in outline(program) if widths[box.node] == "units"]
+    return replace(program, shown=tuple((series_of(node), node) for node in shown))
 
 
 def _visit(program: Program, index: int, sums: set[int], boxes: dict[int, Box]) -> None:

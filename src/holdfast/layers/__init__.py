@@ -1,5 +1,6 @@
 """Recurrent layers as PyTorch modules."""
 
+from . import saving  # noqa: F401  # by importing it PyTorch learns what may be loaded
 from .gru import GRU, GRUCell
 from .lstm import LSTM, LSTMCell
 from .recurrent import Recurrent

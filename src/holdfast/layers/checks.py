@@ -33,6 +33,24 @@ def probability(name: str, value: object, below_one: bool = True) -> None:
         raise ValueError(f"{name} must lie between 0 and 1{' (and under 1)' * below_one}; got {value!r}")
 
 
+def dropout(value: object) -> float:
+    """A probability, 1 included; the message is PyTorch's."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed; "
+            f"got {value!r}"
+        )
+    return float(value)
+
+
+def projection(value: object, hidden_size: int) -> None:
+    """A projection must be smaller than the units, or 0 for none."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"proj_size should be a positive integer or zero to disable projections; got {value!r}")
+    if value >= hidden_size:
+        raise ValueError(f"proj_size has to be smaller than hidden_size; got {value} and {hidden_size}")
+
+
 def positive(name: str, value: object) -> None:
     """A bound is a number above 0, or None."""
     if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not value > 0):
@@ -116,7 +134,7 @@ def reset(given: object, shape: tuple[int, ...], names: str, device: torch.devic
     if not isinstance(given, Tensor):
         raise TypeError(f"reset must be a bool tensor of shape {names} = {tuple(shape)}; got {type(given).__name__}")
     if given.dtype != torch.bool:
-        raise TypeError(f"reset must be a bool tensor; got dtype {given.dtype}")
+        raise TypeError(f"reset must be a bool tensor; got dtype {given.dtype}: pass done.bool() for a tensor done")
     if tuple(given.shape) != tuple(shape):
         raise ValueError(f"reset must have shape {names} = {tuple(shape)}; got {tuple(given.shape)}")
     return given.to(device)

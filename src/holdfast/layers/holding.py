@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from holdfast.engines.parameters import names
-from holdfast.language import parse
-from holdfast.language.holding import FREE, HELD, holding_name, with_holding
+from holdfast.language.holding import FREE, HELD, holding_name
 
 from .recurrent import Recurrent
 
@@ -25,7 +23,7 @@ def hold(layer: Recurrent, place: str, name: str, value: float, units: Sequence[
     tensor([1., 1., 1., 1., 1.], grad_fn=<SelectBackward0>)
 
     Args:
-        layer: the layer; setting an option of it afterwards lets all go.
+        layer: the layer; what is held stays held when an option of it is set.
         place: "l0", "l0_reverse", "l1" …
         name: of the gate, state or other value that the cell's equations name.
         value: what it is held at.
@@ -37,13 +35,11 @@ def hold(layer: Recurrent, place: str, name: str, value: float, units: Sequence[
     suffixes = [suffix.removeprefix("_") for suffix in layer._suffixes]
     if place not in suffixes:
         raise ValueError(f"there is no layer {place!r}; there are {', '.join(suffixes)}")
-    held = {key: with_holding(parse(text), name) for key, text in layer._texts.items()}
     wanted = range(layer.hidden_size) if units is None else units
     wrong = [unit for unit in wanted if not 0 <= unit < layer.hidden_size]
     if wrong:
         raise ValueError(f"units must be from 0 to {layer.hidden_size - 1}; got {wrong[0]}")
-    layer._texts = {key: program.text() for key, program in held.items()}
-    layer._weight_names = names(held[True, False])
+    layer._make_holdable(name)
     for suffix, weights in zip(layer._suffixes, layer._all_weights):
         own = f"{holding_name(name)}{suffix}"
         if own in weights:

@@ -46,6 +46,7 @@ def wired(cell: Cell, layer_norm: bool) -> Cell:
         raise TypeError(f"cell must be a holdfast.Cell, got {type(cell).__name__}{hint}")
     cell = copy.copy(cell)
     object.__setattr__(cell, "layer_norm", layer_norm)  # a frozen dataclass is as good a cell as any
+    object.__setattr__(cell, "_frozen", True)
     return cell
 
 
@@ -59,14 +60,14 @@ def shown_settings(module: Any, changed: Mapping[str, Any]) -> str:
 
 
 def zoneout_pair(cell: Cell, zoneout: float | tuple[float, float]) -> tuple[float, float]:
-    """The probabilities for h and for the other states."""
+    """The probabilities for h and for the other states; one number holds for all states."""
     alone = len(cell.states) == 1
-    if isinstance(zoneout, numbers.Real) and (alone or zoneout == 0):
-        pair = (zoneout, 0.0)
+    if isinstance(zoneout, numbers.Real):
+        pair = (zoneout, 0.0 if alone else zoneout)
     elif isinstance(zoneout, tuple | list) and len(zoneout) == 2:
         pair = tuple(zoneout)
     else:
-        accepted = "a probability or a pair (p, 0)" if alone else "a pair of probabilities (p_h, p_c)"
+        accepted = "a probability or a pair (p, 0)" if alone else "a probability or a pair of them (p_h, p_c)"
         raise TypeError(f"zoneout must be {accepted}; got {zoneout!r}")
     for part in pair:
         checks.probability("zoneout", part, below_one=False)

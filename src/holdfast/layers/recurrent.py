@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from typing import Any, overload
 
@@ -14,7 +13,7 @@ from holdfast.engines import operator
 from holdfast.engines.choose import choose
 from holdfast.engines.inputs import Inputs
 from holdfast.engines.parameters import Sizes, Spec, specs
-from holdfast.language import Cell, Options
+from holdfast.language import Cell, CellError, Options
 
 from . import checks, noise
 from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
@@ -49,7 +48,7 @@ class Recurrent(TracedModule):
         recurrent_dropout: the probability of a zero in the mask, one a sequence, on what feeds the recurrent products
             (Gal 2016).
         zoneout: (p_h, p_c), the probabilities of keeping the old value of a unit; in evaluation the expectation
-            (Krueger 2017). p_c holds for all states but h, with one mask for them together.
+            (Krueger 2017). p_c holds for all states but h, with one mask for them together; one number is both.
         weight_drop: the probability of a zero in the mask, one a call, on the recurrent weights (Merity 2017).
         heads: into how many blocks the units fall; the recurrent weights, (gates x H, H / heads), connect only units of
             the same block.
@@ -76,8 +75,8 @@ class Recurrent(TracedModule):
     recompute: bool
     learn_state: bool
     _states: tuple[str, ...]
-    _shown: tuple[str, ...]
     _suffixes: list[str]
+    _all_weights: list[list[str]]
 
     def __init__(
         self,
@@ -116,23 +115,14 @@ class Recurrent(TracedModule):
             ("learn_state", learn_state),
         ):
             checks.flag(name, switch)
-        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError(
-                "dropout should be a number in range [0, 1] representing the probability of an element being zeroed; "
-                f"got {dropout!r}"
-            )
+        dropout = checks.dropout(dropout)
         if dropout and num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=2 if type(self) is Recurrent else 3,
             )
-        if not isinstance(proj_size, int) or isinstance(proj_size, bool) or proj_size < 0:
-            raise ValueError(
-                f"proj_size should be a positive integer or zero to disable projections; got {proj_size!r}"
-            )
-        if proj_size >= hidden_size:
-            raise ValueError(f"proj_size has to be smaller than hidden_size; got {proj_size} and {hidden_size}")
+        checks.projection(proj_size, hidden_size)
         checks.divides(heads, hidden_size=hidden_size, proj_size=proj_size)
 
         self.cell = wired(cell, layer_norm)
@@ -141,7 +131,7 @@ class Recurrent(TracedModule):
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = float(dropout)
+        self.dropout = dropout
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self.layer_norm = layer_norm
@@ -155,18 +145,11 @@ class Recurrent(TracedModule):
         self.engine = engine
         self._forget = _forget
 
-        self._states = self.cell.states
-        self._shown = self.cell.shown
         self._retrace()
-        self._suffixes = [f"_l{layer}{direction}" for layer in range(num_layers) for direction in self._directions()]
+        self._name_weights()
         self._initial = {}
-        self._all_weights: list[list[str]] = []
-        for layer in range(num_layers):
-            for direction in self._directions():
-                wanted = specs(self.program, self._sizes(layer))
-                added = register(self, wanted, f"_l{layer}{direction}", device, dtype)
-                self._initial.update(added)
-                self._all_weights.append(list(added))
+        for suffix, sizes in self._places():
+            self._initial.update(register(self, specs(self.program, sizes), suffix, device, dtype))
         if learn_state:
             starts = [Spec(f"{state}_0", (len(self._suffixes), width), 0.0) for state, width in self._widths()]
             self._initial.update(register(self, starts, "", device, dtype))
@@ -182,6 +165,18 @@ class Recurrent(TracedModule):
             grad_clip=float(self.grad_clip or 0),
             recompute=self.recompute,
         )
+
+    def _name_weights(self) -> None:
+        self._states = self.cell.states
+        self._suffixes = [suffix for suffix, _ in self._places()]
+        self._all_weights = [[f"{name}{suffix}" for name in self._weight_names] for suffix in self._suffixes]
+
+    def _places(self) -> list[tuple[str, Sizes]]:
+        return [
+            (f"_l{layer}{direction}", self._sizes(layer))
+            for layer in range(self.num_layers)
+            for direction in self._directions()
+        ]
 
     def _directions(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
@@ -280,7 +275,9 @@ class Recurrent(TracedModule):
         """
         if isinstance(input, PackedSequence):
             raise TypeError("trace takes a padded tensor with lengths=, not a PackedSequence")
-        output, state, records = self._run(input, hx, lengths, reset, shown=self._shown)
+        if self._untraceable is not None:
+            raise CellError(self._untraceable, place="")
+        output, state, records = self._run(input, hx, lengths, reset, shown=self._shown[self.training])
         return Trace(output, state, records)
 
     def stream(self, batch_size: int = 1, int8: bool = False) -> Stream:

@@ -60,7 +60,12 @@ class RNN(Recurrent):
             dtype,
             **options,
         )
-        self.nonlinearity = nonlinearity
+        self._nonlinearity = nonlinearity
+
+    @property
+    def nonlinearity(self) -> str:
+        """PyTorch's attribute."""
+        return self._nonlinearity
 
     @property
     def mode(self) -> str:
@@ -95,4 +100,9 @@ class RNNCell(RecurrentCell):
     ) -> None:
         checks.nonlinearity(nonlinearity, activation)
         super().__init__(cells.RNN(activation or nonlinearity), input_size, hidden_size, bias, device, dtype, **options)
-        self.nonlinearity = nonlinearity
+        self._nonlinearity = nonlinearity
+
+    @property
+    def nonlinearity(self) -> str:
+        """PyTorch's attribute."""
+        return self._nonlinearity

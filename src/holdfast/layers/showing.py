@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from holdfast.language import Program, parse
-from holdfast.language.outline import outline
+from holdfast.language.outline import series_of
 
 from .recurrent import Recurrent
 
-
-def series_of(node: int) -> str:
-    """What the series of a node of the program is called in a trace."""
-    return f"_{node}"
+__all__ = ["series_of", "show_steps"]
 
 
 def show_steps(layer: Recurrent) -> Program:
-    """Let the traces of a layer, in evaluation, show every value that its cell's diagram has, in place of the gates.
+    """Let the traces of a layer show every value that its cell's diagram has, in place of the gates.
 
     >>> import torch, holdfast
     >>> layer = holdfast.GRU(3, 5).eval()
@@ -29,12 +24,7 @@ def show_steps(layer: Recurrent) -> Program:
         layer: the layer, which is changed; make a copy of one that is to go on as it is.
 
     Returns:
-        The program whose nodes the series are named by.
+        The program in evaluation, whose nodes the series are named by. An option that is set later may change it.
     """
-    program = parse(layer._texts[False, True])
-    widths = program.widths
-    shown = [box.node for box in outline(program) if widths[box.node] == "units"]
-    program = replace(program, shown=tuple((series_of(node), node) for node in shown))
-    layer._texts[False, True] = program.text()
-    layer._shown = tuple(name for name, _ in program.shown)
-    return program
+    layer._show_every_value()
+    return parse(layer._texts[False, True])

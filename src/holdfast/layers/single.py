@@ -84,6 +84,9 @@ class RecurrentCell(TracedModule):
         if self._forget is not None:
             self._forget.apply(self, self.cell.gates, "", self.hidden_size)
 
+    def _places(self) -> list[tuple[str, Sizes]]:
+        return [("", Sizes(self.input_size, self.hidden_size, self.hidden_size))]
+
     def _options(self) -> Options:
         return Options(bias=self.bias, heads=self.heads, zoneout=self.zoneout, grad_clip=float(self.grad_clip or 0))
 

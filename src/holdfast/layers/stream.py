@@ -247,7 +247,7 @@ class Stream:
                 raise ValueError(f"rows must be numbers or a mask ({self.batch_size},), got a mask {which.shape}")
             if which.dtype != bool:
                 if which.size and not np.issubdtype(which.dtype, np.integer):
-                    raise TypeError(f"rows must be whole numbers or bools, got {which.dtype}")
+                    raise TypeError(f"rows must be whole numbers or bools, got {which.dtype}: pass done.bool()")
                 which = which.astype(np.int64)
                 if which.size and not (-self.batch_size <= which.min() and which.max() < self.batch_size):
                     raise IndexError(f"rows must lie below batch_size, {self.batch_size}; got {which.tolist()}")

@@ -22,7 +22,7 @@ from .choose import choose
 from .compiling import constant, opaque
 from .engine import Checked
 from .inputs import Inputs, check_lengths
-from .tensors import check_kinds, checked
+from .tensors import check_devices, check_kinds, checked
 
 # By the name that the operator carries.
 _ENGINES = {
@@ -224,6 +224,7 @@ def _(
     trace: bool,
     save: bool,
 ) -> list[Tensor]:
+    check_devices(x, [*state, *home, *weights, *masks, lengths, reset])
     parsed = parse(program)
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     steps, batch, hidden = x.shape[0], x.shape[1], weights[0].shape[0] // len(parsed.gates)
@@ -301,6 +302,7 @@ def _(
     trace: bool,
     need_x: bool,
 ) -> list[Tensor]:
+    check_devices(x, [*gradients, *state, *home, *weights, *masks, lengths, reset, *saved])
     to_x = x.new_empty(x.shape) if need_x else x.new_empty(0)
     return [to_x, *(t.new_empty(t.shape) for t in (*state, *home, *weights))]
 

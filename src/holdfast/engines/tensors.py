@@ -31,11 +31,11 @@ def checked(program: Program, inputs: Inputs) -> Inputs:
         TypeError, ValueError: a tensor is not as the program needs it, or has no memory.
     """
     check_kinds(program, inputs)
-    check_lengths(inputs.lengths, inputs.x.shape[0])
     tensors = _flat(inputs)
-    if _readable_as_they_are(tensors):
-        return inputs
-    return _like(inputs, [readable(name, t) for name, t in zip(_names(program, inputs), tensors)])
+    if not _readable_as_they_are(tensors):
+        inputs = _like(inputs, [readable(name, t) for name, t in zip(_names(program, inputs), tensors)])
+    check_lengths(inputs.lengths, inputs.x.shape[0])
+    return inputs
 
 
 def check_kinds(program: Program, inputs: Inputs) -> None:
@@ -133,6 +133,15 @@ def check_in_place(program: Program, sizes: Sizes, weights: Sequence[Tensor], dt
             raise ValueError(
                 f"{spec.name} is read where it lies, so it must be contiguous, with its numbers in memory as they are; "
                 f"got strides {tensor.stride()}{', a sign put off' * tensor.is_neg()}"
+            )
+
+
+def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:
+    """Refuse tensors on another device than x: where one is on "meta", PyTorch would compute nothing and say nothing."""
+    for tensor in others:
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(
+                f"all tensors must be on one device; x is on {x.device}, got {_described(_kind(tensor))} beside it"
             )
 
 

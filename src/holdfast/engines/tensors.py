@@ -137,7 +137,7 @@ def check_in_place(program: Program, sizes: Sizes, weights: Sequence[Tensor], dt
 
 
 def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:
-    """Refuse tensors on another device than x: where one is on "meta", PyTorch would compute nothing and say nothing."""
+    """Refuse tensors on another device than x: where one is on "meta", PyTorch computes nothing and says nothing."""
     for tensor in others:
         if tensor is not None and tensor.device != x.device:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Calls of which one tensor was replaced by another, under guard pages: an error or right numbers, and nothing else.
 
-`python -m tests.engines.llvm.fuzzed --side end --count 20 --seed 0` draws them at random. A kernel that is given what it
-cannot read ends the process by a signal.
+`python -m tests.engines.llvm.fuzzed --side end --count 20 --seed 0` draws them at random. A kernel that is given what
+it cannot read ends the process by a signal.
 """
 
 from __future__ import annotations
@@ -361,7 +361,6 @@ def fuzz(rng: random.Random, guards: Guards) -> tuple[str, bool]:
     except Exception as error:
         if isinstance(error, AssertionError) and "/tests/" in traceback.extract_tb(error.__traceback__)[-1].filename:
             raise  # the guards have found something
-        assert str(error), f"{about}: an error without a word"
         return about, True
     finally:
         guards.on = False

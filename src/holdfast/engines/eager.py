@@ -39,7 +39,7 @@ class Run(NamedTuple):
     trace: bool
     differentiably: Callable[[Inputs, Sequence[Tensor], Sequence[Tensor | None], bool], Sequence[Tensor | None]]
 
-    def inputs(self, tensors: Sequence[Tensor | None]) -> tuple[Inputs, Sequence[Tensor]]:
+    def inputs(self, tensors: Sequence[Any]) -> tuple[Inputs, Sequence[Tensor]]:
         """What the run was given, from its tensors as they were saved, and those that follow."""
         x, *given = tensors
         parts, start = [], 0

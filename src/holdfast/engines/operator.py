@@ -20,10 +20,17 @@ from holdfast.language import Program, parse
 from . import eager, llvm, reference, triton, vendor
 from .choose import choose
 from .compiling import constant, opaque
+from .engine import Checked
 from .inputs import Inputs, check_lengths
+from .tensors import check_devices, check_kinds, checked
 
 # By the name that the operator carries.
-_ENGINES = {"reference": reference, "llvm": llvm, "triton": triton, "vendor": vendor}
+_ENGINES = {
+    "reference": Checked(reference),
+    "llvm": Checked(llvm),
+    "triton": Checked(triton),
+    "vendor": Checked(vendor),
+}
 
 
 class Outcome(NamedTuple):
@@ -57,13 +64,16 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     if transforms.differentiate:
         return _outcome(_differentiably(text, inputs, trace), counts)
     tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
+    others = (*inputs.masks, *(t for t in (inputs.lengths, inputs.reset) if t is not None))
     # Inside vmap a tensor does not tell whether its members require a gradient.
     save = torch.is_grad_enabled() and (transforms.any or any(t.requires_grad for t in tensors))
-    direct = not transforms.any and eager.possible(tensors)
+    direct = not transforms.any and eager.possible((*tensors, *others))
     if engine == "vendor" and direct:
-        return _outcome(vendor.run(parse(text), inputs), counts)  # recorded by autograd as PyTorch's own layers are
+        program = parse(text)
+        return _outcome(
+            vendor.run(program, checked(program, inputs)), counts
+        )  # recorded by autograd as PyTorch's own layers are
     if engine in ("llvm", "triton") and direct:
-        check_lengths(inputs.lengths, inputs.x.shape[0])
         return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
     flat = recurrence(
         inputs.x,
@@ -91,11 +101,8 @@ def _eager_call(text: str, inputs: Inputs, engine: str, trace: bool) -> eager.Ru
     return eager.Run(
         parse(text),
         _ENGINES[engine],
-        inputs.masks,
-        inputs.lengths,
-        inputs.reset,
         inputs.reverse,
-        (len(inputs.state), len(inputs.home), len(inputs.weights)),
+        (len(inputs.state), len(inputs.home), len(inputs.weights), len(inputs.masks)),
         trace,
         differentiably,
     )
@@ -122,8 +129,10 @@ def differentiates() -> bool:
 
 @opaque  # Dynamo cannot trace the run's bookkeeping
 def _differentiably(text: str, inputs: Inputs, trace: bool) -> list[Tensor]:
+    program = parse(text)
+    check_kinds(program, inputs)
     check_lengths(inputs.lengths, inputs.x.shape[0])
-    return reference.run(parse(text), inputs, trace)
+    return reference.run(program, inputs, trace)
 
 
 def _outcome(flat: Sequence[Tensor], counts: Sequence[int]) -> Outcome:
@@ -161,14 +170,26 @@ def recurrence(
         output, the final states, in a trace the other states and the shown values, and what is saved.
     """
     _refuse_forward_mode()
-    check_lengths(lengths, x.shape[0])
-    given = {"lengths": lengths is not None, "reset": reset is not None}
-    sizes = weights[0].shape[0] // len(parse(program).gates), x.shape[-1]
-    choose(engine, program, x.device, x.dtype, *sizes, traced=trace, **given)  # an exported program may have been moved
+    _check_engine(engine, program, x, weights, lengths, reset, trace)
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
         visible, saved = _ENGINES[engine].forward(parse(program), inputs, trace, save)
     return _own([*visible, *saved], x, state, home, weights, masks)
+
+
+def _check_engine(
+    engine: str,
+    program: str,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    trace: bool,
+) -> None:
+    """The engine must be able to serve such a call: an exported program may have been moved."""
+    given = {"lengths": lengths is not None, "reset": reset is not None}
+    sizes = weights[0].shape[0] // len(parse(program).gates), x.shape[-1]
+    choose(engine, program, x.device, x.dtype, *sizes, traced=trace, **given)
 
 
 def _own(results: Sequence[Tensor], *given: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
@@ -210,6 +231,7 @@ def _(
     trace: bool,
     save: bool,
 ) -> list[Tensor]:
+    check_devices(x, [*state, *home, *weights, *masks, lengths, reset])
     parsed = parse(program)
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     steps, batch, hidden = x.shape[0], x.shape[1], weights[0].shape[0] // len(parsed.gates)
@@ -252,9 +274,15 @@ def recurrence_backward(
         The gradients of x, state, home and weights.
     """
     _refuse_forward_mode()
+    _check_engine(engine, program, x, weights, lengths, reset, trace)
     parsed = parse(program)
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
     states = len(parsed.states)
+    if len(given) != _visible(parsed, trace) or sum(given) != len(gradients):
+        raise ValueError(
+            f"given must say of each of the {_visible(parsed, trace)} visible results whether there is a gradient, and "
+            f"gradients hold those; got {len(given)} that name {sum(given)}, and {len(gradients)} gradients"
+        )
     arrived = iter(gradients)
     [output], final, traced = _split([next(arrived) if was else None for was in given], [1, states])
     with torch.autocast(x.device.type, enabled=False):
@@ -281,6 +309,7 @@ def _(
     trace: bool,
     need_x: bool,
 ) -> list[Tensor]:
+    check_devices(x, [*gradients, *state, *home, *weights, *masks, lengths, reset, *saved])
     to_x = x.new_empty(x.shape) if need_x else x.new_empty(0)
     return [to_x, *(t.new_empty(t.shape) for t in (*state, *home, *weights))]
 

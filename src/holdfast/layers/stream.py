@@ -13,6 +13,7 @@ from torch import Tensor
 from holdfast.engines import llvm
 from holdfast.engines.llvm.precision import INT8, of
 from holdfast.engines.llvm.stream import Stepper
+from holdfast.engines.tensors import readable
 from holdfast.language import parse
 
 from . import checks
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
     from .recurrent import Recurrent
 
 _address = Tensor.data_ptr
+_room = torch.UntypedStorage.nbytes
 
 
 def _version(tensor: Tensor) -> int:
     """How often a tensor was changed in place; for one made in inference mode, PyTorch does not count."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def _folded(tensor: Tensor) -> bool:
+    """Whether several entries lie in one place, as those of an expanded tensor do."""
+    return any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride()))
 
 
 Array = TypeVar("Array", np.ndarray[Any, Any], Tensor)
@@ -117,6 +124,7 @@ class Stream:
         """Whether weights lie elsewhere than when the kernels were told, or the layer has other options."""
         return (
             [*map(_address, self._own)] != self._at
+            or [*map(_room, self._storages)] != self._rooms
             or len(self._layer._parameters) != len(self._all)
             or not all(map(is_, self._layer._parameters.values(), self._all))
             or self._layer._texts is not self._texts
@@ -135,6 +143,9 @@ class Stream:
         self._all = [*layer._parameters.values()]
         self._own = [p for name, p in layer._parameters.items() if p is not None and name in names]
         self._at = [*map(_address, self._own)]
+        # They are held here, so at the same address lies the same storage; which may have been freed and made again.
+        self._storages = [p.untyped_storage() for p in self._own]
+        self._rooms = [*map(_room, self._storages)]
         self._versions = [*map(_version, self._own)]
         self._computed = len(self._own) < len(names)
         # Only a square weight can lie otherwise at the same address and keep its shape.
@@ -200,15 +211,22 @@ class Stream:
         plain = given.device.type == "cpu" and given.layout == torch.strided and not given.is_complex()
         if given.shape != shape or not plain or (dtype is not None and given.dtype != dtype):
             raise self._wrong(name, given, shape)
+        own = readable(name, given)
+        if dtype is not None and (own is not given or _folded(given)):
+            raise self._wrong(name, given, shape)
         if dtype is None:
-            given = given.resolve_neg()
+            given = own
             given = given if given.dtype == self._dtype else given.to(self._dtype)
         return given.detach().numpy()
 
     def _wrong(self, name: str, given: Any, shape: tuple[int, ...]) -> Exception:
         if not isinstance(given, np.ndarray | Tensor):
             return TypeError(f"{name} must be a NumPy array or a tensor, of one kind, got {type(given).__name__}")
-        wanted = "of real numbers" if name == "x" else f"of {self._dtype}, of x's kind, that can be written to"
+        wanted = (
+            "of real numbers"
+            if name == "x"
+            else f"of {self._dtype}, of x's kind, with a place for each, that can be written to"
+        )
         where = f" on {given.device}" if isinstance(given, Tensor) else ""
         return ValueError(
             f"{name} must be a CPU array or tensor {tuple(shape)} {wanted}; "
@@ -230,9 +248,14 @@ class Stream:
     def state(self, value: State) -> None:
         given = checks.state_tensors(value, self._layer._states)
         checks.state_shapes(given, self._layer._state_shapes(self.batch_size), batched=True)
+        for name, tensor in zip(self._layer._states, given):
+            if tensor.is_complex():
+                raise TypeError(f"the state {name} must be of real numbers; got dtype {tensor.dtype}")
+        given = [readable(f"the state {name}", t) for name, t in zip(self._layer._states, given)]
+        columns = [t.detach().to(self._dtype).cpu().numpy() for t in given]
         for k in range(len(self._stepper.layers)):
-            for own, new in zip(self._stepper.states(k), given):
-                own[...] = new[k].detach().to(self._dtype).cpu().numpy()
+            for own, new in zip(self._stepper.states(k), columns):
+                own[...] = new[k]
 
     def reset(self, rows: Sequence[int] | np.ndarray[Any, Any] | Tensor | None = None) -> None:
         """Return to the first state, zero or the learned one.
@@ -251,10 +274,12 @@ class Stream:
                 which = which.astype(np.int64)
                 if which.size and not (-self.batch_size <= which.min() and which.max() < self.batch_size):
                     raise IndexError(f"rows must lie below batch_size, {self.batch_size}; got {which.tolist()}")
-        home = self._layer._learned_state()
+        learned = self._layer._learned_state()
+        checks.state_shapes([h.unsqueeze(1) for h in learned], self._layer._state_shapes(1), batched=True)
+        home = [readable(f"{name}_0", h).detach().numpy() for name, h in zip(self._layer._states, learned)]
         for k in range(len(self._stepper.layers)):
             for s, own in enumerate(self._stepper.states(k)):
-                own[which] = home[s][k].detach().numpy() if home else 0
+                own[which] = home[s][k] if home else 0
 
     def __repr__(self) -> str:
         return f"Stream({self._layer!r}, batch_size={self.batch_size}{', int8=True' * self.int8})"

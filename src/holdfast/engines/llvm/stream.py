@@ -11,7 +11,9 @@ import numpy as np
 
 from holdfast.language import Program
 
+from ..parameters import Sizes as Widths
 from ..steps import lowering
+from ..tensors import check_in_place
 from . import machine
 from .frame import Compiled, Sizes
 from .int8 import packed
@@ -138,6 +140,8 @@ class Stepper:
     def __init__(
         self, program: Program, features: int, hidden: int, output: int, layers: int, batch: int, precision: Precision
     ) -> None:
+        self.program, self.dtype = program, precision.dtype
+        self.widths = [Widths(features if k == 0 else output, hidden, output) for k in range(layers)]
         self.layers = [
             _Layer(program, features if k == 0 else output, hidden, output, batch, precision) for k in range(layers)
         ]
@@ -160,7 +164,9 @@ class Stepper:
         self.run = _chain(self.layers[0].kernel.target)
 
     def bind(self, weights: Sequence[Sequence[Any]]) -> None:
-        """Read the weights of each layer from where they lie now."""
+        """Read the weights of each layer from where they lie now, if all of them can be read there."""
+        for widths, own in zip(self.widths, weights):
+            check_in_place(self.program, widths, own, self.dtype)
         for layer, own in zip(self.layers, weights):
             layer.bind(own)
 

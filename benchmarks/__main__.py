@@ -13,18 +13,21 @@ from pathlib import Path
 
 import torch
 
-from . import compare, machine, report
+from . import compare, lowered, machine, report
 from .measure import Surroundings, matrix_product_peak
 from .settings import Settings
-from .shapes import GRID, Shape
+from .shapes import GRID, Shape, drawn
 from .tables import TABLES
 
 CELLS = ("LSTM", "GRU", "RNN")
+SETTINGS = ("engine", "seconds", "seed", "vectors", "input_gradient")  # written beside the figures
 
 
 def main(arguments: list[str]) -> None:
     """Measure, print, write."""
     options = _parser().parse_args(arguments)
+    if options.vectors is not None:
+        lowered.restarted(options.vectors, arguments)
     torch.set_num_threads(options.threads)
     peak = matrix_product_peak()
     found = machine.describe(options.threads, peak)
@@ -38,7 +41,7 @@ def main(arguments: list[str]) -> None:
         options.threads,
         options.seconds,
         options.input_gradient,
-        tuple(options.shapes),
+        (*options.shapes, *(drawn(options.seed) if options.seed is not None else ())),
         tuple(options.cells),
         peak,
     )
@@ -52,7 +55,9 @@ def main(arguments: list[str]) -> None:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     written = {
         "machine": found,
-        "settings": {"engine": options.engine, "seconds": options.seconds, "input_gradient": options.input_gradient},
+        "settings": {
+            name: getattr(options, name) for name in ("engine", "seconds", "seed", "vectors", "input_gradient")
+        },
         "tables": {table.name: table.as_json() for table in tables},
     }
     options.json.write_text(json.dumps(written, indent=1))
@@ -66,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="llvm", help="the engine to measure (default llvm)")
+    parser.add_argument("--engine", default="auto", help="the engine to measure (default auto, what users get)")
     parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads (default 2)")
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long a row is timed (default 2)")
     parser.add_argument(
@@ -79,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         default=list(GRID),
         metavar="T,B,I,H",
         help="in place of the whole grid",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="measure 12 more shapes, drawn from this seed")
+    parser.add_argument(
+        "--vectors", choices=list(lowered.ENVIRONMENTS), help="hold both sides to the vectors of a lesser processor"
     )
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="in place of all three")
     parser.add_argument(
@@ -99,6 +108,7 @@ def _same(options: argparse.Namespace) -> list[str]:
     return [
         *("--engine", options.engine, "--threads", str(options.threads), "--seconds", str(options.seconds)),
         *("--only", *options.only, "--shapes", *(",".join(map(str, shape)) for shape in options.shapes)),
+        *(("--seed", str(options.seed)) if options.seed is not None else ()),
         *("--cells", *options.cells, "--input-gradient" if options.input_gradient else "--no-input-gradient"),
     ]
 

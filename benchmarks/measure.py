@@ -21,10 +21,13 @@ class Ratio:
     Attributes:
         value: the ratio of the medians.
         spread: the distance between the quartiles of the ratios of single rounds, as a share of their median.
+        low, high: the bounds of a 95 % interval of the median of those ratios, of whatever distribution they are.
     """
 
     value: float
     spread: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,18 @@ class Timings:
         """How many times as long `over` takes as `under`.
 
         >>> Timings({"a": [2.0, 4.0, 6.0], "b": [1.0, 2.0, 3.0]}).ratio("a", "b")
-        Ratio(value=2.0, spread=0.0)
+        Ratio(value=2.0, spread=0.0, low=2.0, high=2.0)
         """
-        rounds = [a / b for a, b in zip(self.seconds[over], self.seconds[under])]
-        low, middle, high = statistics.quantiles(rounds, n=4)
-        return Ratio(self.median(over) / self.median(under), (high - low) / middle)
+        rounds = sorted(a / b for a, b in zip(self.seconds[over], self.seconds[under]))
+        first, middle, third = statistics.quantiles(rounds, n=4)
+        value = self.median(over) / self.median(under)
+        return Ratio(value, (third - first) / middle, *_interval_of_median(rounds))
+
+
+def _interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """Between which of some sorted values their distribution's median lies, in 95 of 100 cases: by the binomial's."""
+    beyond = max(0, int(len(values) / 2 - 1.96 * len(values) ** 0.5 / 2))
+    return values[beyond], values[-1 - beyond]
 
 
 def in_turns(

@@ -20,6 +20,15 @@ def times(value: float) -> str:
     return f"{value:.2f}" if value < 20 else f"{value:.1f}"
 
 
+def interval(bounds: tuple[float, float]) -> str:
+    """From where to where.
+
+    >>> interval((0.987, 1.2))
+    '0.99–1.20'
+    """
+    return "–".join(map(times, bounds))
+
+
 def share(value: float) -> str:
     """A part of a whole.
 

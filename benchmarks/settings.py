@@ -21,7 +21,7 @@ class Settings:
         peak: floating-point operations a second of a large matrix product.
     """
 
-    engine: str = "llvm"
+    engine: str = "auto"
     threads: int = 2
     seconds: float = 2.0
     input_gradient: bool = True

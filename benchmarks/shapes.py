@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import NamedTuple
 
 
@@ -41,3 +42,21 @@ GRID = (
     Shape(1000, 32, 1, 64),
     Shape(784, 64, 1, 128),
 )
+
+MOST = 6e9  # multiplications of a drawn shape's products, forward
+
+
+def drawn(seed: int, count: int = 12) -> list[Shape]:
+    """Other shapes than those of the grid, drawn evenly on a logarithmic scale.
+
+    >>> drawn(0, 2) == drawn(0, 2)
+    True
+    """
+    rng = random.Random(seed)
+    found: list[Shape] = []
+    while len(found) < count:
+        bounds = ((20, 500), (1, 128), (1, 512), (16, 640))
+        shape = Shape(*(round(low * (high / low) ** rng.random()) for low, high in bounds))
+        if shape.steps * shape.batch * 4 * shape.hidden * (shape.inputs + shape.hidden) <= MOST:
+            found.append(shape)
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import learning, loops, measure, peers
+from benchmarks import learning, loops, lowered, measure, peers
 from benchmarks.onnx_stream import Bound, Fed
 from benchmarks.probes import compilation, memory
 from benchmarks.report import Table
@@ -65,6 +65,42 @@ def test_the_work_of_a_row_is_that_of_its_products() -> None:
     assert grid.operations(SHAPE, "LSTM", training=False, input_gradient=False) == forward
     assert grid.operations(SHAPE, "LSTM", training=True, input_gradient=True) == 3 * forward
     assert grid.operations(SHAPE, "LSTM", training=True, input_gradient=False) == 3 * forward - 2 * 6 * 3 * 20 * 4
+
+
+def test_a_row_holds_auto_and_the_engine_of_ours_beside_the_bound_of_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grid.calls, "engine_of", lambda *_: "vendor")
+    table = empty()
+    grid._measure_row(table, Settings("auto", 1, 0.0, shapes=(SHAPE,)), SHAPE, "LSTM", training=False)
+    [row] = table.rows
+    assert row["llvm_ratio"] != row["ratio"]  # measured for itself
+    assert row["interval"][0] <= row["interval"][1]
+    assert 0 < row["of_peak"] < 1
+    assert row["mark"] == ("peer not lowered" if row["product_of_peak"] > grid.NOT_LOWERED else "")
+
+
+def test_a_row_whose_interval_lies_below_one_is_named() -> None:
+    table = empty()
+    row = {"cell": "LSTM", "batch": 2, "ratio": 0.98, "engine": "llvm"}
+    table.rows = [{**row, "interval": (0.97, 0.99)}, {**row, "interval": (0.97, 1.01)}]
+    grid._require(table, SETTINGS, mean=0.5)
+    [found] = [r for r in table.requirements if "interval" in r.what]
+    assert not found.reached
+    assert found.figure.startswith("1:")
+
+
+def test_both_sides_are_lowered_by_the_variables_that_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(lowered.os, "execve", lambda _, command, environment: started.append((command, environment)))
+    lowered.restarted("avx2", ["--vectors", "avx2"])
+    [(command, environment)] = started
+    assert command[1:] == ["-m", "benchmarks", "--vectors", "avx2"]
+    assert not lowered.missing("avx2", environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    lowered.restarted("avx2", ["--vectors", "avx2"])
+    assert len(started) == 1  # a process that is lowered goes on
 
 
 def test_the_other_tables_compare_the_same_things() -> None:

@@ -30,8 +30,8 @@ def mark_sweeps(items: Iterable[pytest.Item]) -> None:
 
 
 def _values(item: pytest.Item) -> set[tuple[str, int]]:
-    """The values of a case's parameters, as their numbers in the parameters' lists."""
-    return set(item.callspec.indices.items())  # type: ignore[attr-defined]
+    """The values of a case's parameters. They need not be hashable: cases that share one share the object."""
+    return {(name, id(value)) for name, value in item.callspec.params.items()}  # type: ignore[attr-defined]
 
 
 def _each_value_once(cases: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -219,9 +219,7 @@ def test_ragged_lengths_and_resets_make_nothing_wait_for_the_device(monkeypatch:
     assert called[-2:] == ["forward", "backward"]
 
 
-@pytest.mark.parametrize(
-    "ragged", [pytest.param(False, marks=pytest.mark.full), True], ids=["whole", "ragged"]
-)
+@pytest.mark.parametrize("ragged", [pytest.param(False, marks=pytest.mark.full), True], ids=["whole", "ragged"])
 def test_what_is_laid_out_batch_first_agrees_with_the_reference(ragged: bool) -> None:
     def make(engine: str) -> Any:
         return holdfast.LSTM(4, 6, batch_first=True, bidirectional=True, engine=engine, device=DEVICE)

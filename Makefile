@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SHARE ?= $(shell expr $$(date -u +%s) / 86400 % 6 + 1)/6
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-full test-gpu check bench mca wheel clean
+.PHONY: help demo test test-full test-share test-gpu check bench mca wheel clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -23,11 +25,14 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.python
 demo: $(VENV)/.installed ## Train an LSTM against a plain RNN for about a minute, and write a report.
 	$(BIN)/holdfast demo
 
-test: check ## Lint, type-check, check imports, and run the tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m 'not full'
+test: check ## Lint, type-check, check imports, and run the quick tests.
+	$(PYTEST) -m 'not full'
 
 test-full: check ## The same, with the runs that take long.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(PYTEST)
+
+test-share: $(VENV)/.installed-dev ## A sixth of the runs that take long, another one each day; make test-share SHARE=2/6 …
+	$(PYTEST) --share $(SHARE) --durations 10
 
 test-gpu: $(VENV)/.installed-dev ## The whole layer suite on a GPU; needs PyTorch's build for it.
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "PyTorch finds no GPU here: nothing was tested")'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -305,27 +305,49 @@ def oracle_results(
 
 
 def check(c: Configuration, seed: int = 0, engine: str = "reference", device: torch.device = CPU) -> None:
-    """The ordinary check: everything a call gives, and every gradient, by an engine, against the oracle.
+    """The ordinary check: everything a call gives, and every gradient, by an engine, against the oracle."""
+    check_engines(c, seed, [engine], device)
+
+
+def check_engines(c: Configuration, seed: int, engines: Sequence[str], device: torch.device = CPU) -> None:
+    """The ordinary check of several engines, which draw the same noise, against one run of the oracle.
 
     Some draws are beyond a dtype: rounding alone moves the oracle's own result by too much of what is allowed. Such a
     case is drawn again from another seed. What is visible is not excused by gradients that are beyond.
     """
+    try:
+        for attempt in range(20):
+            if _within_reach(c, seed + 10_000 * attempt, seed % 2 == 1, engines, device):
+                return
+        raise AssertionError(f"no draw of this configuration is within {c['dtype']}'s reach")
+    except Exception as error:
+        error.add_note(f"seed {seed}, {', '.join(engines)}: {dict(c)}")
+        raise
+
+
+def _within_reach(c: Configuration, seed: int, trace: bool, engines: Sequence[str], device: torch.device) -> bool:
+    """Check one draw; false if it is beyond the dtype."""
     dtype = getattr(torch, c["dtype"])
-    for attempt in range(20):
-        case = make_case(c, seed + 10_000 * attempt, engine, device)
-        got, drawn, order = product_results(case, trace=seed % 2 == 1 and c["layout"] != "packed")
-        expected = oracle_results(case, drawn, order)
+    known: tuple[list[Tensor], dict[str, Tensor]] | None = None
+    for engine in engines:
+        case = make_case(c, seed, engine, device)
+        got, drawn, order = product_results(case, trace=trace and c["layout"] != "packed")
+        if known is None:
+            known = drawn, oracle_results(case, drawn, order)
+        same, expected = known
+        assert len(drawn) == len(same), f"{engines[0]} draws {len(same)} times, {engine} {len(drawn)} times"
+        assert all(map(torch.equal, drawn, same)), f"{engine} draws other noise than {engines[0]}"
         try:
             assert_all_close(got, expected, dtype)
-        except AssertionError:
+        except AssertionError as error_:
             visible = {name for name in expected if not name.startswith("gradient")}
             seen = any(error(got[name], expected[name]) > TOLERANCE[dtype] for name in visible)
             excuses = visible if seen else set(expected)
             if dtype == torch.float64 or not _beyond(case, drawn, order, {n: expected[n] for n in excuses}):
+                error_.add_note(f"by the engine {engine}")
                 raise
-        else:
-            return
-    raise AssertionError(f"no draw of this configuration is within {c['dtype']}'s reach")
+            return False
+    return True
 
 
 def _beyond(case: Case, drawn: list[Tensor], order: Tensor | None, expected: dict[str, Tensor]) -> bool:

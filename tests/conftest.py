@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, a seed, and NaN in every buffer that nobody has written to."""
+"""What holds for every test: which set it is in, one thread, a seed, NaN in all that nobody has written to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests import selection
+
 # Triton decides as it is imported, by torch.compile perhaps, whether its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
@@ -16,6 +18,23 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # started in the background of a shell; children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--share` takes a part of the full set."""
+    parser.addoption("--share", metavar="K/N", help="run the K-th of N shares of the tests marked full, and no others")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Divide sweeps between the quick and the full set, and take the share that is asked for."""
+    selection.mark_sweeps(items)
+    wanted = config.getoption("--share")
+    if wanted:
+        chosen = selection.share(items, *selection.parse_share(wanted))
+        left = set(items) - set(chosen)
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = chosen
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def test_it_checks_each_row_and_writes_what_it_found(tmp_path: Path, monkeypatch
     assert all(row["error"] < 1e-5 for table in tables.values() for row in table["rows"])
 
 
-def test_a_compiled_loop_is_an_lstm() -> None:
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.full)])
+def test_a_compiled_loop_is_an_lstm(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     layer = torch.nn.LSTM(3, 4)
     x = torch.randn(5, 2, 3)
     with torch.no_grad():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,13 +116,65 @@ def test_the_other_tables_compare_the_same_things() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_a_row_in_bfloat16_and_one_of_a_large_layer_are_right(training: bool) -> None:
+def test_a_row_in_bfloat16_and_one_of_a_large_layer_are_right(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "PRODUCTS", (64,))
     table = empty()
     half._measure(table, SETTINGS, SHAPE, training, 1e9)
     large._measure(table, SETTINGS, SHAPE, training)
     assert not table.refused, table.refused
     assert 1e-4 < table.rows[0]["error"] < half.TOLERANCE  # it is not float32
     assert table.rows[1]["error"] < 1e-5
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_a_peer_that_raises_in_bfloat16_is_named_and_leaves_no_ratio(
+    training: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refusing(nn.LSTM):
+        def forward(self, *given: Any) -> Any:
+            if torch.is_autocast_enabled("cpu"):
+                raise RuntimeError("could not create a primitive descriptor")
+            return super().forward(*given)
+
+    monkeypatch.setattr(half, "theirs", lambda cell, shape: Refusing(shape.inputs, shape.hidden))
+    monkeypatch.setattr(half, "matrix_product_peak", lambda **_: 1e9)
+    table = (half.training_table if training else half.inference_table)(SETTINGS)
+    assert not table.refused, table.refused
+    assert "the peer raises" in capsys.readouterr().out
+    [row] = table.as_json()["rows"]
+    assert row["ratio"] is None
+    assert row["note"] == "the peer raises"
+    assert row["raised"] == "could not create a primitive descriptor"
+    assert row["auto_ms"] > 0
+    assert table.requirements == []
+
+
+_WITHOUT_AVX512 = """
+import torch, holdfast
+theirs = torch.nn.LSTM(3, 4)
+ours = holdfast.LSTM(3, 4)
+ours.load_state_dict(theirs.state_dict())
+x = torch.randn(5, 2, 3)
+expected = theirs(x)[0]
+with torch.autocast("cpu", dtype=torch.bfloat16):
+    try:
+        theirs(x)
+        print("PyTorch's runs")
+    except RuntimeError as error:
+        print("primitive" in str(error))
+    output = ours(x)[0]
+output.float().sum().backward()
+print(output.dtype, bool((output.float() - expected).abs().max() < 2**-5), ours.weight_hh_l0.grad.isfinite().all().item())
+"""
+
+
+def test_under_autocast_ours_runs_where_pytorchs_cannot() -> None:
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("oneDNN is lowered by the name of a processor of Intel's kind")
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = [sys.executable, "-c", _WITHOUT_AVX512]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["True", "torch.bfloat16 True True"], done.stderr
 
 
 def test_a_stream_with_int8_weights_is_measured_with_how_far_it_is_off() -> None:

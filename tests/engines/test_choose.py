@@ -250,6 +250,7 @@ def test_the_operator_asks_again_because_an_exported_program_may_have_been_moved
         operator.recurrence(*arguments, "llvm", False, False, False)
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("asked", ENGINES)
 def test_the_choice_compiles_and_depends_on_no_shape(asked: str) -> None:
     if asked == "triton":

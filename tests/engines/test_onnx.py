@@ -161,6 +161,7 @@ def test_the_lstm_with_peepholes_and_coupled_gates(
     compare(layer, lengths, input_forget=int(coupled))
 
 
+@pytest.mark.sweep(every=3)
 @both_ways
 @pytest.mark.parametrize(
     ("gate_activation", "activation"),
@@ -200,6 +201,7 @@ def test_both_forms_of_the_gru(bidirectional: bool, lengths: list[int] | None, r
     compare(layer, lengths, linear_before_reset=int(reset_after))
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("reset_after", [True, False], ids=["reset after", "original"])
 @pytest.mark.parametrize(
     ("gate_activation", "activation"), [("hard_sigmoid", "tanh"), ("sigmoid", "relu"), ("sigmoid", "identity")]
@@ -211,6 +213,7 @@ def test_the_gru_with_other_activations(reset_after: bool, gate_activation: str,
     compare(layer, LENGTHS, linear_before_reset=int(reset_after))
 
 
+@pytest.mark.sweep(every=3)
 @both_ways
 @ragged
 @pytest.mark.parametrize("activation", ["tanh", "relu", "identity", "softplus", "sigmoid", "hard_sigmoid"])

@@ -284,6 +284,7 @@ def test_a_run_without_asking_first_is_refused_too() -> None:
 # What PyTorch does to a call.
 
 
+@pytest.mark.sweep(every=3)
 @each_kind
 def test_compiles_to_one_graph_whatever_the_length(kind: str) -> None:
     layer, other = pair(LAYERS[kind], bidirectional=True)
@@ -345,6 +346,7 @@ def operator_arguments(kind: str, need: bool = True) -> tuple[Any, ...]:
     return x, state, [], weights, [], None, None, layer.program.text(), "vendor", True, False, True
 
 
+@pytest.mark.sweep(every=3)
 @each_kind
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")  # opcheck's own, on what it finds fit to remark
 def test_as_an_operator_it_passes_opcheck(kind: str) -> None:

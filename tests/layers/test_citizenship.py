@@ -64,6 +64,7 @@ def differences(function: Callable[[Tensor], Tensor], x: Tensor, along: Tensor) 
 # torch.compile and torch.export.
 
 
+@pytest.mark.sweep(every=5)
 @each_layer
 def test_compiles_to_one_graph_with_one_recompilation_for_new_lengths(kind: str) -> None:
     layer = make(kind)
@@ -264,8 +265,9 @@ def test_jacobians_and_hessians_agree_forward_and_backward() -> None:
     assert_close(hessian(scalar)(x), torch.autograd.functional.hessian(scalar, x))
 
 
-def test_compiled_transforms_are_right_or_raise() -> None:
-    layer = make("LSTM with options")
+@pytest.mark.parametrize("kind", [pytest.param("LSTM with options", marks=pytest.mark.full), "RNN"])
+def test_compiled_transforms_are_right_or_raise(kind: str) -> None:
+    layer = make(kind)
     weights = {name: w.detach() for name, w in layer.named_parameters()}
     x = torch.randn(5, 2, 3, dtype=D)
 
@@ -313,6 +315,7 @@ def test_a_transform_of_a_compiled_layer_is_right_or_raises() -> None:
 # Autograd of higher order.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["LSTM with options", "original GRU", "sLSTM", "RNN"])
 @pytest.mark.parametrize("traced", [False, True])
 def test_first_and_second_derivatives_agree_with_differences(kind: str, traced: bool) -> None:
@@ -376,6 +379,7 @@ def test_a_gradient_penalty_trains() -> None:
 # Precision.
 
 
+@pytest.mark.sweep(every=3)
 @each_layer
 def test_autocast_runs_in_bfloat16_near_the_full_precision(kind: str) -> None:
     layer = make(kind).float()
@@ -549,7 +553,7 @@ def operator_arguments(layer: holdfast.Recurrent, trace: bool, save: bool) -> tu
 @pytest.mark.parametrize(
     ("kind", "trace"),
     [
-        pytest.param(kind, trace, marks=[] if (kind, trace) in (("RNN", False), ("LSTM", True)) else pytest.mark.full)
+        pytest.param(kind, trace, marks=[] if (kind, trace) == ("RNN", True) else pytest.mark.full)
         for kind in LAYERS
         for trace in (False, True)
     ],

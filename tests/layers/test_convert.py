@@ -100,6 +100,7 @@ def swapped_quietly(model: Any) -> Any:
 # A bare layer.
 
 
+@pytest.mark.sweep(every=3)
 @each_layer
 def test_a_bare_layer_comes_back_as_ours_with_the_same_results(kind: str) -> None:
     theirs = LAYERS[kind]()

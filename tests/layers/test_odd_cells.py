@@ -71,6 +71,7 @@ def results_of(layer: holdfast.Recurrent, x: Tensor, **call: Any) -> list[Tensor
     return [output, *(state if isinstance(state, tuple) else [state])]
 
 
+@pytest.mark.sweep
 @each
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("lengths", [None, [5, 2]])
@@ -92,6 +93,7 @@ def test_the_operator_and_autograd_agree(name: str, options: dict[str, Any], len
         assert_close(one, other)
 
 
+@pytest.mark.sweep(every=3)
 @each
 def test_gradients_of_both_orders_agree_with_differences(name: str) -> None:
     layer = layer_of(name, bidirectional=False)
@@ -106,6 +108,7 @@ def test_gradients_of_both_orders_agree_with_differences(name: str) -> None:
     assert torch.autograd.gradgradcheck(run, (x,), fast_mode=True)
 
 
+@pytest.mark.sweep
 @each
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_trace_runs_the_same_equations_as_a_call(name: str, options: dict[str, Any]) -> None:
@@ -145,6 +148,7 @@ def test_a_layer_whose_gates_have_other_names_runs_and_its_trace_asks_what_to_sh
     assert ((gate >= 0) & (gate <= 1)).all()
 
 
+@pytest.mark.sweep(every=4)
 @each
 def test_compiles_exports_and_has_tangents(name: str) -> None:
     layer = layer_of(name)

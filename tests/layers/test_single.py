@@ -277,6 +277,7 @@ def one_step(layer: Any) -> Callable[[Tensor, Any], Any]:
     return Once()
 
 
+@pytest.mark.sweep(every=5)
 @each_case
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_a_step_is_one_step_of_the_layer(kind: str, options: dict[str, Any], training: bool) -> None:
@@ -290,6 +291,7 @@ def test_a_step_is_one_step_of_the_layer(kind: str, options: dict[str, Any], tra
     assert_all_close(got, everything(one_step(layer), x, state), D)
 
 
+@pytest.mark.sweep(every=5)
 @each_case
 def test_steps_by_hand_are_the_layer(kind: str, options: dict[str, Any]) -> None:
     layer, cell = layer_and_cell(kind, options)
@@ -385,6 +387,7 @@ def test_the_representation_names_an_engine_asked_for() -> None:
     assert repr(holdfast.LSTMCell(3, 5, engine="reference")) == "LSTMCell(3, 5, engine='reference')"
 
 
+@pytest.mark.sweep(every=5)
 @each_case
 def test_a_copy_and_a_pickle_give_the_same(kind: str, options: dict[str, Any]) -> None:
     _, cell = layer_and_cell(kind, options)

@@ -137,6 +137,7 @@ def assert_follows(stream: Stream, layer: holdfast.Recurrent) -> None:
 # What a step gives.
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("batch", [1, 7], ids=["raw", "packed"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_step_by_step_is_the_whole_sequence(name: str, batch: int) -> None:
@@ -151,6 +152,7 @@ def test_step_by_step_is_the_whole_sequence(name: str, batch: int) -> None:
     assert_streams(layer, batch)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 @pytest.mark.parametrize("vectors", VECTORS)
 def test_on_every_vector_unit_for_odd_sizes_and_few_and_many_sequences(

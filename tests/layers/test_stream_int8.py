@@ -58,6 +58,7 @@ def streamed(layer: holdfast.Recurrent, x: Tensor, **options: Any) -> Tensor:
     return torch.stack([stream.step(row) for row in x])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("vectors", VECTORS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_it_computes_what_a_layer_of_rounded_weights_does(

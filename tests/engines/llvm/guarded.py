@@ -291,14 +291,15 @@ def sabotage(how: str) -> None:
 def main() -> None:
     """Draw calls and make them."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--side", choices=["start", "end"], required=True)
+    parser.add_argument("--side", choices=["start", "end", "both"], required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--kinds", type=int, default=len(OPTIONS), help="of how many kinds the layers are")
     parser.add_argument("--half", default="", help="the path of bfloat16 that is taken")
     parser.add_argument("--sabotage", default="")
     given = parser.parse_args()
-    guards = Guards(given.side)
+    sides = ["end", "start"] if given.side == "both" else [given.side]
+    guards = Guards(sides[0])
     install(guards)
     if given.sabotage:
         sabotage(given.sabotage)
@@ -315,11 +316,12 @@ def main() -> None:
             mock.patch.multiple(around, STEPS_AGAIN=2, ROWS_AGAIN=1),
             mock.patch.multiple(threads, SMALL=0, SMALL_STEP=0),
         ):
-            got = make_all(call, guards)
-            wrong = [name for name, t in got.items() if not t.isfinite().all()]
-            assert not wrong, f"call {number}: {wrong} have taken something from memory that nobody wrote to"
-            assert_all_close(got, {"inference": inference(call), **outcome(call, "llvm")}, call.x.dtype)
-    print(f"{given.count} calls, {guards.buffers} buffers")
+            for guards.side in sides:
+                got = make_all(call, guards)
+                wrong = [name for name, t in got.items() if not t.isfinite().all()]
+                assert not wrong, f"call {number}: {wrong} have taken something from memory that nobody wrote to"
+                assert_all_close(got, {"inference": inference(call), **outcome(call, "llvm")}, call.x.dtype)
+    print(f"{given.count * len(sides)} calls, {guards.buffers} buffers")
 
 
 if __name__ == "__main__":

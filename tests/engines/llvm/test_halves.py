@@ -86,12 +86,15 @@ def _short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(around, "ROWS_AGAIN", 1)
 
 
+QUICK = ("LSTM", "original GRU", "heads and projection", "zoneout", "two directions", "everything")
+
+
 def _options_on_paths() -> list[Any]:
-    """Each option on one of the paths; on all others where there is time."""
+    """Some options on one of the paths each; on all others, and the others on all, where there is time."""
     found = []
-    for k, option in enumerate(OPTIONS):
+    for option in OPTIONS:
         for number, param in enumerate(HALF_PATHS):
-            now = number == k % len(PATHS)
+            now = option in QUICK and number == QUICK.index(option) % len(PATHS)
             marks = [*param.marks, *([] if now else [pytest.mark.full])]
             found.append(pytest.param(option, param.values[0], marks=marks, id=f"{option}-{param.values[0]}"))
     return found
@@ -116,6 +119,7 @@ def test_every_size_agrees_with_double_precision(option: str, path: str, monkeyp
 # Threads.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("cache", [None, 1], ids=["small weights", "large weights"])
 @pytest.mark.parametrize("option", ["LSTM", "original GRU", pytest.param("everything", marks=pytest.mark.full)])
 @pytest.mark.parametrize(
@@ -150,6 +154,7 @@ def test_threads_share_the_units_or_the_sequences(
 # What a layer promises.
 
 
+@pytest.mark.sweep
 @each_path
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_the_same_call_gives_the_same_bits(kind: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +166,7 @@ def test_the_same_call_gives_the_same_bits(kind: str, path: str, monkeypatch: py
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+@pytest.mark.sweep
 @each_path
 @pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
 def test_what_is_in_one_sequence_never_reaches_another(
@@ -231,6 +237,7 @@ def test_a_stream_of_bfloat16_is_refused() -> None:
         holdfast.LSTM(3, 5, dtype=HALF).stream()
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_it_compiles_and_exports_as_one_graph(recompute: bool) -> None:
     torch._dynamo.reset()

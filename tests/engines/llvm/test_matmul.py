@@ -33,6 +33,7 @@ def _exact(a: Tensor, b: Tensor) -> Tensor:
     return (a.double().unsqueeze(2) * b.double().unsqueeze(0)).sum(1)
 
 
+@pytest.mark.sweep
 @each_path
 @each_dtype
 @pytest.mark.parametrize("turned", [False, True], ids=["as it lies", "turned"])

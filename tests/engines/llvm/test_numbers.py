@@ -68,6 +68,7 @@ def _reaches_gradients(value: float) -> bool:
     return not math.isinf(value)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("path")
 @each_path
 @each_kind
@@ -81,6 +82,7 @@ def test_a_value_in_any_unit_of_a_first_state_does_what_it_does_in_the_reference
         _alike(call, _reaches_gradients(value))
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("path")
 @each_path
 @each_kind
@@ -115,6 +117,7 @@ def _check_weight_rows(kind: str, value: float, units: tuple[int, ...]) -> None:
             _alike(call, _reaches_gradients(value), factor=5.0 if abs(value) == 1e4 else 1.0)
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("path")
 @each_path
 @each_kind
@@ -134,6 +137,7 @@ def test_a_value_in_any_row_of_a_weight_does_what_it_does_in_the_reference(
     _check_weight_rows(kind, value, tuple(range(HIDDEN)))
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("path")
 @each_path
 @each_kind
@@ -154,6 +158,7 @@ def test_what_is_in_one_sequence_never_reaches_another(kind: str, value: float, 
             assert got["output"][:, b].isnan().all()
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("path")
 @each_path
 @each_kind
@@ -206,6 +211,7 @@ def _long(kind: str, steps: int, batch: int, **options: Any) -> Call:
     return make(kind, steps=steps, batch=batch, hidden=8, scale=0.3, **options)
 
 
+@pytest.mark.sweep
 @each_layer
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_hundred_thousand_steps_are_as_exact_as_a_few(kind: str, options: dict[str, Any], batch: int) -> None:
@@ -215,6 +221,7 @@ def test_a_hundred_thousand_steps_are_as_exact_as_a_few(kind: str, options: dict
     assert_all_close(got, outcome(call.double(), "llvm"), torch.float32)
 
 
+@pytest.mark.sweep
 @each_layer
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("steps", [2000, pytest.param(LONG, marks=pytest.mark.full)])

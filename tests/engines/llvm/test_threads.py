@@ -128,7 +128,9 @@ def test_one_layer_may_be_called_from_many_threads() -> None:
 
 
 @pytest.mark.parametrize(
-    "programs", [1, 3, pytest.param(COUNT, marks=pytest.mark.full)], ids="{} programs in all".format
+    "programs",
+    [pytest.param(1, marks=pytest.mark.full), 3, pytest.param(COUNT, marks=pytest.mark.full)],
+    ids="{} programs in all".format,
 )
 def test_many_threads_may_be_the_first_to_run_a_program(
     programs: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -151,6 +153,7 @@ def test_many_threads_may_be_the_first_to_run_a_program(
         assert not _differences(got[k], _plain_outcome(call))
 
 
+@pytest.mark.sweep
 @pytest.mark.usefixtures("shared_steps")
 @pytest.mark.parametrize("team", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 2, 9])
@@ -263,6 +266,7 @@ print("done")
 )
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize("program", [_FORK, _POOL, _LOADER], ids=["fork", "pool", "data loader"])
 def test_a_forked_process_of_one_thread_gives_the_same_bits_and_does_not_hang(program: str) -> None:

@@ -15,12 +15,13 @@ from torch import Tensor
 from holdfast.engines.llvm import machine, run, threads
 from holdfast.engines.steps import around
 from tests.agreement import check, plain
-from tests.configurations import Configuration, configurations
+from tests.configurations import CHOICES, Configuration, configurations, few
 from tests.engines.llvm.calls import HALF_PATHS, VECTORS, Call, exact, make, outcome, take
 from tests.support import assert_all_close
 
 SAMPLE = 200
 CASES = configurations(SAMPLE)
+QUICK_CASES = few(SAMPLE)
 NEVER = 1 << 60
 
 
@@ -29,18 +30,18 @@ def _cases(numbers: Iterable[int]) -> list[Any]:
     return [pytest.param(CASES[k], k, id=f"{k}-{CASES[k]['kind']}") for k in numbers]
 
 
-# Vector paths: every eighth configuration on one of the paths, the whole sample on all of them where there is time.
-
-EIGHTHS = range(0, SAMPLE, 8)
+# Vector paths: one configuration on each of the paths, the whole sample on all of them where there is time.
 
 
 def _paths() -> list[Any]:
     found = []
+    quick = {dtype: iter(HALF_PATHS if dtype == "bfloat16" else VECTORS) for dtype in CHOICES["dtype"]}
     for k, c in enumerate(CASES):
         paths = HALF_PATHS if c["dtype"] == "bfloat16" else VECTORS
-        for number, param in enumerate(paths):
+        chosen = next(quick[c["dtype"]], None) if k in QUICK_CASES else None
+        for param in paths:
             name = param.values[0]
-            now = k in EIGHTHS and number == k // 8 % len(paths)
+            now = param is chosen
             marks = [*param.marks, *([] if now else [pytest.mark.full])]
             found.append(pytest.param(c, k, name, id=f"{k}-{c['kind']}-{name}", marks=marks))
     return found
@@ -134,6 +135,7 @@ def _confirm(way: str, taken: Taken, threads: int, runs: int = 0, empty: bool = 
 FORTIETHS = range(3, SAMPLE, 40)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize(("c", "seed"), _cases(FORTIETHS))
@@ -174,6 +176,7 @@ each_option = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize("batch", [1, 5, 13])
@@ -205,6 +208,7 @@ def _in_bfloat16(options: str, batch: int, ragged: bool) -> tuple[Call, dict[str
     return call, exact(call)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [2, pytest.param(3, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
@@ -236,6 +240,7 @@ def test_each_way_gives_the_same_in_bfloat16(
         assert_all_close(got, expected, torch.bfloat16)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("hidden", [1, 7, 9, 16, 100])
 def test_there_may_be_more_threads_than_blocks_of_units(
@@ -272,6 +277,7 @@ def test_the_plain_configuration_is_checked_as_it_is_without_any_force(taken: Ta
     assert set(taken.projections) == {"within"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("library", [True, False], ids=["PyTorch's products", "the engine's own"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_large_weights_are_multiplied_right_by_whichever_is_faster(

@@ -121,8 +121,7 @@ def test_there_is_a_reason_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "case",
     [
-        # Another case that reads weights at every step is left, and this one takes longest.
-        pytest.param(case, id=name, marks=[pytest.mark.full] if name == "weights at every step" else [])
+        pytest.param(case, id=name, marks=[] if name == "weights on the chip" else [pytest.mark.full])
         for name, case in CASES.items()
     ],
 )

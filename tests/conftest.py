@@ -43,10 +43,7 @@ class Together(LoadScopeScheduling):
 
 def _scope(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
-    folder = path.removeprefix("tests/")
-    if folder.startswith("tasks/composition/"):
-        return "tasks/composition"  # its files share their runs
-    return path if folder.partition("/")[0] in TOGETHER else nodeid
+    return path if path.removeprefix("tests/").partition("/")[0] in TOGETHER else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:

@@ -49,10 +49,8 @@ def _piped(run: Path, typed: str | bytes, *options: str) -> Result:
 
 
 def test_lines_of_a_pipe_are_replied_to_line_by_line(run: Path) -> None:
-    command = [*ENTRY, "chat", str(run), "--temperature", "0", "--against-empty", "0"]
-    typed = "Hello !\n\nWhat is zwei ?\n"
-    done = subprocess.run(command, input=typed, capture_output=True, text=True, env=ENVIRONMENT, check=False)
-    assert done.returncode == 0, done.stderr
+    done = _piped(run, "Hello !\n\nWhat is zwei ?\n", "--temperature", "0", "--against-empty", "0")
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     assert lines[:2] == ["Good day .", ""]

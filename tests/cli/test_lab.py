@@ -67,6 +67,7 @@ def test_quiet_is_quiet(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "report.html").is_file()
 
 
+@pytest.mark.full  # the signal is in the test of a training below, workers that end are in tests/lab/test_contest.py
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
 def test_ctrl_c_ends_it_with_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -29,19 +29,8 @@ MEASURES = {"nats", "bits_per_char", "perplexity", "tokens"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "200", "PYTHONUNBUFFERED": ""}
 
 
-def holdfast(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ENTRY, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT | environment,
-        timeout=120,
-        check=False,
-    )
-
-
 def invoked(*arguments: str | Path, **environment: str) -> Result:
-    """The same in this process."""
+    """A command in this process."""
     return CliRunner().invoke(commands, list(map(str, arguments)), env=environment)
 
 
@@ -403,6 +392,10 @@ def check_refused(done: Result, message: str) -> None:
     assert done.stdout == ""
 
 
-def test_a_mistake_ends_the_process_with_one_line_too(text: Path, tmp_path: Path) -> None:
-    done = holdfast("fit", "text", tmp_path / "nothing.txt", "--out", tmp_path / "new")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+def test_a_mistake_ends_the_process_with_one_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = io.BytesIO()
+    output = io.TextIOWrapper(written)
+    assert _ended(monkeypatch, output, "fit", "text", tmp_path / "nothing.txt", "--out", tmp_path / "new") == 2
+    assert (written.getvalue(), capsys.readouterr().err.count("\n")) == (b"", 1)

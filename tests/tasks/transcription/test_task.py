@@ -18,6 +18,7 @@ from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.text import fit as fit_text
 from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun
 from holdfast.training import Interrupted, RunError
+from tests.reports import reports
 from tests.tasks.transcription import tones
 
 TINY = {"hidden": 32, "layers": 1, "channels": 4, "bands": 24, "batch_size": 8, "evaluations": 2, "steps": 12}
@@ -40,7 +41,8 @@ def run(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> TranscribeR
     folder = tmp_path_factory.mktemp("run") / "run"
     quick = {"steps": 200, "learning_rate": 0.01, "average": 0.05, "augment": False, "dropout": 0.0, "weight_drop": 0.0}
     options = {**TINY, **quick, "streaming": True}
-    fit(Transcribe(), Sources((str(manifest),)), folder, options)
+    with reports(True):
+        fit(Transcribe(), Sources((str(manifest),)), folder, options)
     found = opened(folder)
     assert isinstance(found, TranscribeRun)
     return found
@@ -257,7 +259,9 @@ def test_what_is_too_long_or_too_hasty_is_said(manifest: Path, tmp_path: Path) -
     measured = opened(tmp_path / "run").evaluate([str(hasty)], baselines=False)
     plain = tmp_path / "plain.csv"
     plain.write_text("".join(f"{line}\n" for line in hasty.read_text().splitlines()[:31]))
-    assert measured.measures["nats"] == opened(tmp_path / "run").evaluate([str(plain)]).measures["nats"]
+    alone = opened(tmp_path / "run").evaluate([str(plain)], baselines=False)
+    # Batched otherwise, numbers are summed in another order.
+    assert measured.measures["nats"] == pytest.approx(alone.measures["nats"], rel=2e-5)
     assert any("5 of 35 recordings of the part given are too short for their text" in note for note in measured.notes)
     with pytest.raises(DataError, match="all recordings are longer"):
         fit(Transcribe(), Sources((str(hasty),)), tmp_path / "none", {**TINY, "longest": 0.2})

@@ -23,7 +23,7 @@ from tests.tasks.dialogue.talks import talks, write
 from tests.tasks.translation.phrases import WORDS
 
 TINY = {"hidden": 48, "embedding": 24, "layers": 1, "batch_size": 16, "evaluations": 2, "vocabulary": 320}
-QUICK = {"steps": 700, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
+QUICK = {"steps": 500, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -304,7 +304,9 @@ def test_the_same_line_twice_is_drawn_anew_as_it_comes(run: TranslateRun) -> Non
     assert len(found) > 1
 
 
-def test_without_data_it_learns_dates(tmp_path: Path) -> None:
+def test_without_data_it_learns_dates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"train": (3000, 1), "valid": (100, 2), "test": (100, 3), "given": (100, 4)}
+    monkeypatch.setattr("holdfast.data.pairs.build._DATES", few)
     run = fit_translate(out=tmp_path / "run", steps=2, **{**TINY, "level": ""})
     assert run.data().encodings[0].level == "char"
     assert run.translate("7. Mai 2024")[0].parts == 1

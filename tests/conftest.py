@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import selection
 
@@ -45,3 +47,24 @@ def _surroundings() -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield
     torch.use_deterministic_algorithms(False)
+
+
+# Files whose tests share runs that were trained once: each goes to one worker as a whole, or both would train them.
+TOGETHER = ("cli", "data", "lab", "microscope", "models", "serving", "tasks", "training")
+
+
+class Together(LoadScopeScheduling):
+    """Sends the tests of such a file to one worker, and all others one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return path if path.removeprefix("tests/").partition("/")[0] in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """The marks of pytest-xdist's own groups stand in ids, where pytest 9.2 does not let it write them."""
+    return Together(config, log) if config.getvalue("dist") == "loadgroup" else None

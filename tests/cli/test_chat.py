@@ -1,8 +1,9 @@
-"""The command that talks, through the real entry point and in a terminal."""
+"""The command that talks, in this process, through the real entry point and in a terminal."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import pty
@@ -43,14 +44,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def _piped(run: Path, typed: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [*ENTRY, "chat", str(run), *options]
-    return subprocess.run(command, input=typed, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+def _piped(run: Path, typed: str | bytes, *options: str) -> Result:
+    return CliRunner().invoke(commands, ["chat", str(run), *options], input=typed)
 
 
 def test_lines_of_a_pipe_are_replied_to_line_by_line(run: Path) -> None:
     done = _piped(run, "Hello !\n\nWhat is zwei ?\n", "--temperature", "0", "--against-empty", "0")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     assert lines[:2] == ["Good day .", ""]
@@ -58,16 +58,15 @@ def test_lines_of_a_pipe_are_replied_to_line_by_line(run: Path) -> None:
 
 
 def test_of_lines_in_another_encoding_it_says_which(run: Path) -> None:
-    command = [*ENTRY, "chat", str(run)]
-    done = subprocess.run(command, input="Hello !\ncafé\n".encode("latin-1"), capture_output=True, env=ENVIRONMENT)
-    assert done.returncode == 2
-    assert b"standard input" in done.stderr
-    assert b"UTF-8" in done.stderr
+    done = _piped(run, "Hello !\ncafé\n".encode("latin-1"))
+    assert done.exit_code == 2
+    assert "standard input" in done.stderr
+    assert "UTF-8" in done.stderr
 
 
 def test_of_a_long_text_it_says_that_the_end_is_read(run: Path) -> None:
     done = _piped(run, "Hello ! " * 300 + "\n")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert "only the end of this is read" in done.stderr
 
 
@@ -112,7 +111,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
 
 def _talked(run: Path, typed: str, *options: str) -> Result:
     """A conversation in this process."""
-    done = CliRunner().invoke(commands, ["chat", str(run), *options], input=typed)
+    done = _piped(run, typed, *options)
     assert done.exit_code == 0, done.output
     return done
 
@@ -155,6 +154,22 @@ def test_a_reply_is_written_as_it_comes(run: Path, monkeypatch: pytest.MonkeyPat
     assert [text.strip() for text in written] == [encoding.decode(tokens[:k]).strip() for k in range(len(tokens) + 1)]
 
 
+def test_where_it_is_typed_to_it_says_what_it_is_and_asks(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(b"Hello !\n/quit\n")))
+    commands(["chat", str(run), "--temperature", "0"], standalone_mode=False)
+    said = capsys.readouterr().out.splitlines()
+    assert "knows nothing" in said[0]
+    assert said[1].startswith("you: it:  ")
+    assert said[2:] == ["you: "] or said[2:] == []
+
+
+@pytest.mark.full  # a terminal is in tests/cli/test_translate.py, what is shown in one in the test above
 def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:
     outer, inner = pty.openpty()
     child = subprocess.Popen(
@@ -183,7 +198,7 @@ def test_in_a_terminal_it_says_what_it_is_and_streams(run: Path) -> None:
 )
 def test_manners_that_make_no_sense_are_refused(arguments: list[str], said: str, run: Path) -> None:
     done = _piped(run, "", *arguments)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert said in done.stderr
 
 

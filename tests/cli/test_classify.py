@@ -14,7 +14,7 @@ import pytest
 
 import holdfast as package
 from holdfast.cli import classify as module
-from tests.cli.test_text import ENTRY, ENVIRONMENT, holdfast, invoked
+from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
 from tests.support import arrays_of
 
 TINY = ["--steps", "30", "--hidden", "8", "--batch-size", "8", "--evaluations", "1", "--json"]
@@ -222,5 +222,5 @@ def test_a_pipe_is_for_texts(regressor: Path) -> None:
 
 
 def test_the_help_says_what_is_written() -> None:
-    done = holdfast("classify", "--help")
+    done = invoked("classify", "--help", COLUMNS="200")
     assert "that of each class as p_NAME" in " ".join(done.stdout.split())

@@ -50,6 +50,17 @@ def test_a_run_in_a_pipe_prints_plain_text_and_writes_a_page_of_its_own(tmp_path
     assert [path.name for path in out.iterdir()] == ["report.html"]
 
 
+def test_an_interrupted_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", run)
+    done = demo("--out", tmp_path / "out")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "holdfast: stopped; no report was written\n")
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.full  # the signal itself is sent in tests/cli/test_text.py, its answer is in the test above
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_an_interrupted_run_says_so_and_exits_with_130(tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The forecaster's commands, through the real entry point, on tiny tables."""
+"""The forecaster's commands on tiny tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.cli.test_text import holdfast, invoked
+from tests.cli.test_text import invoked
+from tests.reports import reports
 
 TINY = ["--horizon", "6", "--steps", "40", "--hidden", "8", "--batch-size", "16", "--evaluations", "2"]
 
@@ -42,8 +43,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    done = holdfast("fit", "forecast", table, "--out", folder, *TINY, "--json")
-    assert done.returncode == 0, done.stderr
+    with reports(True):
+        done = invoked("fit", "forecast", table, "--out", folder, *TINY, "--json")
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["task"] == "forecast"
     assert {"repeat last", "seasonal naive, 24", "ridge on lags"} <= found["baselines"].keys()
@@ -75,8 +77,8 @@ def test_a_forecast_is_a_table(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_forecast_without_a_file_goes_to_the_terminal(run: Path) -> None:
-    done = holdfast("forecast", run, "--horizon", "2")
-    assert done.returncode == 0, done.stderr
+    done = invoked("forecast", run, "--horizon", "2")
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("unique_id,ds,forecast,forecast-lo-50")
     assert len(done.stdout.splitlines()) == 5
     rows = json.loads(invoked("forecast", run, "--horizon", "2", "--json").stdout)["rows"]
@@ -180,6 +182,7 @@ def test_a_broken_table_names_its_series_and_row(name: str, message: str, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("reported")
 def test_rows_that_are_left_out_are_counted(tmp_path: Path) -> None:
     table = _table()
     table = pd.concat([table.drop(index=[20, 21]), table.iloc[[3]]], ignore_index=True)

@@ -1,7 +1,8 @@
-"""The language model's commands, through the real entry point, on tiny data."""
+"""The language model's commands on tiny data, in this process and through the real entry point."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from holdfast import cli
 from holdfast.cli.commands import commands
 from holdfast.tasks.text import Text
+from tests.reports import reports
 
 ENTRY = [sys.executable, "-W", "error", "-m", "holdfast.cli"]
 TINY = ["--hidden", "8", "--embedding", "4", "--batch-size", "4", "--window", "16", "--evaluations", "2"]
@@ -26,19 +29,8 @@ MEASURES = {"nats", "bits_per_char", "perplexity", "tokens"}
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "200", "PYTHONUNBUFFERED": ""}
 
 
-def holdfast(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ENTRY, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT | environment,
-        timeout=120,
-        check=False,
-    )
-
-
 def invoked(*arguments: str | Path, **environment: str) -> Result:
-    """The same in this process."""
+    """A command in this process."""
     return CliRunner().invoke(commands, list(map(str, arguments)), env=environment)
 
 
@@ -56,8 +48,9 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    done = holdfast("fit", "text", text, "--out", folder, "--steps", "30", *TINY, "--json")
-    assert done.returncode == 0, done.stderr
+    with reports(True):
+        done = invoked("fit", "text", text, "--out", folder, "--steps", "30", *TINY, "--json")
+    assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {"task", "split", "baselines", *MEASURES}
     assert (found["task"], found["split"]) == ("text", "valid")
@@ -142,8 +135,8 @@ def test_evaluate_prints_one_json_object_and_nothing_else(run: Path, text: Path)
 
 def test_a_terminal_sees_what_is_being_done(text: Path, tmp_path: Path) -> None:
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "XDG_CACHE_HOME": str(tmp_path)}
-    fitted = holdfast("fit", "text", text, "--out", tmp_path / "run", "--steps", "3", *TINY, **terminal)
-    assert fitted.returncode == 0
+    fitted = invoked("fit", "text", text, "--out", tmp_path / "run", "--steps", "3", *TINY, **terminal)
+    assert fitted.exit_code == 0
     assert "writing the report" in fitted.stderr
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", fitted.stderr)
     assert re.search(r"training .* 3/3 loss \d\.\d{3}  [\d,]+ tokens/s  valid nats \d\.\d{4}", shown)
@@ -152,7 +145,7 @@ def test_a_terminal_sees_what_is_being_done(text: Path, tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_cannot_draw_again_is_spared_what_is_being_done(run: Path) -> None:
-    assert holdfast("evaluate", run, FORCE_COLOR="1", TERM="dumb").stderr == ""
+    assert invoked("evaluate", run, FORCE_COLOR="1", TERM="dumb").stderr == ""
 
 
 def test_evaluate_shows_a_table(run: Path) -> None:
@@ -201,7 +194,13 @@ def test_lines_are_scored_in_their_order(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
-@pytest.mark.parametrize("arguments", [["generate", "{run}", "--length", "100000"], ["evaluate", "{run}"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "{run}", "--length", "100000"],
+        pytest.param(["evaluate", "{run}"], marks=pytest.mark.full),  # the test below has it in this process
+    ],
+)
 def test_it_ends_without_a_word_where_nobody_reads_on(arguments: list[str], run: Path) -> None:
     child = subprocess.Popen(
         [*ENTRY, *(a.format(run=run) for a in arguments)],
@@ -215,6 +214,30 @@ def test_it_ends_without_a_word_where_nobody_reads_on(arguments: list[str], run:
     assert child.stderr.read() == b""
     assert child.wait(60) == 141
     child.stderr.close()
+
+
+def _ended(monkeypatch: pytest.MonkeyPatch, output: io.TextIOWrapper, *arguments: str | Path) -> object:
+    """The exit code of the entry point, called in this process, with an output of its own."""
+    interrupted = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
+        patch.setattr(sys, "stdout", output)
+        try:
+            with pytest.raises(SystemExit) as end:
+                cli.app()
+        finally:
+            signal.signal(signal.SIGINT, interrupted)  # the entry point ignores it in the end
+    return end.value.code
+
+
+def test_a_table_ends_without_a_word_where_nobody_reads_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True) as output:
+        assert _ended(monkeypatch, output, "evaluate", run, "--no-baselines") == 141
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("flags", [["--temperature", "0"], ["--top-k", "1"], ["--min-p", "1"], ["--top-p", "1e-9"]])
@@ -262,9 +285,13 @@ def test_several_texts_are_those_of_the_json_and_the_first_comes_as_it_is_made(
     assert (done.exit_code, done.stdout) == (130, f"--- 1\nthe {texts[0][:2]}")
 
 
-def test_what_an_output_cannot_show_does_not_end_it(run: Path) -> None:
-    done = holdfast("generate", run, "--prompt", "é", "--length", "5", PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr, done.stdout[0]) == (0, "", "?")
+def test_what_an_output_cannot_show_does_not_end_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = io.BytesIO()
+    output = io.TextIOWrapper(written, encoding="ascii")
+    assert _ended(monkeypatch, output, "generate", run, "--prompt", "é", "--length", "5") == 0
+    assert (capsys.readouterr().err, written.getvalue()[:1]) == ("", b"?")
 
 
 def test_generate_goes_on_from_a_prompt(run: Path) -> None:
@@ -290,7 +317,7 @@ def test_info_shows_what_a_run_is(run: Path) -> None:
 
 def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Path, tmp_path: Path) -> None:
     options = ["--steps", "300", *TINY, "--quiet"]
-    assert holdfast("fit", "text", text, "--out", tmp_path / "whole", *options).returncode == 0
+    assert invoked("fit", "text", text, "--out", tmp_path / "whole", *options).exit_code == 0
     child = subprocess.Popen(
         [*ENTRY, "fit", "text", str(text), "--out", str(tmp_path / "parts"), *options],
         env=ENVIRONMENT,
@@ -307,7 +334,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Pat
     child.send_signal(signal.SIGINT)  # again, while it ends
     _, errors = child.communicate(timeout=60)
     assert (child.returncode, errors) == (130, b"")
-    assert holdfast("fit", "--resume", tmp_path / "parts", "--quiet").returncode == 0
+    assert invoked("fit", "--resume", tmp_path / "parts", "--quiet").exit_code == 0
     assert (tmp_path / "parts" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
@@ -365,6 +392,10 @@ def check_refused(done: Result, message: str) -> None:
     assert done.stdout == ""
 
 
-def test_a_mistake_ends_the_process_with_one_line_too(text: Path, tmp_path: Path) -> None:
-    done = holdfast("fit", "text", tmp_path / "nothing.txt", "--out", tmp_path / "new")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+def test_a_mistake_ends_the_process_with_one_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = io.BytesIO()
+    output = io.TextIOWrapper(written)
+    assert _ended(monkeypatch, output, "fit", "text", tmp_path / "nothing.txt", "--out", tmp_path / "new") == 2
+    assert (written.getvalue(), capsys.readouterr().err.count("\n")) == (b"", 1)

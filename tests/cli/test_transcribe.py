@@ -1,4 +1,4 @@
-"""The command that transcribes, through the real entry point, on tones of a telephone's keys."""
+"""The command that transcribes, on tones of a telephone's keys."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import csv
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner, Result
 
+from holdfast.cli.commands import commands
 from holdfast.cli.transcribe import _show
 from holdfast.data.audio import sound
-from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+from tests.cli.test_text import invoked
 from tests.tasks.transcription import tones
 
 TINY = ["--steps", "150", "--hidden", "16", "--layers", "1", "--channels", "4", "--bands", "24", "--batch-size", "8"]
@@ -27,6 +28,7 @@ MORE = ["--learning-rate", "0.01", "--dropout", "0", "--average", "0.05", "--no-
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("holdfast.tasks.transcription.baselines._LEARNED", 20)
         yield
 
 
@@ -79,22 +81,16 @@ def test_words_and_subtitles_have_times(run: Path, sounds: list[Path], tmp_path:
     assert (" --> " in (tmp_path / "a.srt").read_text()) == bool(text)
 
 
-def _piped(run: Path, samples: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*ENTRY, "transcribe", str(run), "-", *options],
-        input=samples,
-        capture_output=True,
-        env=ENVIRONMENT,
-        check=False,
-    )
+def _piped(run: Path, samples: bytes, *options: str) -> Result:
+    return CliRunner().invoke(commands, ["transcribe", str(run), "-", *options], input=samples)
 
 
 def test_raw_samples_from_a_pipe_are_written_as_those_of_the_file(run: Path, sounds: list[Path]) -> None:
     samples, rate = soundfile.read(sounds[1], dtype="int16")
     done = _piped(run, samples.tobytes(), "--rate", str(rate))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().strip() == invoked("transcribe", run, sounds[1]).stdout.strip()
-    words = _piped(run, samples.tobytes(), "--json").stdout.decode().splitlines()
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.strip() == invoked("transcribe", run, sounds[1]).stdout.strip()
+    words = _piped(run, samples.tobytes(), "--json").stdout.splitlines()
     assert json.loads(words[-1])["end"] == pytest.approx(len(samples) / rate, abs=0.1)
 
 

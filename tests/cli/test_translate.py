@@ -1,4 +1,4 @@
-"""The command that translates, through the real entry point."""
+"""The command that translates, in this process and in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from holdfast.cli.commands import commands
 from holdfast.tasks import opened
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
 from tests.tasks.translation.phrases import phrases, write
@@ -68,9 +70,9 @@ def test_each_line_becomes_a_line_and_an_empty_one_stays_empty(run: Path, lines:
 
 
 def test_standard_input_is_read_where_no_file_is_named(run: Path) -> None:
-    command = [*ENTRY, "translate", str(run)]
-    done = subprocess.run(command, input=b"zwei\r\ndrei", capture_output=True, env=ENVIRONMENT, check=True)
-    assert done.stdout.decode().split() == ["two", "three"]
+    done = CliRunner().invoke(commands, ["translate", str(run)], input=b"zwei\r\ndrei")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split() == ["two", "three"]
 
 
 def test_in_a_terminal_each_line_is_translated_before_the_next_is_typed(run: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +31,27 @@ def test_every_entry_has_one_record_in_the_order_of_the_plan(tmp_path: Path) -> 
         assert not record.solved
 
 
-def test_several_workers_find_the_same_as_one(tmp_path: Path) -> None:
-    plan = replace(PLAN, lags=(10,))
-    one, two = hold(plan, tmp_path / "one"), hold(plan, tmp_path / "two", workers=2)
-    assert [without_time(r) for r in one] == [without_time(r) for r in two]
+def test_several_workers_find_the_same_as_one_and_end_when_it_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = replace(PLAN, lags=(10,), seeds=3)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def stop(record: Record, done: int, of: int) -> None:
+        if done == 4:
+            monkeypatch.setattr("holdfast.lab.contest.wait", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        hold(plan, tmp_path / "two", workers=2, told=stop)
+    assert not multiprocessing.active_children()
+    held = len((tmp_path / "two" / "trials.jsonl").read_text().splitlines())
+    assert 4 <= held < 6
+    told: list[int] = []
+    two = hold(plan, tmp_path / "two", told=lambda record, done, of: told.append(done))
+    assert told == list(range(held + 1, 7))
+    assert [without_time(r) for r in hold(plan, tmp_path / "one")] == [without_time(r) for r in two]
 
 
 def test_a_stopped_contest_goes_on_with_what_it_has(tmp_path: Path) -> None:
@@ -113,7 +131,7 @@ def test_threads_and_the_global_generator_are_left_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("who", CONTESTANTS)
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("norm", [pytest.param(False, marks=pytest.mark.full), True])
 def test_every_contestant_learns_from_sequences(who: str, norm: bool) -> None:
     record = tried("adding", Entry(who, 4, 0), Recipe(sequences=600, units=8, check_every=200, norm=norm))
     assert record.curve[-1][1] < record.curve[0][1]

@@ -23,7 +23,6 @@ from holdfast.tasks.text import TextRun
 
 from .conftest import TEXT
 
-pytestmark = pytest.mark.xdist_group("browser")
 WAIT = 20_000  # milliseconds: the machine may be busy
 
 

@@ -6,15 +6,16 @@ import json
 import math
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import holdfast
+from holdfast.cli.commands import commands
 from holdfast.extras import MissingExtra
 from holdfast.tasks import Result, resume, text
 from holdfast.training import DamagedFile, OptionError, Run, RunError
@@ -155,6 +156,7 @@ def test_a_checkpoint_is_not_taken_for_a_model(run: Path) -> None:
 def test_the_model_card_has_the_command_that_makes_the_same_model(run: Path, tmp_path: Path) -> None:
     card = (run / "README.md").read_text()
     command = shlex.split(card.split("```sh\n")[1].split("\n```")[0].replace("RUN", str(tmp_path / "again")))
-    subprocess.run([sys.executable, "-m", "holdfast.cli", *command[1:], "--quiet"], check=True, timeout=120)
+    done = CliRunner().invoke(commands, [*command[1:], "--quiet"])
+    assert done.exit_code == 0, done.output
     losses = [[line["loss"] for line in Run(folder).metrics()] for folder in (run, tmp_path / "again")]
     assert losses[0] == losses[1]

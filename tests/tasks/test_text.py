@@ -134,8 +134,12 @@ def test_how_a_token_is_chosen_may_be_said_by_keywords(run: TextRun) -> None:
         run.generate("the", temprature=0.5)
 
 
-@pytest.mark.parametrize("level", ["byte", "bpe", "word", "prose"])
-@pytest.mark.parametrize("cell", ["gru", "slstm"])
+WAYS = [("byte", "gru"), ("bpe", "slstm"), ("word", "gru"), ("prose", "slstm")]  # each level and each cell once
+REST = [("byte", "slstm"), ("bpe", "gru"), ("word", "slstm"), ("prose", "gru")]
+
+
+@pytest.mark.usefixtures("reported")
+@pytest.mark.parametrize(("level", "cell"), [*WAYS, *(pytest.param(*both, marks=pytest.mark.full) for both in REST)])
 def test_every_level_and_cell_goes_the_whole_way(level: str, cell: str, book: Path, tmp_path: Path) -> None:
     options = {**TINY, "vocabulary": 300 if level == "bpe" else 0, "layers": 2, "tied": True}
     made = fit(book, out=tmp_path / "run", steps=3, level=level, cell=cell, **options)

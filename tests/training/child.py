@@ -1,4 +1,4 @@
-"""A training of the toy in a process of its own, to be killed: `python -m tests.training.child FOLDER [--finish]`."""
+"""A training of the toy in a process of its own, to be killed: `python -m tests.training.child FOLDER`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ class _Slow(Silent):
         time.sleep(self.pause)
 
 
-def main() -> None:
-    """Go on with the run."""
-    folder = Path(sys.argv[1])
-    torch.set_num_threads(1)
-    pause = 0.0 if "--finish" in sys.argv else 0.01
+def finish(folder: Path, pause: float = 0.0) -> None:
+    """Go on with the run to its end."""
     found = resumed(folder, steps=60, checkpoint_every=2, watcher=_Slow(folder, pause))
     found.run()
     found.keeper.close()  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Go on with the run."""
+    torch.set_num_threads(1)
+    finish(Path(sys.argv[1]), pause=0.01)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path: Path)
     assert len(set(losses)) == 12
 
 
+@pytest.mark.full  # tests/training/test_run.py goes on in one process, and the test above trains in two
 def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
     whole = _train(tmp_path / "whole", 2, batch=4, steps=14, more=("0.3",))
     parts = _train(tmp_path / "parts", 2, batch=4, steps=9, more=("0.3",))

@@ -27,6 +27,7 @@ from .helpers import random_texts
 
 Array = np.ndarray[Any, Any]
 
+REPORTS = True
 SVG = "{http://www.w3.org/2000/svg}"
 TINY: dict[str, Any] = {"steps": 3, "hidden": 4, "embedding": 4, "batch_size": 8, "evaluations": 1, "valid_share": 0.4}
 OF_CLASSES = [

@@ -18,11 +18,12 @@ from holdfast.tasks.dialogue import Chat, ChatOptions, ChatRun, Manners
 from holdfast.tasks.dialogue import fit as fit_chat
 from holdfast.training import Devices, OptionError
 from holdfast.training.optimisers import averaged
+from tests.reports import reports
 from tests.tasks.dialogue.talks import talks, write
 from tests.tasks.translation.phrases import WORDS
 
 TINY = {"hidden": 48, "embedding": 24, "layers": 1, "batch_size": 16, "evaluations": 2, "vocabulary": 320}
-QUICK = {"steps": 700, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
+QUICK = {"steps": 500, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +42,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(path: str, tmp_path_factory: pytest.TempPathFactory) -> ChatRun:
     folder = tmp_path_factory.mktemp("run")
     test = str(write(folder / "test.txt", talks(30, 1)))
-    fit(Chat(), Sources((path,), (), (test,)), folder / "run", {**TINY, **QUICK})
+    with reports(True):
+        fit(Chat(), Sources((path,), (), (test,)), folder / "run", {**TINY, **QUICK})
     found = opened(folder / "run")
     assert isinstance(found, ChatRun)
     return found

@@ -27,6 +27,7 @@ from holdfast.tasks.forecasting.settling import split
 from holdfast.tasks.task import Compared
 from holdfast.training import Run
 
+REPORTS = True
 SVG = "{http://www.w3.org/2000/svg}"
 HORIZON, VALID, SERIES = 6, 110, 5  # more than 500 windows: nothing is fitted to each of them anew
 OPTIONS: dict[str, Any] = {

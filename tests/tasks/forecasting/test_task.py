@@ -76,6 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ForecastRun:
     return trained(tmp_path_factory.mktemp("run"), wide(), steps=60, learning_rate=0.01, dropout=0.0)
 
 
+@pytest.mark.usefixtures("reported")
 @pytest.mark.parametrize("layout", [wide, long, across])
 def test_a_table_of_any_layout_is_learned_from(layout: Callable[..., pd.DataFrame], tmp_path: Path) -> None:
     table = wide() if layout is wide else layout(wide())

@@ -16,10 +16,12 @@ from holdfast.data import DataError
 from holdfast.models import BeamSearch
 from holdfast.tasks import Sources, fit, opened, resume
 from holdfast.tasks.text import fit as fit_text
-from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun
+from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun, baselines
 from holdfast.training import Interrupted, RunError
+from tests.reports import reports
 from tests.tasks.transcription import tones
 
+LEARNED = baselines._LEARNED
 TINY = {"hidden": 32, "layers": 1, "channels": 4, "bands": 24, "batch_size": 8, "evaluations": 2, "steps": 12}
 
 
@@ -27,6 +29,7 @@ TINY = {"hidden": 32, "layers": 1, "channels": 4, "bands": 24, "batch_size": 8, 
 def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(baselines, "_LEARNED", 20)  # a linear map that is compared with is no better for learning long
         yield
 
 
@@ -40,7 +43,8 @@ def run(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> TranscribeR
     folder = tmp_path_factory.mktemp("run") / "run"
     quick = {"steps": 200, "learning_rate": 0.01, "average": 0.05, "augment": False, "dropout": 0.0, "weight_drop": 0.0}
     options = {**TINY, **quick, "streaming": True}
-    fit(Transcribe(), Sources((str(manifest),)), folder, options)
+    with reports(True):
+        fit(Transcribe(), Sources((str(manifest),)), folder, options)
     found = opened(folder)
     assert isinstance(found, TranscribeRun)
     return found
@@ -51,7 +55,8 @@ def recordings(manifest: Path) -> list[tuple[Path, str]]:
         return [(manifest.parent / row["path"], row["text"]) for row in csv.DictReader(file)]
 
 
-def test_it_learns_to_write_what_is_said(run: TranscribeRun) -> None:
+def test_it_learns_to_write_what_is_said(run: TranscribeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "_LEARNED", LEARNED)
     result = run.evaluate()
     assert result.measures["cer"] < 0.1
     commonest, linear = result.baselines.values()  # tones can be told apart without memory
@@ -257,7 +262,9 @@ def test_what_is_too_long_or_too_hasty_is_said(manifest: Path, tmp_path: Path) -
     measured = opened(tmp_path / "run").evaluate([str(hasty)], baselines=False)
     plain = tmp_path / "plain.csv"
     plain.write_text("".join(f"{line}\n" for line in hasty.read_text().splitlines()[:31]))
-    assert measured.measures["nats"] == opened(tmp_path / "run").evaluate([str(plain)]).measures["nats"]
+    alone = opened(tmp_path / "run").evaluate([str(plain)], baselines=False)
+    # Batched otherwise, numbers are summed in another order.
+    assert measured.measures["nats"] == pytest.approx(alone.measures["nats"], rel=2e-5)
     assert any("5 of 35 recordings of the part given are too short for their text" in note for note in measured.notes)
     with pytest.raises(DataError, match="all recordings are longer"):
         fit(Transcribe(), Sources((str(hasty),)), tmp_path / "none", {**TINY, "longest": 0.2})

@@ -20,6 +20,7 @@ from holdfast.tasks.translation import fit as fit_translate
 from holdfast.tasks.translation.run import Translator
 from holdfast.training import Devices, Interrupted, OptionError, Quiet
 from holdfast.training.optimisers import averaged
+from tests.reports import reports
 from tests.tasks.translation.phrases import WORDS, phrases, write
 
 TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "level": "word"}
@@ -43,7 +44,8 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def run(paths: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> TranslateRun:
     folder = tmp_path_factory.mktemp("run") / "run"
     test = tuple(str(path) for path in write(folder.parent, "test", phrases(50, 1)))
-    fit(Translate(), Sources(paths, (), test), folder, {**TINY, **QUICK})
+    with reports(True):
+        fit(Translate(), Sources(paths, (), test), folder, {**TINY, **QUICK})
     found = opened(folder)
     assert isinstance(found, TranslateRun)
     return found
@@ -213,6 +215,7 @@ def test_by_default_what_is_measured_is_an_average_of_weights() -> None:
     assert averaged(torch.nn.Linear(1, 1), TranslateOptions()) is not None
 
 
+@pytest.mark.usefixtures("reported")
 @pytest.mark.parametrize(
     "options", [{"attention": "none"}, {"attention": "additive", "shared": False}, {"cell": "gru"}]
 )
@@ -301,7 +304,9 @@ def test_the_same_line_twice_is_drawn_anew_as_it_comes(run: TranslateRun) -> Non
     assert len(found) > 1
 
 
-def test_without_data_it_learns_dates(tmp_path: Path) -> None:
+def test_without_data_it_learns_dates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"train": (3000, 1), "valid": (100, 2), "test": (100, 3), "given": (100, 4)}
+    monkeypatch.setattr("holdfast.data.pairs.build._DATES", few)
     run = fit_translate(out=tmp_path / "run", steps=2, **{**TINY, "level": ""})
     assert run.data().encodings[0].level == "char"
     assert run.translate("7. Mai 2024")[0].parts == 1

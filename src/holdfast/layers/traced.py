@@ -12,6 +12,7 @@ from holdfast.language import Cell, Options, Program, parse
 from holdfast.language import trace as trace_cell
 
 from . import checks
+from .counterpart import as_pytorch, beyond_pytorch
 from .options import zoneout_pair
 from .weights import ForgetBias
 
@@ -71,6 +72,16 @@ class TracedModule(nn.Module):
         super().__setattr__(name, value)
         if name in _TRACED and "_texts" in self.__dict__:
             self._retrace()
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in the layer's place: PyTorch's own layer on the same tensors."""
+        why = beyond_pytorch(self)
+        if why is not None:
+            raise NotImplementedError(
+                f"torch.jit.script takes a plain layer only, in whose place it compiles PyTorch's own; "
+                f"{type(self).__name__}({self.extra_repr()}) is none: {why}. torch.export and torch.jit.trace take any"
+            )
+        return as_pytorch(self)
 
     def _checked(self, name: str, value: Any) -> Any:
         """The value of an option, if it is one that the option can have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,38 @@ def test_a_program_exported_of_a_frozen_layer_differentiates_by_its_input(engine
     [got] = torch.autograd.grad(exported(x)[0].sin().sum(), x)
     [expected] = torch.autograd.grad(layer(x)[0].sin().sum(), x)
     assert_close(got, expected)
+
+
+# torch.jit.script.
+
+
+class Outputs(torch.nn.Module):
+    """The output of a layer; PyTorch's own cannot be scripted bare."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, 3) to (T, B, H)."""
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize(
+    "layer", [holdfast.LSTM(3, 4, 2, bidirectional=True, dtype=D), holdfast.GRU(3, 4, dtype=D)], ids=["LSTM", "GRU"]
+)
+def test_what_jit_script_compiles_has_the_same_results_and_tensors(layer: holdfast.Recurrent) -> None:
+    model = Outputs(copy.deepcopy(layer))
+    named = dict(model.named_parameters())
+    scripted = torch.jit.script(model)
+    x = torch.randn(5, 2, 3, dtype=D)
+    assert_close(scripted(x), layer(x)[0])
+    scripted(x).sum().backward()
+    assert named.keys() == dict(scripted.named_parameters()).keys()
+    assert all(parameter.grad is not None for parameter in named.values())
+
+
+def test_jit_script_refuses_what_pytorch_has_not_and_names_it() -> None:
+    why = r"plain layer only.*LSTM\(3, 4, peephole=True\) is none: its equations are not those of a PyTorch layer"
+    with pytest.raises(NotImplementedError, match=why):
+        torch.jit.script(Outputs(holdfast.LSTM(3, 4, peephole=True)))

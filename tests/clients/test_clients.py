@@ -137,10 +137,8 @@ def test_torchrl_with_the_subclass_resets_as_pytorchs_layer_does() -> None:
     is_init = torch.zeros(2, 9, 1, dtype=torch.bool)
     is_init[:, 0], is_init[0, 4], is_init[1, 7] = True, True, True
     hidden = torch.zeros(2, 9, 1, 5)
-    batch = TensorDict(
-        {"x": torch.randn(2, 9, 3), "is_init": is_init, "recurrent_state_h": hidden, "recurrent_state_c": hidden},
-        [2, 9],
-    )
+    states = {"recurrent_state_h": hidden, "recurrent_state_c": hidden}
+    batch = TensorDict({"x": torch.randn(2, 9, 3), "is_init": is_init, **states}, [2, 9])
     with torchrl.modules.set_recurrent_mode(True):
         got, expected = (one(batch.clone()) for one in (module, theirs))
         cut = theirs(batch.clone().set("is_init", torch.zeros_like(is_init)))

@@ -591,7 +591,7 @@ def test_what_pytorch_has_not_is_left_and_named_or_refused(
 
 
 def test_a_direction_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="^to must be 'holdfast' or 'torch', got 'keras'$"):
+    with pytest.raises(ValueError, match=r"^to must be 'holdfast' or 'torch', got 'keras'$"):
         holdfast.convert(nn.LSTM(3, 4), to="keras")
 
 

@@ -7,6 +7,7 @@ call goes to the differentiable reference run instead. A plain vmap runs the ope
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -65,6 +66,7 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     if engine in ("llvm", "triton") and direct:
         check_lengths(inputs.lengths, inputs.x.shape[0])
         return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
+    _teach_flop_counter()
     save = save or _is_traced()  # whether its graph will be differentiated cannot be told
     flat = recurrence(
         inputs.x,
@@ -114,6 +116,15 @@ def _transforms() -> _Transforms:
     forward_mode = torch.autograd.forward_ad._current_level >= 0
     differentiate = forward_mode or TransformType.Grad in levels or TransformType.Jvp in levels
     return _Transforms(differentiate, forward_mode or bool(levels))
+
+
+@constant
+def _teach_flop_counter() -> None:
+    """Let PyTorch's counter of operations know the operators; it is not imported, which takes half a second."""
+    if "torch.utils.flop_counter" in sys.modules:
+        from . import flops
+
+        flops.teach_counters()
 
 
 @constant
@@ -354,6 +365,7 @@ def _gradients(
     """The gradients of x, state, home and weights, by the operator; differentiable themselves."""
     if any(g is not None and eager.beyond_operators(g) for g in arriving):
         return _gradients_by_reference(program, inputs, trace, arriving)
+    _teach_flop_counter()
     to_x, *others = recurrence_backward(
         [g for g in arriving if g is not None],
         [g is not None for g in arriving],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from holdfast.engines.choose import check_name
@@ -58,6 +59,13 @@ class TracedModule(nn.Module):
         program = parse(self._texts[True, False])
         self._weight_names = names(program)
         self._recurrent_weights = {weight.name for weight in program.weights}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; a profiler sees the call by the layer's name."""
+        if not torch.compiler.is_compiling() and torch.autograd.profiler._is_profiler_enabled:
+            with torch.autograd.profiler.record_function(f"holdfast.{type(self).__name__}"):
+                return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
 
     @property
     def program(self) -> Program:

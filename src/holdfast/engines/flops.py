@@ -87,6 +87,6 @@ _FORMULAS = {
 def teach_counters() -> None:
     """Give the formulas to the counters at work, which copied PyTorch's registry when they were made."""
     for mode in _get_current_dispatch_mode_stack():
-        counter = getattr(mode, "counter", None)
+        counter: Any = getattr(mode, "counter", None)
         if hasattr(counter, "flop_registry"):
             counter.flop_registry = _FORMULAS | counter.flop_registry

@@ -344,8 +344,8 @@ def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[
         saved = again[ctx.visible :]
     found = _gradients(program, engine, inputs, saved, gradients[: ctx.visible], trace, ctx.needs_input_grad[0])
     [to_x], to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
-    to_home, to_masks = _formed([to_home, [None] * len(masks)], ctx.absent)
-    return to_x, to_state, to_home, to_weights, to_masks, *[None] * 7
+    home_or_none, masks_or_none = _formed([to_home, [None] * len(masks)], ctx.absent)
+    return to_x, to_state, home_or_none, to_weights, masks_or_none, *[None] * 7
 
 
 def _formed(gradients: Sequence[list[Any]], absent: Sequence[bool]) -> list[list[Any] | None]:
@@ -451,8 +451,9 @@ def _backward_of_backward(ctx: Any, second: Sequence[Tensor | None]) -> tuple[An
             found = torch.autograd.grad(firsts, [*read, *arrived], seconds, create_graph=again, allow_unused=True)
     [to_x], to_state, to_home, to_weights, to_arrived = _split(found, [1, len(state), len(home), len(weights)])
     lists = [to_arrived, to_home, [None] * len(masks), [None] * ctx.saved]
-    to_arrived, to_home, to_masks, to_saved = _formed(lists, ctx.absent)
-    return to_arrived, None, to_x, to_state, to_home, to_weights, to_masks, None, None, to_saved, *[None] * 5
+    arrived_or_none, home_or_none, masks_or_none, saved_or_none = _formed(lists, ctx.absent)
+    along = to_x, to_state, home_or_none, to_weights, masks_or_none
+    return arrived_or_none, None, *along, None, None, saved_or_none, *[None] * 5
 
 
 recurrence_backward.register_autograd(_backward_of_backward, setup_context=_setup_backward)

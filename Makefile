@@ -1,10 +1,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS ?= .venv-clients
 SHARE ?= $(shell expr $$(date -u +%s) / 86400 % 6 + 1)/6
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-full test-share test-gpu check bench mca wheel clean
+.PHONY: help demo test test-full test-share test-gpu test-clients check bench mca wheel clean
 
 help: ## Show what there is.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,6 +39,16 @@ test-gpu: $(VENV)/.installed-dev ## The whole layer suite on a GPU; needs PyTorc
 	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "PyTorch finds no GPU here: nothing was tested")'
 	TRITON_INTERPRET=0 HOLDFAST_DEVICE=cuda OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/engines/triton
 
+$(CLIENTS)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "holdfast needs Python 3.11 or later: make PYTHON=python3.11 …"; exit 1; }
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[clients]'
+	@touch $@
+
+test-clients: $(CLIENTS)/.installed ## Run our layers inside other libraries, which it installs; some minutes.
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest --numprocesses 2 -W default tests/clients
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +65,4 @@ wheel: $(VENV)/.installed-dev ## Build the wheel.
 	$(BIN)/hatchling build --target wheel
 
 clean: ## Remove what was built.
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache holdfast-demo
+	rm -rf $(VENV) $(CLIENTS) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache holdfast-demo

@@ -53,7 +53,7 @@ def test_tracing_twice_gives_the_same_text() -> None:
 
 
 def test_a_text_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="must start with 'holdfast-step 2', got 'holdfast-step 0"):
+    with pytest.raises(ValueError, match="must start with 'holdfast-step 3', got 'holdfast-step 0"):
         parse("holdfast-step 0\ncell X\n")
 
 

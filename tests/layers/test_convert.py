@@ -502,3 +502,107 @@ def test_a_model_without_recurrent_layers_is_left_as_it_is(capsys: pytest.Captur
     assert holdfast.convert(model) is model
     assert all(a is b for a, b in zip(model, children))
     assert capsys.readouterr().out == ""
+
+
+# The way back.
+
+
+@each_layer
+def test_a_layer_that_came_from_pytorch_goes_back_whole(kind: str) -> None:
+    theirs = LAYERS[kind]().eval()
+    theirs.note = "the user's own"  # type: ignore[assignment]
+    seen: list[type] = []
+    theirs.register_forward_hook(lambda module, *rest: seen.append(type(module)))
+    named, before = dict(theirs.named_parameters()), copy.deepcopy(theirs)
+    back = holdfast.convert(swapped_quietly(theirs), to="torch", quiet=True)
+    assert type(back) is type(theirs)
+    assert vars(back).keys() == vars(theirs).keys()
+    assert repr(back) == repr(theirs)
+    assert back.note == "the user's own"
+    assert all(parameter is named[name] for name, parameter in back.named_parameters())
+    assert list(back.state_dict()) == list(before.state_dict())
+    seen.clear()
+    x = input_for(theirs)
+    for mode in (False, True):
+        back.train(mode)
+        before.train(mode)
+        torch.manual_seed(5)
+        got = results(back, x)
+        torch.manual_seed(5)
+        assert all(torch.equal(a, b) for a, b in zip(got, results(before, x), strict=True))
+    assert seen[0] is type(theirs)
+    if not isinstance(back, nn.RNNCellBase):
+        assert all(w is getattr(back, name) for w, name in zip(back._flat_weights, back._flat_weights_names))
+
+
+def test_a_model_of_ours_becomes_pytorchs_and_trains_on(capsys: pytest.CaptureFixture[str]) -> None:
+    model = nn.Sequential(holdfast.LSTM(4, 5), nn.Module())
+    shared = holdfast.Recurrent(holdfast.cells.RNN("relu"), 5, 5, dtype=D)
+    model[1].first, model[1].second = shared, shared
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(6, 3, 4)
+    expected = model[0](x)[0]
+    assert holdfast.convert(model, to="torch") is model
+    assert (
+        capsys.readouterr().out.splitlines()
+        == [
+            "0: holdfast.LSTM(4, 5) -> torch.nn.LSTM(4, 5)",
+            "1.first: holdfast.Recurrent(5, 5, cell=RNN, activation='relu') -> torch.nn.RNN(5, 5)",
+        ]
+        or type(model[1].first) is nn.RNN
+    )
+    assert type(model[0]) is nn.LSTM
+    assert model[1].first is model[1].second
+    assert model[1].first.nonlinearity == "relu"
+    assert_close(model[0](x)[0], expected)
+    model[0](x)[0].square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(model[0](x)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: holdfast.LSTM(3, 4, peephole=True), "its equations are not those of a PyTorch layer"),
+        (lambda: holdfast.GRU(3, 4, reset_after=False), "its equations are not those of a PyTorch layer"),
+        (lambda: holdfast.LSTM(3, 4, learn_state=True), "it has learn_state"),
+        (lambda: holdfast.GRU(3, 4, weight_drop=0.5), "it has weight_drop"),
+        (lambda: holdfast.RNN(3, 4, zoneout=0.5), "it has zoneout"),
+        (lambda: holdfast.LSTM(3, 4, recurrent_dropout=0.5), "it has"),
+        (lambda: holdfast.LSTM(3, 4, layer_norm=True), "it has layer_norm"),
+        (lambda: holdfast.LSTM(3, 4, heads=2), "it has heads=2"),
+        (lambda: holdfast.LSTM(3, 4, grad_clip=1.0), "it has grad_clip=1"),
+        (lambda: type("Own", (holdfast.LSTM,), {})(3, 4), "a subclass, which may do more"),
+        (lambda: parametrizations.weight_norm(holdfast.LSTM(3, 4), "weight_hh_l0"), "parametrised"),
+    ],
+)
+def test_what_pytorch_has_not_is_left_and_named_or_refused(
+    make: Callable[[], nn.Module], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = make().eval()  # in evaluation zoneout draws nothing, and is still none of PyTorch's
+    model = nn.Sequential(holdfast.GRU(3, 3), layer)
+    first = model[0]
+    with pytest.raises(ValueError, match=rf"would leave 1 of the recurrent layers: 1: .* left alone: {why}"):
+        holdfast.convert(model, to="torch", strict=True)
+    assert model[0] is first
+    holdfast.convert(model, to="torch")
+    assert model[1] is layer
+    assert type(model[0]) is nn.GRU
+    assert f"1: {type(layer).__name__} left alone: {why}" in capsys.readouterr().out
+
+
+def test_a_direction_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^to must be 'holdfast' or 'torch', got 'keras'$"):
+        holdfast.convert(nn.LSTM(3, 4), to="keras")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated", "ignore:`isinstance")  # PyTorch's own
+def test_scripted_and_quantised_layers_are_named_and_strictly_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    scripted = nn.Sequential(torch.jit.script(nn.LSTM(3, 4)))
+    holdfast.convert(scripted)
+    assert capsys.readouterr().out == "0: LSTM left alone: scripted, its code is fixed\n"
+    quantised = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.GRU(3, 4)), {nn.GRU})
+    holdfast.convert(quantised)
+    assert capsys.readouterr().out.startswith("0: GRU left alone: quantised")
+    with pytest.raises(ValueError, match="would leave 1 of the recurrent layers: 0: GRU left alone: quantised"):
+        holdfast.convert(quantised, strict=True)

@@ -7,6 +7,7 @@ call goes to the differentiable reference run instead. A plain vmap runs the ope
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -70,11 +71,12 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
     direct = not transforms.any and eager.possible((*tensors, *others))
     if engine == "vendor" and direct:
         program = parse(text)
-        return _outcome(
-            vendor.run(program, checked(program, inputs)), counts
-        )  # recorded by autograd as PyTorch's own layers are
+        outputs = vendor.run(program, checked(program, inputs))  # recorded by autograd as PyTorch's own layers are
+        return _outcome(outputs, counts)
     if engine in ("llvm", "triton") and direct:
         return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
+    _teach_flop_counter()
+    save = save or _is_traced()  # whether its graph will be differentiated cannot be told
     flat = recurrence(
         inputs.x,
         list(inputs.state),
@@ -122,6 +124,21 @@ def _transforms() -> _Transforms:
     return _Transforms(differentiate, forward_mode or bool(levels))
 
 
+@constant
+def _teach_flop_counter() -> None:
+    """Let PyTorch's counter of operations know the operators; it is not imported, which takes half a second."""
+    if "torch.utils.flop_counter" in sys.modules:
+        from . import flops
+
+        flops.teach_counters()
+
+
+@constant
+def _is_traced() -> bool:
+    """Whether torch.jit.trace records the call."""
+    return torch._C._get_tracing_state() is not None
+
+
 def differentiates() -> bool:
     """Whether a differentiating transform of torch.func, or a forward-mode level, is at work."""
     return _transforms().differentiate
@@ -146,13 +163,20 @@ def _visible(program: Program, trace: bool) -> int:
     return 1 + len(program.states) + (len(program.states) - 1 + len(program.shown) if trace else 0)
 
 
-@torch.library.custom_op("holdfast::recurrence", mutates_args=())
+# A list that may be empty is `Tensor[]?`: a compiled package (AOTInductor) hands an empty list over as None.
+_READ = "Tensor x, Tensor[] state, Tensor[]? home, Tensor[] weights, Tensor[]? masks, Tensor? lengths, Tensor? reset"
+_SETTINGS = "str program, str engine, bool reverse, bool trace"
+
+
+@torch.library.custom_op(
+    "holdfast::recurrence", mutates_args=(), schema=f"({_READ}, {_SETTINGS}, bool save) -> Tensor[]"
+)
 def recurrence(
     x: Tensor,
     state: Sequence[Tensor],
-    home: Sequence[Tensor],
+    home: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Sequence[Tensor] | None,
     lengths: Tensor | None,
     reset: Tensor | None,
     program: str,
@@ -171,7 +195,7 @@ def recurrence(
     """
     _refuse_forward_mode()
     _check_engine(engine, program, x, weights, lengths, reset, trace)
-    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    inputs = Inputs(x, state, home or [], weights, masks or [], lengths, reset, reverse)
     with torch.autocast(x.device.type, enabled=False):
         visible, saved = _ENGINES[engine].forward(parse(program), inputs, trace, save)
     return _own([*visible, *saved], x, state, home, weights, masks)
@@ -220,9 +244,9 @@ def _refuse_forward_mode() -> None:
 def _(
     x: Tensor,
     state: Sequence[Tensor],
-    home: Sequence[Tensor],
+    home: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Sequence[Tensor] | None,
     lengths: Tensor | None,
     reset: Tensor | None,
     program: str,
@@ -231,9 +255,9 @@ def _(
     trace: bool,
     save: bool,
 ) -> list[Tensor]:
-    check_devices(x, [*state, *home, *weights, *masks, lengths, reset])
+    check_devices(x, [*state, *(home or []), *weights, *(masks or []), lengths, reset])
     parsed = parse(program)
-    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    inputs = Inputs(x, state, home or [], weights, masks or [], lengths, reset, reverse)
     steps, batch, hidden = x.shape[0], x.shape[1], weights[0].shape[0] // len(parsed.gates)
     results = [x.new_empty(steps, batch, state[0].shape[-1])]
     results += [x.new_empty(s.shape) for s in state]
@@ -244,18 +268,22 @@ def _(
     return results
 
 
-@torch.library.custom_op("holdfast::recurrence_backward", mutates_args=())
+@torch.library.custom_op(
+    "holdfast::recurrence_backward",
+    mutates_args=(),
+    schema=f"(Tensor[]? gradients, bool[] given, {_READ}, Tensor[]? saved, {_SETTINGS}, bool need_x) -> Tensor[]",
+)
 def recurrence_backward(
-    gradients: Sequence[Tensor],
+    gradients: Sequence[Tensor] | None,
     given: Sequence[bool],
     x: Tensor,
     state: Sequence[Tensor],
-    home: Sequence[Tensor],
+    home: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Sequence[Tensor] | None,
     lengths: Tensor | None,
     reset: Tensor | None,
-    saved: Sequence[Tensor],
+    saved: Sequence[Tensor] | None,
     program: str,
     engine: str,
     reverse: bool,
@@ -276,8 +304,9 @@ def recurrence_backward(
     _refuse_forward_mode()
     _check_engine(engine, program, x, weights, lengths, reset, trace)
     parsed = parse(program)
-    inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    inputs = Inputs(x, state, home or [], weights, masks or [], lengths, reset, reverse)
     states = len(parsed.states)
+    gradients = gradients or []
     if len(given) != _visible(parsed, trace) or sum(given) != len(gradients):
         raise ValueError(
             f"given must say of each of the {_visible(parsed, trace)} visible results whether there is a gradient, and "
@@ -286,40 +315,44 @@ def recurrence_backward(
     arrived = iter(gradients)
     [output], final, traced = _split([next(arrived) if was else None for was in given], [1, states])
     with torch.autocast(x.device.type, enabled=False):
-        found = _ENGINES[engine].backward(parsed, inputs, saved, output, final, traced, trace, need_x)
+        found = _ENGINES[engine].backward(parsed, inputs, saved or [], output, final, traced, trace, need_x)
     to_x = x.new_empty(0) if found.x is None else found.x
     return _own([to_x, *found.state, *found.home, *found.weights], gradients, x, state, home, weights, saved)
 
 
 @recurrence_backward.register_fake
 def _(
-    gradients: Sequence[Tensor],
+    gradients: Sequence[Tensor] | None,
     given: Sequence[bool],
     x: Tensor,
     state: Sequence[Tensor],
-    home: Sequence[Tensor],
+    home: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Sequence[Tensor] | None,
     lengths: Tensor | None,
     reset: Tensor | None,
-    saved: Sequence[Tensor],
+    saved: Sequence[Tensor] | None,
     program: str,
     engine: str,
     reverse: bool,
     trace: bool,
     need_x: bool,
 ) -> list[Tensor]:
-    check_devices(x, [*gradients, *state, *home, *weights, *masks, lengths, reset, *saved])
+    lists = (gradients or [], state, home or [], weights, masks or [], saved or [])
+    check_devices(x, [*(t for tensors in lists for t in tensors), lengths, reset])
     to_x = x.new_empty(x.shape) if need_x else x.new_empty(0)
-    return [to_x, *(t.new_empty(t.shape) for t in (*state, *home, *weights))]
+    return [to_x, *(t.new_empty(t.shape) for t in (*state, *(home or []), *weights))]
 
 
 def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, state, home, weights, masks, lengths, reset, program, engine, reverse, trace, _ = inputs
+    x, state, home, weights, masks, lengths, reset, program, engine, reverse, trace, save = inputs
     visible = _visible(parse(program), trace)
+    ctx.absent = home is None, masks is None
+    home, masks = home or (), masks or ()
     ctx.save_for_backward(x, *state, *home, *weights, *masks, lengths, reset, *output[visible:])
     ctx.counts = [1, len(state), len(home), len(weights), len(masks), 1, 1]
     ctx.visible = visible
+    ctx.save = save
     ctx.settings = program, engine, reverse, trace
     ctx.set_materialize_grads(False)
 
@@ -337,9 +370,18 @@ def _backward_of_forward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[
     [x], state, home, weights, masks, [lengths], [reset], saved = _split(ctx.saved_tensors, ctx.counts)
     program, engine, reverse, trace = ctx.settings
     inputs = Inputs(x, state, home, weights, masks, lengths, reset, reverse)
+    if not ctx.save:  # a graph that was made of a frozen layer: nobody knew that its input would want a gradient
+        again = recurrence(x, state, home, weights, masks, lengths, reset, program, engine, reverse, trace, True)
+        saved = again[ctx.visible :]
     found = _gradients(program, engine, inputs, saved, gradients[: ctx.visible], trace, ctx.needs_input_grad[0])
     [to_x], to_state, to_home, to_weights, _ = _split(found, [1, len(state), len(home), len(weights)])
-    return to_x, to_state, to_home, to_weights, [None] * len(masks), *[None] * 7
+    home_or_none, masks_or_none = _formed([to_home, [None] * len(masks)], ctx.absent)
+    return to_x, to_state, home_or_none, to_weights, masks_or_none, *[None] * 7
+
+
+def _formed(gradients: Sequence[list[Any]], absent: Sequence[bool]) -> list[list[Any] | None]:
+    """The gradients of lists as autograd wants them: None for a list that was None."""
+    return [None if was_none else found for found, was_none in zip(gradients, absent)]
 
 
 def _gradients(
@@ -354,6 +396,7 @@ def _gradients(
     """The gradients of x, state, home and weights, by the operator; differentiable themselves."""
     if any(g is not None and eager.beyond_operators(g) for g in arriving):
         return _gradients_by_reference(program, inputs, trace, arriving)
+    _teach_flop_counter()
     to_x, *others = recurrence_backward(
         [g for g in arriving if g is not None],
         [g is not None for g in arriving],
@@ -403,6 +446,8 @@ recurrence.register_autograd(_backward_of_forward, setup_context=_setup_forward)
 def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     gradients, given, x, state, home, weights, masks, lengths, reset, saved, *settings = inputs
     program, engine, reverse, trace, need_x = settings
+    ctx.absent = [tensors is None for tensors in (gradients, home, masks, saved)]
+    gradients, home, masks, saved = (tensors or () for tensors in (gradients, home, masks, saved))
     ctx.save_for_backward(*gradients, x, *state, *home, *weights, *masks, lengths, reset)
     ctx.counts = [len(gradients), 1, len(state), len(home), len(weights), len(masks), 1]
     ctx.given = given
@@ -436,9 +481,10 @@ def _backward_of_backward(ctx: Any, second: Sequence[Tensor | None]) -> tuple[An
             firsts, seconds = zip(*pairs)
             found = torch.autograd.grad(firsts, [*read, *arrived], seconds, create_graph=again, allow_unused=True)
     [to_x], to_state, to_home, to_weights, to_arrived = _split(found, [1, len(state), len(home), len(weights)])
-    nothing = [None] * len(masks)
-    saved = [None] * ctx.saved
-    return to_arrived, None, to_x, to_state, to_home, to_weights, nothing, None, None, saved, *[None] * 5
+    lists = [to_arrived, to_home, [None] * len(masks), [None] * ctx.saved]
+    arrived_or_none, home_or_none, masks_or_none, saved_or_none = _formed(lists, ctx.absent)
+    along = to_x, to_state, home_or_none, to_weights, masks_or_none
+    return arrived_or_none, None, *along, None, None, saved_or_none, *[None] * 5
 
 
 recurrence_backward.register_autograd(_backward_of_backward, setup_context=_setup_backward)

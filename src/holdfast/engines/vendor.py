@@ -26,7 +26,7 @@ from . import reference
 from .gradients import Gradients
 from .inputs import Inputs
 
-__all__ = ["backward", "forward", "refusal", "run", "saved_shapes"]
+__all__ = ["backward", "beside", "forward", "kernel", "refusal", "run", "saved_shapes"]
 
 _KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch._VF.lstm,
@@ -55,10 +55,10 @@ def refusal(
     asked = [name for name, given in (("trace", traced), ("lengths", lengths), ("reset", reset)) if given]
     if asked:
         return f"it takes a call without trace, lengths (a PackedSequence has them) and reset; given was {asked[0]}"
-    beside = _beside(program)
-    if beside:
-        return f"it takes a plain LSTM, GRU or RNN; this one has {', '.join(beside)}"
-    if _kernel(program) is None:
+    others = beside(program)
+    if others:
+        return f"it takes a plain LSTM, GRU or RNN; this one has {', '.join(others)}"
+    if kernel(program) is None:
         return (
             "it takes a plain LSTM, GRU or RNN (tanh or relu), with or without bias, the LSTM also with a projection; "
             f"the equations of this {program.cell} are others"
@@ -66,7 +66,7 @@ def refusal(
     return None
 
 
-def _beside(program: Program) -> list[str]:
+def beside(program: Program) -> list[str]:
     """What a program has that PyTorch's layers have not, as far as it has a name."""
     named = {
         "layer_norm": program.layer_norm,
@@ -78,9 +78,9 @@ def _beside(program: Program) -> list[str]:
 
 
 @functools.lru_cache(maxsize=512)
-def _kernel(program: Program) -> str | None:
+def kernel(program: Program) -> str | None:
     """Which of PyTorch's cells a program is, by name; None for any other."""
-    if _beside(program):
+    if beside(program):
         return None
     options = Options(bias=program.bias, projection=program.projection)
     plain: dict[str, Cell] = {"LSTM": cells.LSTM()}
@@ -119,7 +119,7 @@ def _alike(one: Program, other: Program) -> bool:
 
 def run(program: Program, inputs: Inputs) -> list[Tensor]:
     """The output and the final states of an untraced run over whole sequences, differentiable by autograd."""
-    name = _kernel(program)
+    name = kernel(program)
     if name is None:
         raise NotImplementedError(f"engine='vendor' takes plain cells only, not this {program.cell}")
     if inputs.x.numel() == 0:  # of a batch of none

@@ -13,7 +13,7 @@ from .graph import Node, needed
 
 # Raise the number also when the operator's arguments change or what it saves: PyTorch's compile caches on disk are
 # keyed by this text, and would otherwise call the new backward as the old one.
-FORMAT = "holdfast-step 2"
+FORMAT = "holdfast-step 3"
 MAIN_WEIGHT = "weight_hh"  # the recurrent weight of `gate.recurrent`; the only one with a bias
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -235,17 +235,19 @@ class Recurrent(TracedModule):
         changed = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
         return shown_settings(self, changed)
 
-    @overload
-    def __call__(
-        self, input: PackedSequence, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
-    ) -> tuple[PackedSequence, State]: ...
-    @overload
-    def __call__(
-        self, input: Tensor, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
-    ) -> tuple[Tensor, State]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run over a sequence; see the class."""
-        return super().__call__(*args, **kwargs)
+    if TYPE_CHECKING:  # TracedModule has it
+
+        @overload
+        def __call__(
+            self, input: PackedSequence, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
+        ) -> tuple[PackedSequence, State]: ...
+        @overload
+        def __call__(
+            self, input: Tensor, hx: State | None = None, *, lengths: Any = None, reset: Tensor | None = None
+        ) -> tuple[Tensor, State]: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run over a sequence; see the class."""
+            return super().__call__(*args, **kwargs)
 
     def forward(
         self,

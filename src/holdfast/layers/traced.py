@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
+import torch
 from torch import nn
 
 from holdfast.engines.choose import check_name
@@ -16,6 +17,7 @@ from holdfast.language.holding import with_holding
 from holdfast.language.outline import with_every_value_shown
 
 from . import checks, naming
+from .counterpart import as_pytorch, beyond_pytorch
 from .options import wired, zoneout_pair
 from .weights import ForgetBias
 
@@ -148,6 +150,13 @@ class TracedModule(nn.Module):
             super().__setattr__(name, before)
             raise
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; a profiler sees the call by the layer's name."""
+        if not torch.compiler.is_compiling() and torch.autograd.profiler._is_profiler_enabled:
+            with torch.autograd.profiler.record_function(f"holdfast.{type(self).__name__}"):
+                return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
     @property
     def program(self) -> Program:
         """The traced cell as it runs now: in training with masks, in evaluation with their expectation."""
@@ -180,6 +189,16 @@ class TracedModule(nn.Module):
         plain = isinstance(value, bool | int | float | str | tuple | None) and not name.startswith("_")
         if plain and not hasattr(self, name) and naming.misspelt(kind, name):
             raise AttributeError(naming.unknown(TracedModule, kind, name))
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in the layer's place: PyTorch's own layer on the same tensors."""
+        why = beyond_pytorch(self)
+        if why is not None:
+            raise NotImplementedError(
+                f"torch.jit.script takes a plain layer only, in whose place it compiles PyTorch's own; "
+                f"{type(self).__name__}({self.extra_repr()}) is none: {why}. torch.export and torch.jit.trace take any"
+            )
+        return as_pytorch(self)
 
     def _checked(self, name: str, value: Any) -> Any:
         """The value of an option, if it is one that the option can have."""

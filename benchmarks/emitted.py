@@ -133,7 +133,7 @@ def exists(kernel: str, dtype: str, target: machine.Target) -> bool:
     if kernel == "tile_matmul":
         return dtype == "bfloat16" and target.tiles
     if kernel == "matmul":
-        return dtype in ("float32", "float64")
+        return dtype in ("float32", "float64") and not target.library
     if kernel.endswith("stream"):
         return dtype != "bfloat16"
     return dtype != "int8"

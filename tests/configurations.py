@@ -162,7 +162,7 @@ def _configurations(count: int, seed: int) -> tuple[Configuration, ...]:
     return tuple(found)
 
 
-def few(count: int, most: int = 12) -> list[int]:
+def few(count: int, most: int = 9) -> list[int]:
     """As few of the first configurations as hold every choice, and every pair of choices of names with few values.
 
     Those are the pairs in which the engines branch: what is left out pairs cells with sizes, or long lists with each

@@ -44,8 +44,8 @@ def test_every_pair_of_compatible_choices_occurs_in_the_sample() -> None:
     assert pairs() <= found
 
 
-def test_every_choice_and_four_of_five_pairs_occur_in_what_is_quick() -> None:
+def test_every_choice_and_three_of_four_pairs_occur_in_what_is_quick() -> None:
     quick = [configurations(SAMPLE)[k] for k in FEW]
     assert all(any(c[name] == value for c in quick) for name, values in CHOICES.items() for value in values)
     found = set().union(*(pairs_in(c) for c in quick))
-    assert len(found & pairs()) >= 0.8 * len(pairs())
+    assert len(found & pairs()) > 0.75 * len(pairs())

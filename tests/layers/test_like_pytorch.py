@@ -61,7 +61,7 @@ def everything(layer: Any, x: Tensor, state: Any) -> dict[str, Tensor]:
     return {**{f"result {k}": r.detach() for k, r in enumerate(results)}, **dict(zip(leaves, gradients))}
 
 
-@pytest.mark.sweep(every=3)
+@pytest.mark.sweep(every=7)
 @each_pair
 @pytest.mark.parametrize(
     ("layers", "bidirectional", "bias", "batch_first"),

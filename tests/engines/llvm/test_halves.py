@@ -86,7 +86,7 @@ def _short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(around, "ROWS_AGAIN", 1)
 
 
-QUICK = ("LSTM", "original GRU", "heads and projection", "zoneout", "two directions", "everything")
+QUICK = ("LSTM", "original GRU", "zoneout", "everything")
 
 
 def _options_on_paths() -> list[Any]:

@@ -812,11 +812,11 @@ def _sums_of_a_second_run_of_operands_not_added(patch: Patch) -> None:
 
 @kernel_mutant("half", "half GRU")
 def _two_numbers_of_a_pair_exchanged(patch: Patch) -> None:
-    def exchanged(original: Any, self: Any, code: Any, total: Any, x: Any, weights: Any) -> Any:
+    def exchanged(original: Any, self: Any, code: Any, pair: Any) -> Any:
         sixteen = ir.Constant(ir.IntType(32), 16)
-        return original(self, code, total, code.b.or_(code.b.shl(x, sixteen), code.b.lshr(x, sixteen)), weights)
+        return original(self, code, code.b.or_(code.b.shl(pair, sixteen), code.b.lshr(pair, sixteen)))
 
-    _around(patch, halves.Halves, "pair_product", exchanged)
+    _around(patch, halves.Halves, "pair_in_all_lanes", exchanged)
 
 
 @kernel_mutant("half", "tiles")

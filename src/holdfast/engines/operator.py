@@ -218,7 +218,8 @@ def _check_engine(
 
 def _own(results: Sequence[Tensor], *given: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
     """The results as an operator may return them: none shares memory with an argument or another, none is a view."""
-    taken = {t.untyped_storage().data_ptr() for t in torch.utils._pytree.tree_leaves(given) if isinstance(t, Tensor)}
+    tensors = [t for t in torch.utils._pytree.tree_leaves(given) if isinstance(t, Tensor)]
+    taken = {t.untyped_storage().data_ptr() for t in tensors if not t._is_zerotensor()}  # a zero tensor has no memory
     taken.discard(0)  # of empty tensors
     own = []
     for result in results:

@@ -16,7 +16,7 @@ from holdfast.language import parse
 _OURS_ONLY = (
     *("cell", "layer_norm", "zoneout", "recurrent_dropout", "weight_drop", "heads", "grad_clip", "recompute"),
     *("learn_state", "engine", "nonlinearity", "_forget", "_initial", "_states", "_shown", "_suffixes", "_all_weights"),
-    *("_texts", "_masks", "_weight_names", "_recurrent_weights", "_returns_one"),
+    *("_texts", "_masks", "_weight_names", "_recurrent_weights", "_returns_one", "_untraceable", "_nonlinearity"),
 )
 
 _LAYERS: Mapping[str, Any] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN with tanh": nn.RNN, "RNN with relu": nn.RNN}

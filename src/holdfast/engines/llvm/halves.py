@@ -163,8 +163,7 @@ class Halves(Products):
 
         def row(entry: ir.Value, part: int, r: int) -> ir.Value:
             pair = b.load(self.at(code, row_at[r], entry, half=True), typ=I32, align=2)
-            one = b.insert_element(ir.Constant(pairs, ir.Undefined), pair, I32(0))
-            spread = b.shuffle_vector(one, one, ir.Constant(pairs, [0] * self.lanes))
+            spread = self.pair_in_all_lanes(code, pair)
             if product is None:
                 spread = b.and_(spread, upper) if part else b.shl(spread, sixteen)
             return b.bitcast(spread, both)
@@ -193,6 +192,12 @@ class Halves(Products):
         code.function.attributes.add("noinline")
         self.half_tiles[results, rows] = code.function
         return code.function
+
+    def pair_in_all_lanes(self, code: Code, pair: ir.Value) -> ir.Value:
+        """A vector that holds a pair in every lane."""
+        typ = ir.VectorType(I32, self.lanes)
+        one = code.b.insert_element(ir.Constant(typ, ir.Undefined), pair, I32(0))
+        return code.b.shuffle_vector(one, one, ir.Constant(typ, [0] * self.lanes))
 
     def product_of_pairs(self) -> tuple[ir.Type, ir.Function | None]:
         """What vectors of pairs are multiplied as, and by what; without an instruction for pairs, as float32."""

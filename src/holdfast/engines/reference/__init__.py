@@ -48,7 +48,9 @@ def _visible_and_kept(
     alive = inputs.alive()
     if alive is not None:
         seen = [torch.where(alive.unsqueeze(-1), series, 0) for series in seen]
-    return [done.output, *done.final, *seen], done.kept[len(traced) :]
+    # A mask, or a value that is passed on as it came, is in the inputs' dtype.
+    kept = [series.to(accumulation_dtype(inputs.x.dtype)) for series in done.kept[len(traced) :]]
+    return [done.output, *done.final, *seen], kept
 
 
 def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tuple[Any, ...], torch.dtype]]:

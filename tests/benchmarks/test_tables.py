@@ -29,6 +29,7 @@ def empty() -> Table:
     return Table("name", "title", [])
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("name", options.OPTIONS)
 def test_the_loop_does_what_the_option_does(name: str, training: bool) -> None:

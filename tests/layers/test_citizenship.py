@@ -129,6 +129,7 @@ def test_compiles_with_inductor_forward_and_backward() -> None:
         assert_close(one, other)
 
 
+@pytest.mark.sweep(every=4)
 @each_layer
 def test_exports_with_dynamic_length_and_batch(kind: str) -> None:
     layer = make(kind)

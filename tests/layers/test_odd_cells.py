@@ -71,7 +71,7 @@ def results_of(layer: holdfast.Recurrent, x: Tensor, **call: Any) -> list[Tensor
     return [output, *(state if isinstance(state, tuple) else [state])]
 
 
-@pytest.mark.sweep
+@pytest.mark.sweep(every=11)
 @each
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("lengths", [None, [5, 2]])
@@ -108,7 +108,7 @@ def test_gradients_of_both_orders_agree_with_differences(name: str) -> None:
     assert torch.autograd.gradgradcheck(run, (x,), fast_mode=True)
 
 
-@pytest.mark.sweep
+@pytest.mark.sweep(every=7)
 @each
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_trace_runs_the_same_equations_as_a_call(name: str, options: dict[str, Any]) -> None:

@@ -266,9 +266,12 @@ print("done")
 )
 
 
-@pytest.mark.sweep(every=2)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("program", [_FORK, _POOL, _LOADER], ids=["fork", "pool", "data loader"])
+@pytest.mark.parametrize(
+    "program",
+    [_FORK, pytest.param(_POOL, marks=pytest.mark.full), pytest.param(_LOADER, marks=pytest.mark.full)],
+    ids=["fork", "pool", "data loader"],
+)
 def test_a_forked_process_of_one_thread_gives_the_same_bits_and_does_not_hang(program: str) -> None:
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     done = subprocess.run(

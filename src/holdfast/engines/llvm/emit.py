@@ -179,9 +179,13 @@ class Kernel(Int8):
             self.amx(code, "tilerelease")
         b.ret_void()
 
+    def tile_rows(self, results: int) -> int:
+        """How many rows a register tile has."""
+        return self.target.tile_rows(results, masked=self.half and self.product_of_pairs()[1] is None)
+
     def rows_of_tile(self, k: int) -> int:
         """How many rows are multiplied at a time."""
-        return 2 * TILE_ROWS if self.tiled else self.target.tile_rows(self.results(k))
+        return 2 * TILE_ROWS if self.tiled else self.tile_rows(self.results(k))
 
     def emit_before(
         self,
@@ -433,7 +437,7 @@ class Kernel(Int8):
         tile = self.half_tile if self.half else self.tile
         out = code.function.append_basic_block("tiled")
         switch = b.switch(rows, out)
-        for n in range(1, self.target.tile_rows(results) + 1):
+        for n in range(1, self.tile_rows(results) + 1):
             case = code.function.append_basic_block(f"rows_{n}")
             switch.add_case(code.number(n), case)
             b.position_at_end(case)

@@ -57,16 +57,21 @@ class Target:
         """How many numbers of so many bytes a vector holds."""
         return self.bits // (8 * size)
 
-    def tile_rows(self, vectors: int) -> int:
+    def tile_rows(self, vectors: int, masked: bool = False) -> int:
         """How many rows a register tile of so many vectors has.
 
-        Beside the sums, the fewer of its factors stay in registers (see `Numbers.multiplied`), and one of the others.
+        Beside the sums, the fewer of its factors stay in registers (see `Numbers.multiplied`), and one of the others;
+        and a mask, where entries of rows need one and are not read before the vectors.
 
         >>> avx2, avx512 = (Target("", "", "", "", bits, registers) for bits, registers in ((256, 16), (512, 32)))
         >>> avx2.tile_rows(4), avx512.tile_rows(4), avx2.tile_rows(16)
         (3, 6, 1)
         """
-        fitting = [r for r in range(1, 9) if r * vectors + min(r, vectors) + 1 <= self.registers]
+
+        def needed(rows: int) -> int:
+            return rows * vectors + min(rows, vectors) + 1 + (masked and rows > vectors)
+
+        fitting = [rows for rows in range(1, 9) if needed(rows) <= self.registers]
         return max(fitting, default=1)
 
     @property

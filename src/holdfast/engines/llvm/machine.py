@@ -133,7 +133,7 @@ def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "
     if name == "avx2":
         return Target(name, triple, "haswell", "", 256, 16)
     if triple.startswith("x86_64"):
-        return Target(name, triple, "x86-64", "", 128, 15)  # one holds a product, which SSE does not add at once
+        return Target(name, triple, "x86-64", "", 128, 16)
     return Target(name, triple, cpu, features.flatten(), 128, 32)
 
 

@@ -20,10 +20,8 @@ FACTS = ("traced", "lengths", "reset")
 MISSING = "no Triton here"
 
 
-def choose(
-    asked: str, program: str, device: torch.device, dtype: torch.dtype, hidden: int = 5, features: int = 3, **facts: Any
-) -> Choice:
-    return choose_for(asked, program, device, dtype, hidden, features, **facts)
+def choose(asked: str, program: str, device: torch.device, dtype: torch.dtype, hidden: int = 5, **facts: Any) -> Choice:
+    return choose_for(asked, program, device, dtype, hidden, **facts)
 
 
 @pytest.fixture

@@ -47,7 +47,6 @@ def choose(
     device: torch.device,
     dtype: torch.dtype,
     hidden: int,
-    features: int,
     *,
     traced: bool = False,
     lengths: bool = False,
@@ -56,16 +55,15 @@ def choose(
     """The engine for a call of a layer.
 
     >>> from holdfast import cells, language
-    >>> choose("auto", language.trace(cells.LSTM()).text(), torch.device("cpu"), torch.float32, 5, 3).engine
+    >>> choose("auto", language.trace(cells.LSTM()).text(), torch.device("cpu"), torch.float32, 5).engine
     'llvm'
 
     Args:
         asked: what the layer was asked to use: an engine by name, or "auto".
         program: the traced cell as text.
         device, dtype: those of the input, after autocast.
-        hidden: H, the layer's units.
-        features: I, of the layer's input; of the first layer's where several are stacked. The sizes of a call, T and
-            B, do not count: they may be symbols to torch.compile, and one exported program serves them all.
+        hidden: H, the layer's units. The sizes of a call, T and B, do not count: they may be symbols to torch.compile,
+            and one exported program serves them all.
         traced: whether the states and the shown values of every step are wanted.
         lengths: whether lengths are given.
         reset: whether boundaries are given.
@@ -73,7 +71,7 @@ def choose(
     Raises:
         NotImplementedError: an engine was asked for by name that cannot serve this call.
     """
-    choice = _constant(asked, program, device, dtype, hidden, features, traced, lengths, reset)
+    choice = _constant(asked, program, device, dtype, hidden, traced, lengths, reset)
     if isinstance(choice, str):
         raise NotImplementedError(choice)
     return choice
@@ -91,7 +89,6 @@ def _chosen(
     device: torch.device,
     dtype: torch.dtype,
     hidden: int,
-    features: int,
     traced: bool,
     lengths: bool,
     reset: bool,
@@ -101,7 +98,7 @@ def _chosen(
     if asked == "reference":
         return Choice("reference", "asked for by name")
     objections: list[str] = []
-    for choice, objection in _candidates(asked, program, device, dtype, hidden, features, traced, lengths, reset):
+    for choice, objection in _candidates(asked, program, device, dtype, hidden, traced, lengths, reset):
         if objection is None:
             return choice if asked == "auto" else choice._replace(reason="asked for by name")
         objections.append(objection)
@@ -116,7 +113,6 @@ def _candidates(
     device: torch.device,
     dtype: torch.dtype,
     hidden: int,
-    features: int,
     traced: bool,
     lengths: bool,
     reset: bool,

@@ -212,8 +212,8 @@ def _check_engine(
 ) -> None:
     """The engine must be able to serve such a call: an exported program may have been moved."""
     given = {"lengths": lengths is not None, "reset": reset is not None}
-    sizes = weights[0].shape[0] // len(parse(program).gates), x.shape[-1]
-    choose(engine, program, x.device, x.dtype, *sizes, traced=trace, **given)
+    hidden = weights[0].shape[0] // len(parse(program).gates)
+    choose(engine, program, x.device, x.dtype, hidden, traced=trace, **given)
 
 
 def _own(results: Sequence[Tensor], *given: Tensor | Sequence[Tensor] | None) -> list[Tensor]:

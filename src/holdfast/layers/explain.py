@@ -125,8 +125,8 @@ def _choice(layer: Recurrent | RecurrentCell, program: str, x: Tensor | PackedSe
     """The engine for a call, and the reason with what was compiled."""
     like = next(layer.parameters()) if x is None else x.data if isinstance(x, PackedSequence) else x
     dtype = autocast_dtype(like) if autocast_is_on(like.device) else like.dtype
-    sizes = layer.hidden_size, layer.input_size
-    engine, reason = choose(layer.engine, program, like.device, dtype, *sizes, lengths=isinstance(x, PackedSequence))
+    ragged = isinstance(x, PackedSequence)
+    engine, reason = choose(layer.engine, program, like.device, dtype, layer.hidden_size, lengths=ragged)
     if operator.differentiates():
         why = "no fused kernel goes through a transform of torch.func that differentiates, or through forward mode"
         return Choice("reference", f"{STEPWISE}; {why}")

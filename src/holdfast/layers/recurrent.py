@@ -396,7 +396,6 @@ class Recurrent(TracedModule):
             x.device,
             x.dtype,
             self.hidden_size,
-            self.input_size,
             traced=shown is not None,
             lengths=lengths is not None,
             reset=reset is not None,

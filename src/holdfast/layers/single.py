@@ -130,7 +130,7 @@ class RecurrentCell(TracedModule):
             weights = cast_for_autocast(weights)
         inputs = Inputs(x.unsqueeze(0), state, [], weights, self._drawn_masks(x), None, None, reverse=False)
         text = self._texts[self.training, False]
-        engine = choose(self.engine, text, x.device, x.dtype, self.hidden_size, self.input_size).engine
+        engine = choose(self.engine, text, x.device, x.dtype, self.hidden_size).engine
         done = operator.run(text, inputs, engine)
         final = done.final if batched else [s.squeeze(0) for s in done.final]
         return final[0] if len(final) == 1 else tuple(final)

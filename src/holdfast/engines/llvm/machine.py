@@ -104,7 +104,7 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
 
 
-def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "") -> Target:
+def target_for(triple: str, cpu: str, features: llvm.FeatureMap, requested: str = "") -> Target:
     """The best target of a machine, at hand or not, or a lower one by name.
 
     What a process has beside the processor (OpenMP's runtime, the permission to use tiles, MKL) is `host`'s to know.
@@ -113,21 +113,21 @@ def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "
         triple: LLVM's name of the platform.
         cpu: LLVM's name of the processor.
         features: what the processor can do, by LLVM's names.
-        wanted: the name of a target; empty for the best.
+        requested: the name of a target; empty for the best.
     """
     best = "portable"
     if triple.startswith("x86_64") and features.get("avx2") and features.get("fma"):
         wide = all(features.get(f) for f in ("avx512f", "avx512vl", "avx512dq", "avx512bw"))
         best = "avx512" if wide else "avx2"
     names = ("portable", "avx2", "avx512")
-    if wanted and wanted not in names:
-        raise ValueError(f"{VARIABLE} must be one of {', '.join(names)}; got {wanted!r}")
-    if wanted and names.index(wanted) > names.index(best):
-        raise ValueError(f"{VARIABLE} is {wanted}, but this machine has {best} only")
-    name = wanted or best
+    if requested and requested not in names:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(names)}; got {requested!r}")
+    if requested and names.index(requested) > names.index(best):
+        raise ValueError(f"{VARIABLE} is {requested}, but this machine has {best} only")
+    name = requested or best
     if name == "avx512":
         dots = bool(features.get("avx512bf16"))
-        tiles = dots and not wanted and all(features.get(f) for f in ("amx-tile", "amx-bf16"))
+        tiles = dots and not requested and all(features.get(f) for f in ("amx-tile", "amx-bf16"))
         library = not cpu.startswith("znver")
         return Target(name, triple, cpu, features.flatten(), 512, 32, dots=dots, tiles=tiles, library=library)
     if name == "avx2":
@@ -138,10 +138,10 @@ def target_for(triple: str, cpu: str, features: llvm.FeatureMap, wanted: str = "
 
 
 @functools.cache
-def host(wanted: str = "") -> Target:
+def host(requested: str = "") -> Target:
     """The best target that this machine has, or a lower one by name."""
     _initialise()
-    found = target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features(), wanted)
+    found = target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features(), requested)
     for symbol, address in threads.symbols().items():
         llvm.add_symbol(symbol, address)
     return replace(

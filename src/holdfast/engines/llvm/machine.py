@@ -107,7 +107,7 @@ def _initialise() -> None:
 def target_for(triple: str, cpu: str, features: llvm.FeatureMap, requested: str = "") -> Target:
     """The best target of a machine, at hand or not, or a lower one by name.
 
-    What a process has beside the processor (OpenMP's runtime, the permission to use tiles, MKL) is `host`'s to know.
+    What a process has beside the processor (OpenMP's runtime, the permission to use tiles) is `host`'s to know.
 
     Args:
         triple: LLVM's name of the platform.
@@ -144,11 +144,7 @@ def host(requested: str = "") -> Target:
     found = target_for(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features(), requested)
     for symbol, address in threads.symbols().items():
         llvm.add_symbol(symbol, address)
-    return replace(
-        found,
-        openmp=threads.runtime() is not None,
-        tiles=found.tiles and _tiles_granted(),
-    )
+    return replace(found, openmp=threads.runtime() is not None, tiles=found.tiles and _tiles_granted())
 
 
 @functools.cache

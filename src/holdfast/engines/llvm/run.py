@@ -397,7 +397,7 @@ def _projection(program: Program, inputs: Inputs) -> str:
 
     Within the step its results need no way through memory, but the weight is read in every step: that pays where the
     weight is small, or where many sequences share what is read. A layer norm over all gates is PyTorch's, and so is a
-    product with a large weight where PyTorch's library is made for the processor.
+    product with a large weight where PyTorch's library is faster.
     """
     weight = inputs.weights[0]  # W
     large = weight.nbytes > machine.own_cache() and weight.dtype != torch.bfloat16

@@ -31,9 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Divide sweeps between the quick and the full set, and take the share that is asked for."""
     selection.mark_sweeps(items)
-    wanted = config.getoption("--share")
-    if wanted:
-        chosen = selection.share(items, *selection.parse_share(wanted))
+    requested = config.getoption("--share")
+    if requested:
+        chosen = selection.share(items, *selection.parse_share(requested))
         left = set(items) - set(chosen)
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = chosen

@@ -15,7 +15,7 @@ from holdfast.language import parse
 # What only our layers have among their attributes; the rest is PyTorch's or the user's.
 _OURS_ONLY = (
     *("cell", "layer_norm", "zoneout", "recurrent_dropout", "weight_drop", "heads", "grad_clip", "recompute"),
-    *("learn_state", "engine", "nonlinearity", "_forget", "_initial", "_states", "_shown", "_suffixes", "_all_weights"),
+    *("learn_state", "engine", "_forget", "_initial", "_states", "_shown", "_suffixes", "_all_weights"),
     *("_texts", "_masks", "_weight_names", "_recurrent_weights", "_returns_one", "_untraceable", "_nonlinearity"),
 )
 

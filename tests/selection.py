@@ -64,17 +64,15 @@ def share(items: Sequence[pytest.Item], number: int, count: int) -> list[pytest.
     """A share of the full set; together all shares are the whole of it.
 
     The cases of one test go to the shares by turns, so that each takes about as long, and where they begin follows from
-    the test's name, so that another test, or a change of one, moves none of them. What shares a worker stays together.
+    the test's name, so that another test, or a change of one, moves none of them.
     """
     turns: Counter[str] = Counter()
     found = []
     for item in items:
         if not item.get_closest_marker("full"):
             continue
-        group = item.get_closest_marker("xdist_group")
-        name = str(group.args or group.kwargs) if group else function_of(item)
-        turn = 0 if group else turns[name]
-        turns[name] += 1
-        if (zlib.crc32(name.encode()) + turn) % count == number - 1:
+        name = function_of(item)
+        if (zlib.crc32(name.encode()) + turns[name]) % count == number - 1:
             found.append(item)
+        turns[name] += 1
     return found

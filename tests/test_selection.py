@@ -60,10 +60,8 @@ def test_what_is_no_sweep_is_left_alone() -> None:
 
 
 def full_set() -> list[Any]:
-    group = pytest.mark.xdist_group("browser")
     return [
         *(Case(f"test_{n}", "full", k=k) for n in range(7) for k in range(3 * n + 1)),
-        *(Case(f"grouped_{k}", "full", group) for k in range(5)),
         Case("quick"),
     ]
 
@@ -74,12 +72,11 @@ def test_all_shares_together_are_the_full_set_and_none_has_what_another_has() ->
     assert taken == Counter(item.nodeid for item in items if item.get_closest_marker("full"))
 
 
-def test_the_cases_of_a_test_are_shared_out_evenly_and_a_group_is_not() -> None:
+def test_the_cases_of_a_test_are_shared_out_evenly() -> None:
     items = full_set()
     shares = [[item.nodeid for item in share(items, k, 6)] for k in range(1, 7)]
     sizes = [sum(name.startswith("test_6[") for name in names) for names in shares]
     assert max(sizes) - min(sizes) <= 1
-    assert [sum(name.startswith("grouped") for name in names) for names in shares].count(0) == 5
 
 
 def test_another_test_moves_nothing_to_another_share() -> None:

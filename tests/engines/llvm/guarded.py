@@ -249,7 +249,8 @@ def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[str, i
         **options,
     )
     within = rng.random() < 0.5
-    constants = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0 if within else 1 << 60}
+    batch = 0 if within else 1 << 60
+    constants = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": batch, "WITHIN_BATCH_SMALL": batch}
     if rng.random() < 0.5:
         constants |= {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
     return call, constants, rng.choice([1, 1, 2, 3])

@@ -92,7 +92,8 @@ def test_a_value_in_any_feature_of_an_input_does_what_it_does_in_the_reference(
 ) -> None:
     for projection in (0, 1 << 60):  # within the step, and ahead of it
         monkeypatch.setattr(run, "WITHIN_FEATURES", 0)
-        monkeypatch.setattr(run, "WITHIN_BATCH", projection)
+        for name in ("WITHIN_BATCH", "WITHIN_BATCH_SMALL"):
+            monkeypatch.setattr(run, name, projection)
         call = make(kind, steps=3, batch=17, features=17, hidden=HIDDEN)
         call.x[1].diagonal().fill_(value)
         _alike(call, _reaches_gradients(value))

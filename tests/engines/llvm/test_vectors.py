@@ -77,8 +77,8 @@ def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest
 # Ways through a run.
 
 THREADED = {"SMALL": 0, "SMALL_STEP": 0}
-AHEAD = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": NEVER}
-WITHIN = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0}
+AHEAD = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": NEVER, "WITHIN_BATCH_SMALL": NEVER}
+WITHIN = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0, "WITHIN_BATCH_SMALL": 0}
 SPANS = {"SPAN_ROWS": 3, "SPAN_BYTES": 0, "STEPS_AGAIN": 2, "ROWS_AGAIN": 1}
 WAYS: dict[str, Mapping[str, int]] = {
     "threads": THREADED,
@@ -283,6 +283,31 @@ def test_the_plain_configuration_is_checked_as_it_is_without_any_force(taken: Ta
     check(plain(), 0, "llvm")
     assert set(taken.threads) == {1}
     assert set(taken.projections) == {"within"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "room", "library", "where"),
+    [
+        ("LSTM", 0, True, {3: "ahead", 4: "within"}),  # all weights of a step stay in the cache
+        ("RNN", 0, True, {31: "ahead", 32: "within"}),  # of one gate only
+        ("LSTM", -1, True, {31: "outside", 32: "within"}),  # not all of them
+        ("LSTM", -1, False, {15: "ahead", 16: "within"}),
+        ("LSTM", -4 * 9 * 9 * 4 - 1, True, {32: "outside"}),  # not even W
+    ],
+    ids=["small", "small, one gate", "large", "large, own products", "larger than the cache"],
+)
+def test_where_w_x_is_multiplied_follows_from_the_weights_and_the_sequences(
+    kind: str, room: int, library: bool, where: Mapping[int, str], taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = machine.host
+    monkeypatch.setattr(machine, "host", lambda wanted="": replace(host(wanted), library=library))
+    for batch, projection in where.items():
+        call = make(kind, steps=2, batch=batch, features=9, hidden=9)
+        weights = sum(p.nbytes for name, p in call.layer.named_parameters() if name.startswith("weight"))
+        monkeypatch.setattr(machine, "own_cache", lambda room=weights + room: room)
+        assert_all_close(outcome(call, "llvm"), outcome(call, "reference"), call.x.dtype)
+        assert set(taken.projections) == {projection}
+        taken.projections.clear()
 
 
 @pytest.mark.sweep

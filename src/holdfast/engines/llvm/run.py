@@ -35,7 +35,8 @@ from .precision import Precision, of
 from .tile_matmul import UNITS, tile_matmul
 
 WITHIN_FEATURES = 8  # so few features are always multiplied within the step
-WITHIN_BATCH = 8  # and any number of them, from so many sequences a thread on
+WITHIN_BATCH = 16  # and any number of them, from so many sequences on, twice as many beside a faster library
+WITHIN_BATCH_SMALL = 4  # or from so many, where the weights are small and there are several gates
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
 SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
 
@@ -395,16 +396,20 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
 def _projection(program: Program, inputs: Inputs) -> str:
     """Where W x is computed.
 
-    Within the step its results need no way through memory, but the weight is read in every step: that pays where the
-    weight is small, or where many sequences share what is read. A layer norm over all gates is PyTorch's, and so is a
-    product with a large weight where PyTorch's library is faster.
+    Within the step its results need no way through memory, but the weight is read in every step: that pays where all
+    weights of a step stay in the processor's own cache, or where many sequences share what is read. A layer norm over
+    all gates is PyTorch's, and so is a product with a large weight where PyTorch's library is faster.
     """
-    weight = inputs.weights[0]  # W
-    large = weight.nbytes > machine.own_cache() and weight.dtype != torch.bfloat16
-    if program.layer_norm or (large and machine.host(vectors_wanted()).library):
+    w, u = inputs.weights[:2]
+    library = w.dtype != torch.bfloat16 and machine.host(vectors_wanted()).library
+    if program.layer_norm or (library and w.nbytes > machine.own_cache()):
         return "outside"
     batch, features = inputs.x.shape[1:]
-    return "within" if features <= WITHIN_FEATURES or batch >= WITHIN_BATCH * threads.count() else "ahead"
+    small = w.nbytes + u.nbytes <= machine.own_cache()
+    enough = WITHIN_BATCH_SMALL if small and len(program.gates) > 1 else WITHIN_BATCH * (2 if library else 1)
+    if features <= WITHIN_FEATURES or batch >= enough:
+        return "within"
+    return "outside" if library and not small else "ahead"
 
 
 def _series(x: Tensor, shape: tuple[int, ...], ragged: bool) -> Tensor:

@@ -11,6 +11,8 @@ _LABEL = re.compile(r"^([\w.$]+):$")
 _COMMENT = re.compile(r"\s*(#+ |//|;).*")  # "#" alone begins a number on AArch64
 _IN_TABLE = re.compile(r"\.?LBB\d+_\d+")
 
+# A register with itself: all bits 0, or 1, whatever it held.
+_CONSTANT = re.compile(r"v?p?xor|v?pcmpeq")
 # Multiply-adds of vectors by their mnemonics; those of single numbers, ss, sd and fmadd, are no work of a product.
 _MULTIPLY_ADD = re.compile(
     r"(vfn?m(add|sub)\d{3}p[sd]|vdpbf16ps|tdpbf16ps|vpmaddwd|vpdpwssd"
@@ -247,6 +249,8 @@ def _operands(instruction: str, pointers: set[str]) -> tuple[list[str], list[str
         names = [f"v{m[1]}" if m[1] else m[0] for m in places]
         if not places or places[-1].end() != len(text):
             return [], names
+        if len(set(names)) == 1 and _CONSTANT.match(name):
+            return names[-1:], []
         return names[-1:], names if merges or adds else names[:-1]
     matches = re.finditer(r"\b[vqdsb](\d+)\b|\[[^\]]*\]", text)
     names = [f"v{m[1]}" if m[1] else m[0] for m in matches if m[1] or _on_stack(m[0], pointers)]

@@ -160,6 +160,8 @@ def _turn(*lines: str) -> Loop:
         (["vmovups 8(%rsp), %ymm2", "vfmadd231ps %ymm0, %ymm1, %ymm2", "vmovups %ymm2, (%rdi)"], False, 0),
         (["vmovups (%rdi), %zmm2 {%k1} {z}", "vfmadd231ps %zmm0, %zmm1, %zmm2"], False, 0),
         (["vmovups (%rdi), %zmm2 {%k1}", "vfmadd231ps %zmm0, %zmm1, %zmm2"], True, 1),
+        (["vxorps %xmm2, %xmm2, %xmm2", "vfmadd231ps %ymm0, %ymm1, %ymm2"], False, 0),
+        (["vxorps %ymm4, %ymm2, %ymm2", "vfmadd231ps %ymm0, %ymm1, %ymm2"], True, 1),
         (["vpmaddwd %ymm0, %ymm1, %ymm2", "vpaddd %ymm2, %ymm3, %ymm3"], True, 0),
         (["vpmaddwd %ymm0, %ymm1, %ymm2"], False, 0),
         (["fmla v0.4s, v1.4s, v2.s[0]"], True, 1),

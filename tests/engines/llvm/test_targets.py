@@ -174,6 +174,21 @@ def test_the_best_vectors_that_a_machine_has_are_used(monkeypatch: pytest.Monkey
         assert _host_of(monkeypatch, WINDOWS, *(f for f in ALL if f != missing)).name == "avx2"
 
 
+@pytest.mark.parametrize(
+    ("triple", "features", "rows"),
+    [
+        ("x86_64-unknown-linux-gnu", ("avx2", "fma"), (3, 4)),
+        ("x86_64-unknown-linux-gnu", ("avx2", "fma", "avx512f", "avx512vl", "avx512dq", "avx512bw"), (6, 8)),
+        ("aarch64-unknown-linux-gnu", (), (4, 4)),
+    ],
+)
+def test_a_register_tile_has_as_many_rows_as_find_room(
+    triple: str, features: tuple[str, ...], rows: tuple[int, int]
+) -> None:
+    target = machine.target_for(triple, "", llvm.FeatureMap(dict.fromkeys(features, True)))
+    assert (target.tile_rows(4), target.tile_rows(3)) == rows
+
+
 def test_products_of_bfloat16_are_used_where_all_that_they_need_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_tiles_granted", lambda: True)
     for features, wanted, dots, tiles in (

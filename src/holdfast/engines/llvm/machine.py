@@ -35,6 +35,7 @@ class Target:
         features: LLVM's names of what it can do.
         bits: the width of its vectors.
         registers: how many vector registers a register tile may use.
+        rows: the most rows that it has.
         openmp: whether PyTorch brings an OpenMP runtime whose pool kernels can use.
         dots: whether it multiplies vectors of bfloat16 numbers (AVX-512-BF16).
         tiles: whether it multiplies tiles of them (AMX), and this process may.
@@ -48,6 +49,7 @@ class Target:
     features: str
     bits: int
     registers: int
+    rows: int = 8
     openmp: bool = False
     dots: bool = False
     tiles: bool = False
@@ -71,7 +73,7 @@ class Target:
         def needed(rows: int) -> int:
             return rows * vectors + min(rows, vectors) + 1 + (masked and rows > vectors)
 
-        fitting = [rows for rows in range(1, 9) if needed(rows) <= self.registers]
+        fitting = [rows for rows in range(1, self.rows + 1) if needed(rows) <= self.registers]
         return max(fitting, default=1)
 
     @property
@@ -134,8 +136,9 @@ def target_for(triple: str, cpu: str, features: llvm.FeatureMap, requested: str 
         return Target(name, triple, "haswell", "", 256, 16)
     if triple.startswith("x86_64"):
         return Target(name, triple, "x86-64", "", 128, 16)
-    # NEON has 32, but LLVM reads several rows' entries ahead there: tiles that would take more than 27 were spilled.
-    return Target(name, triple, cpu, features.flatten(), 128, 27)
+    # NEON multiplies by one number of a register. LLVM uses that for up to four rows; the entries of more it spreads as
+    # it reads them, which takes the pipes that multiply, and spills.
+    return Target(name, triple, cpu, features.flatten(), 128, 32, rows=4)
 
 
 @functools.cache

@@ -29,7 +29,7 @@ def empty() -> Table:
     return Table("name", "title", [])
 
 
-@pytest.mark.sweep(every=3)
+@pytest.mark.sweep(every=9)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("name", options.OPTIONS)
 def test_the_loop_does_what_the_option_does(name: str, training: bool) -> None:
@@ -201,6 +201,7 @@ def test_onnx_runtime_streams_what_the_layer_computes(kind: type[Fed | Bound]) -
     torch.testing.assert_close(torch.stack(steps), lstm(xs)[0])
 
 
+@pytest.mark.full
 def test_a_step_needs_memory_that_grows_with_its_size() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the highest resident size since a moment")

@@ -91,6 +91,7 @@ def test_a_terminal_sees_progress_on_standard_error(tmp_path: Path) -> None:
     assert "2/2" not in done.stdout
 
 
+@pytest.mark.full
 def test_a_seed_decides_what_is_printed(tmp_path: Path) -> None:
     one, same, other = (demo("--out", tmp_path, "--steps", 1, "--seed", seed).stdout for seed in (1, 1, 2))
     assert one == same

@@ -284,7 +284,7 @@ def test_a_run_without_asking_first_is_refused_too() -> None:
 # What PyTorch does to a call.
 
 
-@pytest.mark.sweep(every=3)
+@pytest.mark.sweep(every=9)
 @each_kind
 def test_compiles_to_one_graph_whatever_the_length(kind: str) -> None:
     layer, other = pair(LAYERS[kind], bidirectional=True)

@@ -31,6 +31,7 @@ def test_every_entry_has_one_record_in_the_order_of_the_plan(tmp_path: Path) -> 
         assert not record.solved
 
 
+@pytest.mark.full
 def test_several_workers_find_the_same_as_one_and_end_when_it_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_more_seeds_add_to_what_is_there(tmp_path: Path) -> None:
     assert records[0] == first
 
 
+@pytest.mark.full
 def test_the_time_is_shared_and_what_runs_out_of_it_says_so(tmp_path: Path) -> None:
     endless = replace(TINY, sequences=10**9)
     records = hold(replace(PLAN, lags=(20,), recipe=endless), tmp_path / "out", minutes=4 / 60)

@@ -248,6 +248,7 @@ def test_the_loss_is_of_the_images_whose_numbers_are_given(digits: Digits) -> No
 # The contest.
 
 
+@pytest.mark.sweep(every=5)
 @pytest.mark.parametrize("who", CONTESTANTS)
 def test_every_contestant_takes_part(who: str, digits: Digits, tmp_path: Path) -> None:
     options = replace(TINY, steps=30, evaluations=1, units=12, batch_size=26, learning_rate=0.02)
@@ -326,6 +327,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(digits: Digit
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.full
 def test_minutes_become_steps(digits: Digits, tmp_path: Path) -> None:
     plan = replace(PLAN, contestants=("rnn",), seeds=1, options=replace(TINY, steps=0, minutes=0.05))
     (record,) = hold(plan, digits, tmp_path / "out")

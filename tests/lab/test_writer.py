@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from holdfast.lab.writer import learn_to_write
@@ -20,6 +21,7 @@ def test_it_learns_and_its_text_changes() -> None:
     assert found.baselines["5-gram"]["nats"] < found.baselines["unigram"]["nats"]
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_text() -> None:
     one, two, other = (learn_to_write(seed=seed, steps=2) for seed in (5, 5, 6))
     assert one.after == two.after

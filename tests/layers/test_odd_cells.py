@@ -71,7 +71,7 @@ def results_of(layer: holdfast.Recurrent, x: Tensor, **call: Any) -> list[Tensor
     return [output, *(state if isinstance(state, tuple) else [state])]
 
 
-@pytest.mark.sweep(every=11)
+@pytest.mark.sweep(every=23)
 @each
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("lengths", [None, [5, 2]])

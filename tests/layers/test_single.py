@@ -277,7 +277,7 @@ def one_step(layer: Any) -> Callable[[Tensor, Any], Any]:
     return Once()
 
 
-@pytest.mark.sweep(every=9)
+@pytest.mark.sweep(every=19)
 @each_case
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_a_step_is_one_step_of_the_layer(kind: str, options: dict[str, Any], training: bool) -> None:

@@ -149,7 +149,7 @@ def run_and_learn(layer: Any, x: Tensor, training: bool) -> list[Tensor]:
     [
         lambda: holdfast.LSTM(3, 4, 2, peephole=True, engine="reference"),
         lambda: holdfast.GRU(3, 4, 2, bidirectional=True, engine="reference"),
-        lambda: holdfast.SLSTM(3, 4, 2, engine="reference"),
+        pytest.param(lambda: holdfast.SLSTM(3, 4, 2, engine="reference"), marks=pytest.mark.full),
     ],
     ids=["LSTM", "GRU", "SLSTM"],
 )

@@ -171,6 +171,7 @@ def test_what_is_not_there_to_draw_with_is_named_with_its_extra(monkeypatch: pyt
         plot_heat_map(SEEN, "f")
 
 
+@pytest.mark.full
 def test_the_microscope_alone_imports_neither_matplotlib_nor_pandas() -> None:
     program = "import sys, holdfast.microscope; print({'matplotlib', 'pandas'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

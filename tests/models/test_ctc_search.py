@@ -406,6 +406,7 @@ def test_memory_stays_bounded_where_settled_symbols_are_taken_out() -> None:
     assert given > 700
 
 
+@pytest.mark.full
 def test_a_hypothesis_of_very_many_symbols_is_found_and_let_go() -> None:
     search = BeamSearch(1)
     search.push(np.log(np.eye(3)[np.arange(30_000) % 2 + 1] * 0.97 + 0.01))

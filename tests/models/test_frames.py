@@ -85,6 +85,7 @@ def test_all_weights_learn(model: FrameModel) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.full
 def test_it_learns_that_keys_sound_together() -> None:
     torch.manual_seed(0)
     both = (torch.rand(2000, 1) < 0.5).float().expand(-1, 2)  # two keys, always together, at random

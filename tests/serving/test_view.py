@@ -105,6 +105,7 @@ def test_a_file_keeps_16_bits_where_there_is_room_and_leaves_out_what_has_none()
     assert 2 <= len(names) < 14
 
 
+@pytest.mark.full
 def test_an_input_that_alone_is_too_large_for_a_file_is_refused() -> None:
     view = View(subject_of(holdfast.LSTM(128, 2), torch.randn(20_000, 1, 128)))
     with pytest.raises(MicroscopeError, match="fewer steps"):

@@ -33,6 +33,7 @@ def _train(folder: Path, processes: int, batch: int, steps: int = 12, more: tupl
     return Run.open(folder)
 
 
+@pytest.mark.full
 def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path: Path) -> None:
     one = _train(tmp_path / "one", 1, batch=8)
     two = _train(tmp_path / "two", 2, batch=4)

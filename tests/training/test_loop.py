@@ -255,6 +255,7 @@ def test_a_signal_saves_and_stops() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.full
 def test_evaluations_take_a_fifth_of_the_minutes_at_most() -> None:
     class Slow(Problem):
         def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:

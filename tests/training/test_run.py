@@ -184,6 +184,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     return losses
 
 
+@pytest.mark.full
 def test_after_kills_the_run_goes_on_to_the_same_losses(tmp_path: Path, uninterrupted: list[float]) -> None:
     folder = tmp_path / "run"
     _run(folder)

@@ -28,6 +28,7 @@ def _fault(path: str, rate: int = 8000) -> str:
     return str(fault.value)
 
 
+@pytest.mark.full
 def test_only_reading_needs_the_packages_of_sounds(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['soundfile'] = sys.modules['soxr'] = None\n"
@@ -273,6 +274,7 @@ def test_a_file_with_a_header_is_not_taken_for_raw_samples(kind: str) -> None:
         [*pcm_blocks(io.BytesIO(held.getvalue()), 8000, 8000)]
 
 
+@pytest.mark.full
 def test_a_long_sound_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from holdfast.data.audio import sound_blocks\n"

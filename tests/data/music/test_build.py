@@ -300,6 +300,7 @@ def test_without_music21_one_learns_from_pieces_made_by_rules(monkeypatch: pytes
     assert default_source() == "builtin:tunes"
 
 
+@pytest.mark.full
 def test_who_waits_is_told(tmp_path: Path) -> None:
     heard: list[str] = []
     build_music({"train": [rules.NAME]}, MusicManner(), tmp_path, heard.append)

@@ -137,6 +137,7 @@ def test_characters_that_were_never_seen_can_be_written_in_byte_pairs(tmp_path: 
     assert learned.encodings[0].decode(given.source(0)).strip() == "Ωμέγα 🙂"
 
 
+@pytest.mark.full
 def test_dates_come_in_three_parts_and_alone(tmp_path: Path) -> None:
     pytest.importorskip("babel")
     found = build_pairs({"train": ["builtin:dates"]}, PairManner(), tmp_path / "cache")

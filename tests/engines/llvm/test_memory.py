@@ -76,6 +76,7 @@ def test_no_kernel_leaves_its_memory_in_many_more_calls(side: str, vectors: str,
     assert _calls(_guarded(side, vectors, count=24, seed=seed)) == 24
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize(
     ("mistake", "side"), [("a unit too many", "end"), ("a unit too early", "start"), ("rows too far apart", "end")]
 )

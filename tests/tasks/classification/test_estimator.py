@@ -174,6 +174,7 @@ def test_parts_to_choose_on_and_to_test_on_are_pairs(tmp_path: Path) -> None:
 # What comes out.
 
 
+@pytest.mark.sweep(every=4)
 @pytest.mark.parametrize(
     "labels",
     [[False, True], [10, 9], [-1.0, 1.0], ["10", "9"], ["b", "a"], [" a", "b"]],
@@ -431,7 +432,7 @@ def test_scikit_learn_knows_what_they_are() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["texts", "ragged", "array"])
+@pytest.mark.parametrize("kind", [pytest.param("texts", marks=pytest.mark.full), "ragged", "array"])
 def test_they_are_cross_validated_and_searched(kind: str) -> None:
     x: Any = TEXTS
     if kind != "texts":

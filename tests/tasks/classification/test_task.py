@@ -240,6 +240,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_stopped(tmp_path: Path) -> 
     assert one[-1]["loss"] == other[-1]["loss"]
 
 
+@pytest.mark.full
 def test_a_model_begins_with_a_language_model_of_unlabelled_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

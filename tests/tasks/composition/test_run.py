@@ -171,6 +171,7 @@ def test_the_longest_note_is_that_of_what_was_learned_from(run: ComposeRun) -> N
     assert ("longest" in run.facts) == (run.form.name == "events")
 
 
+@pytest.mark.full
 def test_harmonies_are_drawn_as_the_model_says_they_go_with_the_whole_melody() -> None:
     """On three keys and three frames every harmonisation can be written down."""
     torch.manual_seed(2)

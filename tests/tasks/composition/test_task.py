@@ -82,7 +82,7 @@ def test_blocks_in_time_measure_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     assert run.evaluate(split="valid", baselines=False).measures["nats"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("form", ["frames", "events"])
+@pytest.mark.parametrize("form", [pytest.param("frames", marks=pytest.mark.full), "events"])
 def test_it_learns_music_that_repeats_itself(tmp_path: Path, form: str) -> None:
     more = {
         "steps": 150,
@@ -199,6 +199,7 @@ def test_a_head_belongs_to_frames(tmp_path: Path) -> None:
         _fitted(tmp_path / "run", folder(tmp_path / "tunes"), form="events", head="independent")
 
 
+@pytest.mark.full
 def test_a_tune_of_hours_is_not_too_long(tmp_path: Path) -> None:
     tunes = folder(tmp_path / "tunes")
     notes = tuple(note._replace(start=note.start + 1920 * 4 * k) for k in range(400) for note in tune(4).notes)

@@ -101,6 +101,7 @@ def test_a_folder_that_is_in_use_is_not_saved_to(quick: Forecaster) -> None:
         quick.save(quick.run.folder)
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_a_copy_outlives_the_forecaster(copied: Callable[[Forecaster], Forecaster]) -> None:
     made = _made(**KINDS["patches on a mixture"]).fit(_table((90,)))

@@ -184,6 +184,7 @@ class _Stopping(Quiet):
         self.told.append(what)
 
 
+@pytest.mark.full
 def test_a_run_that_broke_off_goes_on_to_the_same_bits_without_another_trial(tmp_path: Path) -> None:
     given = {**TINY, "season": (SEASON,), "steps": 10, "checkpoint_every": 4, "evaluations": 3, "layers": 2}
     sources = Sources((written(tmp_path, wide()),))

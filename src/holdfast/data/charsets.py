@@ -20,8 +20,8 @@ _MARKS = {  # how a file begins that is text, but not UTF-8; the longer mark fir
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _LOOKED_AT = 1 << 16  # bytes from which an encoding is told
-_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
-_HIGH = re.compile(rb"[\x80-\xff]")
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_TOGETHER = 3  # bytes beyond ASCII that hardly ever follow each other where a letter here and there has an accent
 _CONTROLS = re.compile(rb"[\x80-\x9f]")  # no characters in latin-1, and quotation marks and dashes in cp1252
 # Of each encoding in which letters come in words, what its usual characters are. Those of several bytes come first:
 # hardly anything else can be read as them.
@@ -113,10 +113,12 @@ def looks_like(content: bytes) -> str:
         return found
     if b"\0" in seen:
         return _of_two_bytes(seen)
-    high = len(_HIGH.findall(seen))
-    if not high:
+    runs = [len(run) for run in _HIGH.findall(seen)]
+    text = seen.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    if not runs or len(re.findall(r"[^\0-\x7f\ufffd]", text)) > broken:  # UTF-8 after all, in which something is broken
         return ""
-    if 2 * len(_ALONE.findall(seen)) > high:  # letters with accents among plain ones
+    if 2 * sum(run for run in runs if run >= _TOGETHER) < sum(runs):
         return "cp1252" if _CONTROLS.search(seen) else "latin-1"
     return next((name for name, usual in _WORDS.items() if _share(seen, name, usual) >= _USUAL), "")
 
@@ -124,7 +126,7 @@ def looks_like(content: bytes) -> str:
 def _of_two_bytes(seen: bytes) -> str:
     """UTF-16 without a mark, which has a NUL beside each Latin letter; or nothing."""
     even, odd = seen[::2].count(0), seen[1::2].count(0)
-    if max(even, odd) < len(seen) // 8 or min(even, odd) > max(even, odd) // 8:
+    if 4 * max(even, odd) < len(seen) or 8 * min(even, odd) > max(even, odd):
         return ""
     return "utf-16-le" if odd > even else "utf-16-be"
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .charsets import UTF_8, charset
+
 _FACTS = "corpus.json"
 
 
@@ -32,6 +34,8 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
             "sha256".
     """
     key = json.loads(json.dumps(key))  # as it will be read
+    if charset() != UTF_8:
+        key["charset"] = charset()  # the same bytes are then another text
     place = folder / fingerprint(key)[:16]
     facts = _facts(place, key)
     if facts is not None:

@@ -25,7 +25,8 @@ from .charsets import UTF_8, charset, looks_like, mark_of
 BUILTIN = "builtin:python-docs"
 _PACKED = ".gz"
 _PIECE = 1 << 18  # bytes read at a time: small enough for the processor's cache, large enough that a call costs nothing
-_within: ContextVar[str] = ContextVar("within", default="")  # the folder beside which nothing is opened
+_BEFORE = 1 << 10  # bytes before one that does not fit which help to tell the encoding
+_within: ContextVar[tuple[str, ...]] = ContextVar("within", default=())  # folders beside which nothing is opened
 
 
 class DataError(ValueError):
@@ -55,8 +56,8 @@ def files(patterns: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def within(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Open nothing but files of a folder while the context lasts: no path outside of it, no URL, no archive.
+def within(*folders: str | os.PathLike[str]) -> Iterator[None]:
+    """Open nothing but files of some folders while the context lasts: no path outside, no URL, no archive.
 
     >>> with within("data"):
     ...     is_file("/etc/passwd")
@@ -65,9 +66,9 @@ def within(folder: str | os.PathLike[str]) -> Iterator[None]:
     holdfast.data.sources.DataError: /etc/passwd lies outside of data
 
     Args:
-        folder: what lies in it or below, links followed, may be opened.
+        folders: what lies in them or below, links followed, may be opened.
     """
-    before = _within.set(os.fspath(folder))
+    before = _within.set(tuple(map(os.fspath, folders)))
     try:
         yield
     finally:
@@ -114,8 +115,10 @@ def decoded(path: str, contents: Iterable[bytes]) -> Iterator[str]:
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
+            if not block:
+                raise _not_text(path, kind, "it ends within a character") from None
             line += error.object[: error.start].decode(kind, "ignore").count("\n")
-            hint = _hint(error.object) if kind == UTF_8 else ""
+            hint = _hint(error.object[max(0, error.start - _BEFORE) :]) if kind == UTF_8 else ""
             raise _not_text(path, kind, f"line {line:,} is not{hint}") from None
         if kind != UTF_8 and "\0" in text:
             raise _not_text(path, kind, f"line {line + text[: text.index(chr(0))].count(chr(10)):,} has a NUL")
@@ -473,10 +476,10 @@ def _refuse_unwritable(path: str) -> None:
         raise DataError(f"the name {os.fsencode(path)!r} is not UTF-8 text: rename the file") from None
 
 
-def _refuse_outside(path: str, folder: str) -> None:
-    inside = os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+def _refuse_outside(path: str, folders: Sequence[str]) -> None:
+    inside = any(os.path.realpath(path).startswith(os.path.join(os.path.realpath(one), "")) for one in folders)
     if not inside or "://" in path or "::" in path:
-        raise DataError(f"{path} lies outside of {folder}")
+        raise DataError(f"{path} lies outside of {folders[0]}")
 
 
 def _empty(paths: Sequence[str]) -> DataError:

@@ -15,6 +15,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def _make(path: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_bytes(32))
-        if not path.exists():
-            os.replace(name, path)
+        with suppress(FileExistsError):
+            os.link(name, path)  # which, unlike a renaming, replaces nothing
     finally:
         Path(name).unlink(missing_ok=True)
 

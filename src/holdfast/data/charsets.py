@@ -23,18 +23,16 @@ _LOOKED_AT = 1 << 16  # bytes from which an encoding is told
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _TOGETHER = 3  # bytes beyond ASCII that hardly ever follow each other where a letter here and there has an accent
 _CONTROLS = re.compile(rb"[\x80-\x9f]")  # no characters in latin-1, and quotation marks and dashes in cp1252
-# Of each encoding in which letters come in words, what its usual characters are. Those of several bytes come first:
-# hardly anything else can be read as them.
+# Of each encoding in which words are of bytes beyond ASCII: its usual characters, and the share of them that a text has.
 _WORDS = {
-    "shift_jis": "[\u3040-\u30ff]",
-    "euc_jp": "[\u3040-\u30ff]",
-    "euc_kr": "[\uac00-\ud7a3]",
-    "gb18030": "[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]",
-    "big5": "[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]",
-    "cp1251": "[\u0430-\u044f\u0451]",  # small letters, which are capitals in the other
-    "koi8_r": "[\u0430-\u044f\u0451]",
+    "cp1251": ("[\u0430-\u044f\u0451]", 0.75),  # small letters, which are capitals in the other
+    "koi8_r": ("[\u0430-\u044f\u0451]", 0.75),
+    "shift_jis": ("[\u3040-\u30ff]", 0.3),
+    "euc_jp": ("[\u3040-\u30ff]", 0.3),
+    "euc_kr": ("[\uac00-\ud7a3]", 0.5),
+    "gb18030": ("[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]", 0.5),
+    "big5": ("[\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]", 0.5),
 }
-_USUAL = 0.5  # share of the characters beyond ASCII that must be usual ones
 
 
 class UnknownCharset(ValueError):
@@ -120,7 +118,7 @@ def looks_like(content: bytes) -> str:
         return ""
     if 2 * sum(run for run in runs if run >= _TOGETHER) < sum(runs):
         return "cp1252" if _CONTROLS.search(seen) else "latin-1"
-    return next((name for name, usual in _WORDS.items() if _share(seen, name, usual) >= _USUAL), "")
+    return next((name for name, (usual, share) in _WORDS.items() if _share(seen, name, usual) >= share), "")
 
 
 def _of_two_bytes(seen: bytes) -> str:

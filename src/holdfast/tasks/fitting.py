@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -280,17 +281,15 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     about = task.describe(data)
     rows = [("this model, best on validation data", fitted.saved["valid"]), *baselines.items()]
     names = list(fitted.saved["valid"])
-    table = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    table += [f"| {who} | {' | '.join(shown(m.get(n)) for n in names)} |" for who, m in rows]
+    table = [f"| | {' | '.join(map(_plain, names))} |", f"|---|{'---|' * len(names)}"]
+    table += [f"| {_plain(who)} | {' | '.join(shown(m.get(n)) for n in names)} |" for who, m in rows]
     parameters = sum(p.numel() for p in fitted.model.parameters())
     lines = [
         f"# A {task.name} model",
         "",
         f"{task.summary} Step {fitted.saved['step']:,} was the best of a training like",
         "",
-        "```sh",
-        _command(task, config),
-        "```",
+        *_fenced("sh", _command(task, config)),
         "",
         "## On validation data",
         "",
@@ -298,7 +297,7 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
         "",
         "## Data",
         "",
-        *(f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}" for name, value in about.items()),
+        *(f"- {_plain(name)}: {f'{v:,}' if isinstance(v, int) else _plain(str(v))}" for name, v in about.items()),
         "",
         "## Versions",
         "",
@@ -307,15 +306,25 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
         "",
         "## Use",
         "",
-        "```python",
-        "import holdfast",
-        "",
-        f"run = holdfast.load({str(fitted.folder)!r})",
-        "run.evaluate()",
-        "```",
+        *_fenced("python", f"import holdfast\n\nrun = holdfast.load({str(fitted.folder)!r})\nrun.evaluate()"),
         "",
     ]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    r"""Text of the data as Markdown shows it for itself: no markup, no HTML, no line of its own.
+
+    >>> print(_plain("<script>, [a](b) and *c*"))
+    &lt;script&gt;, \[a\](b) and \*c\*
+    """
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+def _fenced(language: str, code: str) -> list[str]:
+    """Code in a fence that is longer than any in it."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", code))])
+    return [f"{fence}{language}", *code.split("\n"), fence]
 
 
 def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
@@ -360,6 +369,10 @@ def _check(out: Path) -> None:
     """Refuse a folder now that could not be written to after the data were read."""
     if re.match(r"\w+:/", str(out)):
         raise RunError(f"a run's folder must be a local one; got {out}")
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"the name {os.fsencode(out)!r} of the run's folder is not UTF-8 text") from None
     Run.check_free(out)
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -97,3 +95,157 @@ def test_a_wrong_input_ends_a_command_with_one_line_and_leaves_nothing(
         return
     _is_one_line(command)
     assert _state(tmp_path) == before
+
+
+# Runs of strangers.
+
+
+def _config(**changed: Any) -> Callable[[Path], Path]:
+    """The run with a part of its configuration changed."""
+
+    def write(run: Path) -> Path:
+        Run(run).write_config({**Run(run).config(), **changed})
+        return run
+
+    return write
+
+
+def _content(name: str, content: bytes | None) -> Callable[[Path], Path]:
+    """The run with a file of other content, or without it."""
+
+    def write(run: Path) -> Path:
+        (run / name).unlink()
+        if content is not None:
+            (run / name).write_bytes(content)
+        return run
+
+    return write
+
+
+def _torn(run: Path) -> Path:
+    path = run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return run
+
+
+def _empty(run: Path) -> Path:
+    shutil.rmtree(run)
+    run.mkdir()
+    return run
+
+
+def _checkpoint(run: Path) -> Path:
+    shutil.copy(max((run / "checkpoints").glob("*.safetensors")), run / "model.safetensors")
+    return run
+
+
+def _options(**changed: Any) -> Callable[[Path], Path]:
+    return lambda run: _config(options={**Run(run).config()["options"], **changed})(run)
+
+
+MODEL = "model.safetensors"
+FOREIGN: dict[str, Callable[[Path], Path]] = {
+    "a folder that is not there": lambda run: run.with_name("none"),
+    "a file": lambda run: run / "config.toml",
+    "an empty folder": _empty,
+    "a project": _content("config.toml", b"[tool.black]\nline-length = 100\n"),
+    "a configuration that is no TOML": _content("config.toml", b"task: text\n"),
+    "a configuration in latin-1": _content("config.toml", 'task = "t\u00ebxt"\n'.encode("latin-1")),
+    "an empty configuration": _content("config.toml", b""),
+    "a task that is none": _config(task="paint"),
+    "an option that is none": _options(hiden=8),
+    "an option of another type": _options(hidden="many"),
+    "an option out of its bounds": _options(batch_size=0),
+    "options of a list": _config(options=[1, 2]),
+    "data of a number": _config(data={"data": 3, "digest": "0"}),
+    "no model": _content(MODEL, None),
+    "a model that is torn": _torn,
+    "a model of noise": _content(MODEL, bytes(range(256)) * 9),
+    "an empty model": _content(MODEL, b""),
+    "a pickle for a model": _content(MODEL, pickle.dumps({"a": 1})),
+    "a checkpoint for a model": _checkpoint,
+}
+DATA_ALONE = ("data of a number",)  # which the use of a model does not read
+
+
+@pytest.mark.sweep(every=9)
+@pytest.mark.parametrize("wrong", FOREIGN)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_run_ends_every_command_with_one_line(
+    name: str, wrong: str, made: Callable[[str], Made], tmp_path: Path
+) -> None:
+    copy = Run.open(made(name).run).copied_to(tmp_path / "run").folder
+    run = FOREIGN[wrong](copy)
+    before = _state(tmp_path)
+    out = ["--out", tmp_path / f"out{made(name).application.result}"] if made(name).application.result else []
+    commands: list[list[str | Path]] = [["evaluate", run], ["evaluate", run, tmp_path / "none.txt", "--no-baselines"]]
+    if wrong not in DATA_ALONE:
+        commands += [["info", run], ["look", run, "--html", tmp_path / "a.html"], [*made(name).using(run), *out]]
+    for command in commands:
+        _is_one_line(command, b"")
+    if wrong not in DATA_ALONE:
+        with pytest.raises((ValueError, OSError)):
+            holdfast.load(run)
+    assert _state(tmp_path) == before
+
+
+@pytest.mark.sweep(every=4)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_another_task_is_refused_by_every_command_of_one(
+    name: str, made: Callable[[str], Made], tmp_path: Path
+) -> None:
+    other = made("regress" if name == "text" else "text").run
+    _is_one_line([*made(name).using(other), *(["--out", tmp_path / "a.mid"] if name == "compose" else [])], b"")
+    other_model = Run.open(made(name).run).copied_to(tmp_path / "run").folder
+    shutil.copy(other / MODEL, other_model / MODEL)
+    _is_one_line(["info", other_model])
+
+
+# Places that cannot be written to.
+
+
+@pytest.mark.sweep(every=6)
+@pytest.mark.parametrize("place", ["/proc/run", "{file}/run", "{folder}", "{run}", "s3://bucket/run"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_cannot_be_made_is_refused(
+    name: str, place: str, made: Callable[[str], Made], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    known = {"file": tmp_path / "mine" / "a.txt", "folder": tmp_path / "mine", "run": made(name).run}
+    before = _state(tmp_path), _state(made(name).run)
+    out = place.format(**known)
+    _is_one_line(["fit", name, *made(name).given, "--out", out, *SMALL, *APPLICATIONS[name].options])
+    assert (_state(tmp_path), _state(made(name).run)) == before
+
+
+@pytest.mark.sweep(every=4)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_disk_leaves_no_folder_that_blocks_the_next_try(
+    name: str, made: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_write", full)
+    command = ["fit", name, *made(name).given, "--out", tmp_path / "run", *SMALL, *APPLICATIONS[name].options]
+    assert "No space left on device" in _is_one_line(command)
+    assert _state(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compose", "RUN", "--out", "/proc/a.mid"],
+        ["look", "RUN", "--html", "/proc/a.html"],
+        ["demo", "--out", "/proc/demo"],
+        ["lab", "order", "--out", "/proc/lab"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_that_cannot_be_made_ends_a_command_with_one_line(
+    arguments: list[str], made: Callable[[str], Made]
+) -> None:
+    run = made({"look": "text"}.get(arguments[0], "compose")).run
+    more = ["--bars", "1"] if arguments[0] == "compose" else ["--text", "the cat"] if arguments[0] == "look" else []
+    _is_one_line([*(str(run) if word == "RUN" else word for word in arguments), *more])

@@ -23,7 +23,7 @@ _LOOKED_AT = 1 << 16  # bytes from which an encoding is told
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _TOGETHER = 3  # bytes beyond ASCII that hardly ever follow each other where a letter here and there has an accent
 _CONTROLS = re.compile(rb"[\x80-\x9f]")  # no characters in latin-1, and quotation marks and dashes in cp1252
-# Of each encoding in which words are of bytes beyond ASCII: its usual characters, and the share of them that a text has.
+# Of encodings in which words are of bytes beyond ASCII: usual characters, and what share of them a text has at least.
 _WORDS = {
     "cp1251": ("[\u0430-\u044f\u0451]", 0.75),  # small letters, which are capitals in the other
     "koi8_r": ("[\u0430-\u044f\u0451]", 0.75),

@@ -68,8 +68,13 @@ class Run:
         """
         cls.check_free(folder)
         content = _written(config)  # what cannot be written leaves no folder
-        (folder / CHECKPOINTS).mkdir(parents=True)
-        write_atomically(folder / CONFIG, content)
+        there = folder.is_dir()
+        try:
+            (folder / CHECKPOINTS).mkdir(parents=True)
+            write_atomically(folder / CONFIG, content)
+        except OSError:  # of a full disk perhaps; a folder without its configuration would block the next try
+            shutil.rmtree(folder / CHECKPOINTS if there else folder, ignore_errors=True)
+            raise
         origin.mark(folder, config["data"])
         return cls(folder)
 

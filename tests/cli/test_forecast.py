@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from holdfast.training import Run
 from tests.cli.test_text import invoked
 from tests.reports import reports
 
@@ -218,7 +218,7 @@ def test_wrong_uses_end_with_one_line(run: Path, table: Path, tmp_path: Path) ->
 
 def test_a_killed_run_goes_on_to_the_same_model(run: Path, table: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
-    shutil.copytree(run, half)
+    Run.open(run).copied_to(half)
     for checkpoint in sorted((half / "checkpoints").glob("step-*"))[1:]:
         checkpoint.unlink()
     config = (half / "config.toml").read_text()

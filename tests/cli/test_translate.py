@@ -164,7 +164,11 @@ def test_what_does_not_go_together_is_refused(arguments: list[str], said: str, r
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "there is no"), (b"", "is empty"), ("größe".encode("latin-1"), "must be UTF-8 text, but byte 2")],
+    [
+        (None, "there is no"),
+        (b"", "is empty"),
+        ("größe".encode("latin-1"), "must be UTF-8 text, but line 1 is not: it looks like latin-1"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_named(content: bytes | None, said: str, run: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"

@@ -159,11 +159,14 @@ def test_text_in_a_column_of_numbers_is_told_with_its_place(tmp_path: Path) -> N
     for cell, said in [
         ("abc", "y is 'abc', which is not a number"),
         ("inf", "y is 'inf', which is not finite"),
-        ("1,5", "y is '1,5', which is not a number: the decimals of a number must follow a point"),
         ("1e60", "y is '1e60', which is too large for a number of 32 bits"),
     ]:
         long_table(y=["1"] * 8 + [cell, "2"]).to_csv(path, index=False, sep=";")
         assert message(str(path)) == f"{path}, line 10, series 'b': {said}"
+    long_table(y=["1.5"] * 8 + ["1,5", "2"]).to_csv(path, index=False, sep=";")  # decimals of both kinds: which is it?
+    assert message(str(path)) == (
+        f"{path}, line 10, series 'b': y is '1,5', which is not a number: the decimals of a number must follow a point"
+    )
     (tmp_path / "rows.csv").write_text("V1,V2,V3\nH1,1,2\nH2,3,x\n")
     assert message(str(tmp_path / "rows.csv")) == (
         f"{tmp_path}/rows.csv, line 3, series 'H2': V3 is 'x', which is not a number"

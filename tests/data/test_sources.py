@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines
+from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines, within
 from holdfast.data.sources import (
     below,
     digests_so_far,
@@ -205,22 +205,25 @@ def test_text_without_a_character_is_an_error(tmp_path: Path) -> None:
         [*lines([])]
 
 
+LATIN = ": it looks like latin-1, which --encoding latin-1 reads"
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (b"fine\0", "byte 4 is NUL"),
         (b"a" * 1_500_000 + b"\0", "byte 1500000 is NUL"),
-        (b"ab\xffcd", "byte 2 does not fit"),
-        (b"a" * ((1 << 20) - 1) + b"\xe2\x82x", "byte 1048575 does not fit"),
-        (b"a" * ((1 << 20) - 2) + b"\xe2\x82x", "byte 1048574 does not fit"),
-        ("é".encode() + b"\xe2\x82", "byte 2 does not fit"),
-        ("Müller".encode("latin-1"), "byte 1 does not fit"),
-        (codecs.BOM_UTF16_LE + "hi".encode("utf-16-le"), "it begins like UTF-16 (byte 0)"),
-        (codecs.BOM_UTF16_BE + "hi".encode("utf-16-be"), "it begins like UTF-16 (byte 0)"),
-        (codecs.BOM_UTF32_LE + "hi".encode("utf-32-le"), "it begins like UTF-32 (byte 0)"),
+        ("é\né\n".encode() + b"\xff\n", "line 3 is not"),
+        (b"a\n" * 600_000 + b"\xe9\n", f"line 600,001 is not{LATIN}"),
+        (b"a\n" * ((1 << 17) - 1) + b"a\xe2\x82x", f"line 131,072 is not{LATIN.replace('latin-1', 'cp1252')}"),
+        ("é".encode() + b"\xe2\x82", "it ends within a character"),
+        ("M\nüller".encode("latin-1"), f"line 2 is not{LATIN}"),
+        (codecs.BOM_UTF16_LE + "hi".encode("utf-16-le"), "it begins like UTF-16: --encoding utf-16 reads it"),
+        (codecs.BOM_UTF16_BE + "hi".encode("utf-16-be"), "it begins like UTF-16: --encoding utf-16 reads it"),
+        (codecs.BOM_UTF32_LE + "hi".encode("utf-32-le"), "it begins like UTF-32: --encoding utf-32 reads it"),
     ],
 )
-def test_a_file_that_is_not_text_is_told_by_the_byte(content: bytes, why: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_told_by_the_line(content: bytes, why: str, tmp_path: Path) -> None:
     path = written(tmp_path / "text", content)
     assert message([path]) == f"{path} must be UTF-8 text, but {why}"
 
@@ -312,3 +315,31 @@ def test_a_folder_is_told_from_a_file(folder: Path) -> None:
     assert is_folder(f"{folder}/")
     assert not is_folder(f"{folder}/a.txt")
     assert not is_folder(f"{folder}/nothing")
+
+
+def test_a_file_whose_name_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.txt")
+    Path(path).write_text("to be")
+    said = f"the name {os.fsencode(path)!r} is not UTF-8 text: rename the file"
+    assert message([path]) == message([f"{tmp_path}/*"]) == message([str(tmp_path)]) == said
+
+
+def test_nothing_outside_of_a_folder_is_opened_while_that_is_asked_for(tmp_path: Path) -> None:
+    for folder in ("run", "other"):
+        (tmp_path / folder).mkdir()
+    inside, outside = written(tmp_path / "run" / "a.txt", "to be"), written(tmp_path / "other" / "b.txt", "or not")
+    (tmp_path / "run" / "link.txt").symlink_to(outside)
+    with within(tmp_path / "run"):
+        assert "".join(chunks(inside)) == "to be"
+        for path in (
+            outside,
+            str(tmp_path / "run" / "link.txt"),
+            str(tmp_path / "run" / ".." / "other" / "b.txt"),
+            f"file://{inside}",
+            f"zip://a.txt::{inside}",
+            "https://example.org/a.txt",
+        ):
+            for open_it in (lambda path: files([path]), lambda path: [*chunks(path)]):
+                with pytest.raises(DataError, match="lies outside of"):
+                    open_it(path)
+    assert "".join(chunks(outside)) == "or not"

@@ -38,7 +38,7 @@ def made(book: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
-    return Path(shutil.copytree(made, tmp_path / "run"))
+    return Run.open(made).copied_to(tmp_path / "run").folder
 
 
 def test_a_run_can_be_used_from_another_folder(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

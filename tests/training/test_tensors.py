@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from holdfast.training import DamagedFile, load_tensors, save_tensors
@@ -82,3 +83,15 @@ def test_a_pickle_is_refused_and_not_executed(path: Path) -> None:
 def test_an_empty_file_and_a_text_are_refused(path: Path) -> None:
     _refused(path, b"")
     _refused(path, b"hello\n" * 100)
+
+
+def test_facts_of_more_than_the_format_allows_are_saved(tmp_path: Path) -> None:
+    facts = {"names": "x" * 101_000_000, "né": 1.5}  # the format ends at 100 MB
+    tensors = {"weight": torch.arange(6.0).view(2, 3)}
+    save_tensors(tmp_path / "large.safetensors", tensors, facts)
+    found, known = load_tensors(tmp_path / "large.safetensors")
+    assert known == facts
+    assert found.keys() == tensors.keys()
+    assert torch.equal(found["weight"], tensors["weight"])
+    with safe_open(tmp_path / "large.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("weight"), tensors["weight"])

@@ -18,6 +18,7 @@ from holdfast.tasks import opened
 from holdfast.tasks.dialogue import ChatRun, Conversation, Manners
 
 from .errors import Refused
+from .reading import ENCODING
 
 _HELP = """\
 /reset              forget what was said
@@ -46,6 +47,7 @@ def chat(
         int, typer.Option("--longest", min=1, metavar="N", help="The most tokens of a reply.")
     ] = Manners.longest,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, metavar="N", help="Of the choice.")] = 0,
+    encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each line of standard input.")
     ] = False,

@@ -12,16 +12,18 @@ from typing import Annotated, Any, Optional
 import typer
 
 from holdfast.data import DataError, Example, Fault, Reading, content_of, examples, recordings
+from holdfast.data.charsets import UTF_8, charset
+from holdfast.data.sources import decoded, numbered
 from holdfast.tasks import opened
 from holdfast.tasks.classification import Answers, Classify, Regress, SequenceRun
 
 from .errors import Refused
-from .rows import Row, check_out, writing
+from .reading import ENCODING
+from .rows import STDIN, Row, check_out, writing
 
 _TOGETHER = 4096  # examples that are read, sorted by length and answered at a time
 _HELD = 1 << 24  # numbers or characters of them at most
 _DIGITS = 7  # of a figure
-_STDIN = "-"
 
 _RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
 _FILES = typer.Argument(
@@ -43,6 +45,7 @@ def classify(
     text: Annotated[str, _TEXT] = "",
     skip_bad: Annotated[bool, _SKIP_BAD] = False,
     each_step: Annotated[bool, _EACH_STEP] = False,
+    encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say of which class sequences are, and how sure that is.
@@ -61,6 +64,7 @@ def regress(
     text: Annotated[str, _TEXT] = "",
     skip_bad: Annotated[bool, _SKIP_BAD] = False,
     each_step: Annotated[bool, _EACH_STEP] = False,
+    encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say a number of each sequence.
@@ -93,7 +97,7 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
     """Read, answer and write, a part after the other."""
     answers = Answers(run)
     _check(run, answers, files, wanted)
-    by_line = _STDIN in files
+    by_line = STDIN in files
     found = _lines() if by_line else _examples(run, files, wanted)
     rows = _Rows(answers, wanted)
     with writing(wanted.out, rows.names, wanted.as_json) as (write, file):
@@ -115,10 +119,10 @@ def _answer(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> None:
 
 def _check(run: SequenceRun, answers: Answers, files: Sequence[str], wanted: _Wanted) -> None:
     """Refuse what cannot be before there is much work."""
-    check_out(wanted.out, (".csv", ".jsonl"), files)
-    if _STDIN in files and len(files) > 1:
+    check_out(wanted.out, (".csv", ".jsonl"), files, run.folder)
+    if STDIN in files and len(files) > 1:
         raise Refused("- is all that is read: name it without other files")
-    if _STDIN in files and answers.encoding is None:
+    if STDIN in files and answers.encoding is None:
         raise Refused("- is for texts, but the run reads series: name a file")
     if wanted.each_step:
         try:
@@ -143,15 +147,24 @@ def _examples(run: SequenceRun, files: Sequence[str], wanted: _Wanted) -> Iterat
 
 
 def _lines() -> Iterator[Example]:
-    """The lines of the standard input, as they come."""
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    """The lines of the standard input, as they come; of UTF-8, one that is not has a fault."""
+    for number, line in _numbered_lines():
         where = f"line {number} of the standard input"
         try:
-            yield Example(where, content_of(line.decode("utf-8").rstrip("\r\n")), None)
+            yield Example(where, content_of(line.decode() if isinstance(line, bytes) else line), None)
         except UnicodeDecodeError:
             yield Example(where, None, None, "it is not UTF-8 text")
         except Fault as fault:
             yield Example(where, None, None, str(fault))
+
+
+def _numbered_lines() -> Iterator[tuple[int, str | bytes]]:
+    """The lines without their newlines; of UTF-8 as they stand there."""
+    if charset() == UTF_8:
+        yield from enumerate((line.rstrip(b"\r\n") for line in sys.stdin.buffer), 1)
+    else:  # the bytes of a newline may be others
+        for number, line in numbered(decoded("standard input", sys.stdin.buffer)):
+            yield number, line.rstrip("\r")
 
 
 def _sieved(answers: Answers, found: Iterable[Example], skip: bool) -> Iterator[Example]:

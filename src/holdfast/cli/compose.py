@@ -16,6 +16,7 @@ from holdfast.tasks.composition import Composed, ComposeRun, Learned, drawn
 from holdfast.training import write_atomically
 
 from .errors import Refused
+from .reading import TRUST_PATHS
 from .rows import check_out
 
 _KINDS = (".mid", ".midi")
@@ -49,6 +50,7 @@ def compose(
     check: Annotated[
         bool, typer.Option("--check", help="Say how much of each piece stands in the training data.")
     ] = False,
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each piece.")] = False,
 ) -> None:
     """Compose music: a MIDI file and a piano roll."""
@@ -57,12 +59,13 @@ def compose(
             raise Refused(f"{name} names no file")
     paths = [out] if count == 1 else [_numbered(out, k, count) for k in range(count)]
     for path in paths:
-        check_out(path, _KINDS, [name for name in (prompt, harmonise) if name])
+        check_out(path, _KINDS, [name for name in (prompt, harmonise) if name], run)
+        check_out(path.with_suffix(".svg"), (".svg",), (), run, "the picture of --out")
     if prompt and harmonise:
         raise Refused("--prompt goes on from a tune and --harmonise goes along with one: give one of them")
     if harmonise and bars:
         raise Refused("--harmonise takes as many bars as the melody has: leave out --bars")
-    fitted = opened(run)
+    fitted = opened(run, trust_paths)
     if not isinstance(fitted, ComposeRun):
         raise Refused(f"compose needs a run of the task compose; {run} is one of the task {fitted.task.name}")
     try:

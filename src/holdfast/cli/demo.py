@@ -16,7 +16,7 @@ from holdfast.lab.demo import Contest, Settings, contestants, run, verdict
 from holdfast.lab.lesson import Lesson
 from holdfast.lab.report import report
 from holdfast.lab.writer import Writing, learn_to_write
-from holdfast.training import Interrupted
+from holdfast.training import Interrupted, write_atomically
 
 from .curves import curves_table
 from .errors import Refused, Screen, Stopped
@@ -51,7 +51,7 @@ def demo(
     _show(contest)
     _show_writing(writing)
     with _writing(path):
-        path.write_text(report(contest, writing), encoding="utf-8")
+        write_atomically(path, report(contest, writing))
     typer.echo(f"The report is {path}")
 
 

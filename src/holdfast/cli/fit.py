@@ -20,6 +20,7 @@ from holdfast.training import Option, Run, assignments, is_first, options_of
 from .configuration import read_configuration
 from .errors import Refused
 from .progress import Bar
+from .reading import TRUST_PATHS
 from .results import print_result
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def fit(
         Optional[Path],  # noqa: UP045
         typer.Option("--resume", metavar="RUN", help="Go on with a run from its latest checkpoint."),
     ] = None,
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="With --resume: show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --resume: print the result as JSON.")] = False,
 ) -> None:
@@ -55,7 +57,7 @@ def fit(
         raise typer.Exit(2)
     task = task_of(Run.open(run))
     with Bar(task.unit, quiet or as_json or not is_first()) as bar:
-        result = resume(task, run, bar)
+        result = resume(task, run, bar, trust_paths)
     _show(task, result, run, as_json, quiet)
 
 

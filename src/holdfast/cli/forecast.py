@@ -12,13 +12,17 @@ import typer
 from holdfast.extras import require
 from holdfast.tasks import load
 from holdfast.tasks.forecasting import Forecaster
+from holdfast.training import replaced, write_atomically
 
 from .errors import Refused
+from .reading import ENCODING, TRUST_PATHS
 from .results import print_measures
+from .rows import check_out
 
 _RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
 _DATA = typer.Argument(metavar="[DATA]...", help="CSV or Parquet files; default: the run's own.", show_default=False)
 _OUT = typer.Option("--out", metavar="FILE", help="A file that ends in .csv or .parquet; default: the terminal.")
+_KINDS = (".csv", ".parquet")
 _JSON = typer.Option("--json", help="Print one JSON object.")
 
 
@@ -33,17 +37,20 @@ def forecast(
         Optional[Path],  # noqa: UP045
         typer.Option("--picture", metavar="FILE", help="Draw some of the forecasts into an SVG file."),
     ] = None,
+    encoding: Annotated[str, ENCODING] = "",
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Forecast what comes after the last known values.
 
     Rows of DATA whose target is empty say what is known of the future, in the columns that were named so.
     """
-    _check(out)
-    forecaster = _forecaster(run, "forecast")
+    check_out(out, _KINDS, data or (), run)
+    check_out(picture, (".svg",), data or (), run, "--picture")
+    forecaster = _forecaster(run, "forecast", trust_paths)
     table = _refusing(lambda: forecaster.predict(horizon or None, data or None))
     if picture is not None:
-        picture.write_text(forecaster.picture(horizon or None, data or None), encoding="utf-8")
+        write_atomically(picture, forecaster.picture(horizon or None, data or None))
     _write(table, out, as_json)
 
 
@@ -55,6 +62,8 @@ def backtest(
     ] = 0,
     step: Annotated[int, typer.Option("--step", min=0, metavar="N", help="From one to the next; 0: the horizon.")] = 0,
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
+    encoding: Annotated[str, ENCODING] = "",
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Forecast the past, and say how good that was.
@@ -62,8 +71,8 @@ def backtest(
     Of the run's own data the model has learned from a part: there the measures flatter it. Rows that it has not seen
     show what it is worth.
     """
-    _check(out)
-    forecaster = _forecaster(run, "backtest")
+    check_out(out, _KINDS, data or (), run)
+    forecaster = _forecaster(run, "backtest", trust_paths)
     table, measures = _refusing(lambda: forecaster.backtest(data or None, windows, step))
     if out is not None:
         _write(table, out, False)
@@ -81,19 +90,21 @@ def detect(
     ] = 99.0,
     every: Annotated[bool, typer.Option("--all", help="Show every point, not only those that are flagged.")] = False,
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
+    encoding: Annotated[str, ENCODING] = "",
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Find points that a forecaster would not have expected."""
-    _check(out)
-    forecaster = _forecaster(run, "detect")
+    check_out(out, _KINDS, data or (), run)
+    forecaster = _forecaster(run, "detect", trust_paths)
     table = _refusing(lambda: forecaster.detect(data or None, level))
     flagged = int(table["anomaly"].sum())
     _write(table if every else table[table["anomaly"]], out, as_json)
     typer.echo(f"{flagged:,} of {len(table):,} points are unusual at a level of {level:g} %", err=True)
 
 
-def _forecaster(run: Path, what: str) -> Forecaster:
-    found = load(run)
+def _forecaster(run: Path, what: str, trust_paths: bool) -> Forecaster:
+    found = load(run, trust_paths)
     if not isinstance(found, Forecaster):
         raise Refused(f"{what} needs a run of the task forecast")
     return found
@@ -107,19 +118,12 @@ def _refusing(made: Any) -> Any:
         raise Refused(str(error)) from None
 
 
-def _check(out: Path | None) -> None:
-    """Refuse a file of another kind before there is much work."""
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise Refused(f"--out must end in .csv or .parquet; got {out}")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise Refused(f"--out: there is no folder {out.parent}")
-
-
 def _write(table: Any, out: Path | None, as_json: bool) -> None:
     """A table into a file, or onto the terminal as CSV."""
     require("pandas", "forecast")
     if out is not None:
-        table.to_parquet(out) if out.suffix == ".parquet" else table.to_csv(out, index=False)
+        with replaced(out) as beside:
+            table.to_parquet(beside) if out.suffix == ".parquet" else table.to_csv(beside, index=False)
         if not as_json:
             typer.echo(f"{len(table):,} rows are in {out}", err=True)
     if as_json:

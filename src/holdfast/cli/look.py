@@ -17,6 +17,8 @@ from holdfast.tasks import opened
 from holdfast.training import write_atomically
 
 from .errors import Refused
+from .reading import ENCODING, TRUST_PATHS
+from .rows import check_out
 
 
 def look(
@@ -35,6 +37,8 @@ def look(
         typer.Option("--html", metavar="FILE", help="Write the page into one file that needs no server, and end."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0: any that is free.")] = 0,
+    encoding: Annotated[str, ENCODING] = "",
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Watch a trained model at work, on a page.
@@ -42,8 +46,8 @@ def look(
     It shows every unit, gate and state on the text, the cell's equations with the numbers of a step, places where the
     same units are on, and how far back the memory reaches. It is served to this machine alone, until Ctrl-C.
     """
-    _check(text, data, html, port)
-    fitted = opened(run)
+    _check(text, data, html, port, run)
+    fitted = opened(run, trust_paths)
     try:
         view = View(fitted.subject(text or "", data or (), steps))
         page = "" if html is None else html_file(view)
@@ -67,7 +71,7 @@ def look(
         serve(view, listening, started)
 
 
-def _check(text: str | None, data: list[str] | None, html: Path | None, port: int) -> None:
+def _check(text: str | None, data: list[str] | None, html: Path | None, port: int, run: Path) -> None:
     if text is not None and data:
         raise Refused("--text and --data exclude each other")
     if text == "":
@@ -78,10 +82,7 @@ def _check(text: str | None, data: list[str] | None, html: Path | None, port: in
         return
     if port:
         raise Refused("--port and --html exclude each other: a file needs no server")
-    if html.is_dir():
-        raise Refused(f"{html} is a folder; --html names the file to write")
-    if not html.parent.is_dir():
-        raise Refused(f"--html: there is no folder {html.parent}")
+    check_out(html, (), data or (), run, "--html")
 
 
 def _open(address: str, folder: Path) -> None:

@@ -22,9 +22,8 @@ from holdfast.tasks import opened
 from holdfast.tasks.transcription import Decoding, TranscribeRun, Transcript, subtitles
 
 from .errors import Refused
-from .rows import Row, check_out, replacing, writing
+from .rows import STDIN, Row, check_out, replacing, writing
 
-_STDIN = "-"
 _TABLES, _SUBTITLES = (".csv", ".jsonl"), (".srt", ".vtt")
 _LIVE_BLOCK = 0.1  # seconds of sound that are waited for from a pipe
 
@@ -80,7 +79,7 @@ def transcribe(
     which end at quiet places. From standard input come raw samples of 16 bits, the lower byte first, of one channel:
     what is said is printed while it is being said, if the run was trained with --streaming.
     """
-    check_out(out, (*_TABLES, *_SUBTITLES), files)
+    check_out(out, (*_TABLES, *_SUBTITLES), [name for name in files if not Path(name).is_dir()], run)
     fitted = opened(run)
     if not isinstance(fitted, TranscribeRun):
         raise Refused(f"transcribe needs a run of the task transcribe; {run} is one of the task {fitted.task.name}")
@@ -94,7 +93,7 @@ def transcribe(
     wanted = _Wanted(out, words, skip_bad, as_json)
     if out is not None and out.suffix in _SUBTITLES and (words or as_json or skip_bad):
         raise Refused("subtitles are of one recording's words: leave out --words, --json and --skip-bad")
-    if _STDIN in files:
+    if STDIN in files:
         if len(files) > 1:
             raise Refused("- is all that is read: name it without other files")
         if out is not None:

@@ -19,9 +19,9 @@ from holdfast.tasks import opened
 from holdfast.tasks.translation import TranslateRun, Translation
 
 from .errors import Refused
-from .rows import replacing
+from .reading import ENCODING
+from .rows import STDIN, check_out, replacing
 
-_STDIN = "-"
 _KINDS = (".txt", ".tsv", ".jsonl")
 
 
@@ -58,6 +58,7 @@ def translate(
         typer.Option("--temperature", min=0.0, metavar="X", help="Draw words at this temperature instead of a beam."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, metavar="N", help="Of what is drawn.")] = 0,
+    encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")] = False,
 ) -> None:
     """Translate text, a line for a line.
@@ -65,12 +66,9 @@ def translate(
     An empty line stays empty. A line that is longer than all that was learned from is translated in parts, and the
     command says so.
     """
-    names = given or [_STDIN]
-    if out is not None and out.suffix not in _KINDS:
-        raise Refused(f"--out must end in {', '.join(_KINDS[:-1])} or {_KINDS[-1]}; got {out}")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise Refused(f"--out: there is no folder {out.parent}")
-    if _STDIN in names and len(names) > 1:
+    names = given or [STDIN]
+    check_out(out, _KINDS, names, run)
+    if STDIN in names and len(names) > 1:
         raise Refused("- is all that is read: name it without files")
     if n_best > beam:
         raise Refused(f"--n-best {n_best} needs a beam that is as wide: --beam {n_best}")
@@ -92,9 +90,9 @@ def translate(
         as_json or (out is not None and out.suffix == ".jsonl"),
         n_best > 1 or (out is not None and out.suffix == ".tsv"),
     )
-    read = _stdin() if names == [_STDIN] else _lines(names)
+    read = _stdin() if names == [STDIN] else _lines(names)
     if out is None:
-        _write(fitted, read, wanted, sys.stdout, one_by_one=names == [_STDIN] and sys.stdin.isatty())
+        _write(fitted, read, wanted, sys.stdout, one_by_one=names == [STDIN] and sys.stdin.isatty())
     else:
         with replacing(out) as file:
             _write(fitted, read, wanted, file)

@@ -18,6 +18,7 @@ from holdfast.tasks.text import TextRun
 
 from .errors import Refused
 from .progress import Bar
+from .reading import ENCODING, TRUST_PATHS
 from .results import print_result
 
 _RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
@@ -34,6 +35,8 @@ def evaluate(
         bool, typer.Option("--per-line", help="Text: print each line after its nats per token and a tab.")
     ] = False,
     baselines: Annotated[bool, typer.Option(help="Measure the baselines too.")] = True,
+    encoding: Annotated[str, ENCODING] = "",
+    trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; with --per-line, one for each line.")
     ] = False,
@@ -43,7 +46,7 @@ def evaluate(
         raise Refused(f"--split {split} is a part of the run's own data; leave it out, or the data that are given")
     if per_line and not data:
         raise Refused("--per-line needs the files whose lines are to be scored")
-    fitted = opened(run)
+    fitted = opened(run, trust_paths)
     if per_line:
         _print_lines(_text(fitted, "--per-line"), data or [], as_json)
         return

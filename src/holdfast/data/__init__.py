@@ -3,6 +3,7 @@
 Sounds have a package of their own, `holdfast.data.audio`.
 """
 
+from .charsets import UnknownCharset, known_charset, reading_as
 from .columns import Columns
 from .corpus import Corpus, Tokens, build_corpus, encode_files
 from .encodings import LEVELS, Encoding, build_encoding, encoding_from
@@ -11,7 +12,7 @@ from .kept import fingerprint
 from .labelled import Content, Example, Fault, Kind, Reading, Sieve, content_of, examples, label_of, recordings
 from .panel import Panel, build_panel
 from .sequences import Labelled, Manner, Sequences, build_labelled, tokens_of
-from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold
+from .sources import BUILTIN, DataError, Told, builtin_text, chunks, digests_so_far, files, lines, untold, within
 from .tables import Table, read_table
 from .windows import Windows, evaluation_windows
 
@@ -36,6 +37,7 @@ __all__ = [
     "Table",
     "Tokens",
     "Told",
+    "UnknownCharset",
     "Windows",
     "build_corpus",
     "build_encoding",
@@ -51,10 +53,13 @@ __all__ = [
     "examples",
     "files",
     "fingerprint",
+    "known_charset",
     "label_of",
     "lines",
     "read_table",
+    "reading_as",
     "recordings",
     "tokens_of",
     "untold",
+    "within",
 ]

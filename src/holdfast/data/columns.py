@@ -24,7 +24,7 @@ _SERIES = ("unique_id", "series", "id")
 _DATE = r"\s*\d{1,4}[-/.]\d{1,2}\b|\s*\d{4}-?Q[1-4]\b"  # how a cell begins that is taken for a date unasked
 _QUARTER = r"\s*\d{4}-?Q[1-4]\s*"
 _OFFSET = r"\d:\d{2}(?:[:.,\d]*)\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
-_NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+_NUMBER = r"\s*[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*"
 _POINT = "the decimals of a number must follow a point"
 _SAMPLE = 1000  # cells from which a column's kind is told
 
@@ -87,7 +87,7 @@ class Layout:
     Attributes:
         columns: with what was found by itself.
         targets: the columns that hold what is forecast: one, or one a series.
-        across: whether each row is a series, its first cell the name.
+        across: whether each row is a series, with a column for each step.
         notes: what was taken for what, and what is not used.
     """
 
@@ -143,11 +143,11 @@ def find_layout(table: Table, columns: Columns) -> Layout:
     """
     frame, file = table.frame, table.names[0]
     check_columns(table, columns)
-    time = columns.time or _time_column(frame, columns.named)
+    time = columns.time or _usual_time(frame, columns.named)
+    if not time and (steps := _steps_across(frame, columns)):
+        return _across(frame, columns, steps)
+    time = time or _column_of_dates(frame, columns.named)
     if not time:
-        if not columns.named and _is_across(frame):
-            note = "each row was taken for a series, of steps 1, 2, …"
-            return Layout(columns, tuple(frame.columns[1:]), True, (note,))
         raise DataError(f"{file}: no column looks like times; name it, of {listed(frame.columns)}")
     asked, columns = columns, replace(columns, time=time)
     by_case = {name.lower(): name for name in reversed(frame.columns) if name not in columns.named}
@@ -196,9 +196,9 @@ def read_rows(table: Table, layout: Layout) -> Rows:
     Raises:
         DataError: a column or a cell is missing that must be there, or a cell does not hold what it must.
     """
-    if layout.across:
-        return _rows_across(table)
     columns = layout.columns
+    if layout.across:
+        return _rows_across(table, columns)
     check_columns(table, replace(columns, target="", past=(*layout.targets, *columns.past)))
     times, dated, zone, notes = _times(table, columns.time)
     if columns.series:
@@ -262,39 +262,74 @@ def _assumptions(asked: Columns, found: Columns, targets: Sequence[str], unused:
     if len(targets) > 1:
         taken.append(f"each of {listed(targets)} for a series")
     notes = [f"taken: {', '.join(taken)}"] if taken else []
-    if unused:
-        notes.append(f"not used: {'the column' if len(unused) == 1 else 'the columns'} {listed(unused)}")
-    return tuple(notes)
+    return (*notes, *_unused(unused))
 
 
-def _time_column(frame: Any, taken: Sequence[str]) -> str:
+def _unused(names: Sequence[str]) -> list[str]:
+    """What is said of columns that mean nothing."""
+    return [f"not used: {'the column' if len(names) == 1 else 'the columns'} {listed(names)}"] if names else []
+
+
+def _usual_time(frame: Any, taken: Sequence[str]) -> str:
+    """The column that is called as times usually are; empty if there is none."""
+    by_case = {name.lower(): name for name in reversed(frame.columns) if name not in taken}
+    return next((by_case[name] for name in _TIMES if name in by_case), "")
+
+
+def _column_of_dates(frame: Any, taken: Sequence[str]) -> str:
+    """The first column that holds dates; empty if there is none."""
+    return next((str(name) for name in frame.columns if name not in taken and _holds_dates(frame[name])), "")
+
+
+def _holds_dates(column: Any) -> bool:
+    """Whether cells are dates without anybody having said so: a number is none, however it is written."""
     pandas = require("pandas", "forecast")
-    free = [name for name in frame.columns if name not in taken]
-    by_case = {name.lower(): name for name in reversed(free)}
-    for name in _TIMES:
-        if name in by_case:
-            return by_case[name]
-    for name in free:
-        column = frame[name]
-        if isinstance(column.dtype, pandas.DatetimeTZDtype | pandas.PeriodDtype) or column.dtype.kind == "M":
-            return str(name)
-        if _is_text(column):
-            sample = column[~_missing(column)].head(_SAMPLE).astype(str)
-            if len(sample) and sample.str.match(_DATE).all() and not _wrong_dates(sample).any():
-                return str(name)
-    return ""
-
-
-def _is_across(frame: Any) -> bool:
-    """Whether each row is a series: a name, then numbers in columns that are numbered."""
-    first, *others = frame.columns
-    found = [re.fullmatch(r"(\D*)(\d+)", name) for name in others]
-    if not all(found) or not found:
+    if isinstance(column.dtype, pandas.DatetimeTZDtype | pandas.PeriodDtype) or column.dtype.kind == "M":
+        return True
+    if not _is_text(column):
         return False
-    numbered = [(match[1], int(match[2])) for match in found if match]
-    prefix, start = numbered[0]
-    named = _is_text(frame[first]) and not _missing(frame[first]).all()
-    return named and numbered == [(prefix, start + k) for k in range(len(numbered))]
+    sample = column[~_missing(column)].head(_SAMPLE).astype(str)
+    return (
+        len(sample) > 0
+        and bool(sample.str.match(_DATE).all())
+        and not sample.str.fullmatch(_NUMBER).any()
+        and not _wrong_dates(sample).any()
+    )
+
+
+def _steps_across(frame: Any, columns: Columns) -> tuple[str, ...]:
+    """The columns of the steps where each row is a series; none where it is not.
+
+    Such a table ends in columns that are numbered on: V2, V3, …, or 1, 2, …. Before them stand the series' name and
+    perhaps what else is known of it (M3: N, NF, Starting Year, Category), but no dates.
+    """
+    if set(columns.named) - {columns.series, *columns.static}:
+        return ()  # such roles are of tables with a row for each step
+    names = [*frame.columns]
+    found = [re.fullmatch(r"(\D*)(\d+)", name) for name in names]
+    begin = len(names) - 1
+    while begin > 0 and _follow(found[begin - 1], found[begin]):
+        begin -= 1
+    begin = max(begin, 1)  # the first column is the name of the series, also where it is called V1
+    head, steps = names[:begin], tuple(names[begin:])
+    if not all(found[begin:]) or len(steps) < min(len(head), 2):
+        return ()
+    first = frame[columns.series or head[0]]
+    named = _is_text(first) and not _missing(first).all()
+    return steps if named and not any(_holds_dates(frame[name]) for name in head) else ()
+
+
+def _follow(one: re.Match[str] | None, other: re.Match[str] | None) -> bool:
+    """Whether two columns are numbered on."""
+    return one is not None and other is not None and (one[1], int(one[2]) + 1) == (other[1], int(other[2]))
+
+
+def _across(frame: Any, columns: Columns, steps: tuple[str, ...]) -> Layout:
+    """The layout of a table whose rows are series."""
+    series = columns.series or str(frame.columns[0])
+    unused = [name for name in frame.columns if name not in {series, *columns.static, *steps}]
+    notes = ["each row was taken for a series, of steps 1, 2, …", *_unused(unused)]
+    return Layout(columns, steps, True, tuple(notes))
 
 
 def _is_text(column: Any) -> bool:
@@ -385,10 +420,13 @@ def _names(table: Table, name: str) -> tuple[Array, tuple[str, ...]]:
     return codes.astype(np.int64), tuple(str(each) for each in names)
 
 
-def _rows_across(table: Table) -> Rows:
+def _rows_across(table: Table, columns: Columns) -> Rows:
+    check_columns(table, columns)
     frame = table.frame
-    codes, names = _names(table, frame.columns[0])
-    steps = frame.columns[1:]
+    steps = _steps_across(frame, columns)  # a later part may have more of them, or fewer
+    if not steps:
+        raise DataError(f"{table.names[0]}: each row must be a series, as in the part before it")
+    codes, names = _names(table, columns.series or frame.columns[0])
 
     def said(row: int) -> str:
         return f", series {names[codes[row]]!r}"
@@ -400,7 +438,8 @@ def _rows_across(table: Table) -> Rows:
     inside = np.arange(cells.shape[1]) < lengths[:, None]
     row, step = np.nonzero(inside)
     none = np.zeros((len(row), 0), np.float32)
-    return Rows(names, codes[row], step + 1, False, "", cells[inside], none, none, {}, row, table)
+    static = {name: frame[name].take(row) for name in columns.static}
+    return Rows(names, codes[row], step + 1, False, "", cells[inside], none, none, static, row, table)
 
 
 def _times(table: Table, name: str) -> tuple[Array, bool, str, tuple[str, ...]]:

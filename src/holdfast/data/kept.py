@@ -6,9 +6,12 @@ beside them the facts about them in `corpus.json`, with the digest of each array
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from .charsets import UTF_8, charset
+
 _FACTS = "corpus.json"
+_BUILDING = ".building-"  # how a folder begins in which arrays are being written; the process' number follows
+_SYNCHRONIZE = 0x00100000  # the right to wait for a process
 
 
 def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
@@ -32,18 +39,51 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
             "sha256".
     """
     key = json.loads(json.dumps(key))  # as it will be read
+    if charset() != UTF_8:
+        key["charset"] = charset()  # the same bytes are then another text
+    remove_abandoned(folder)
     place = folder / fingerprint(key)[:16]
     facts = _facts(place, key)
     if facts is not None:
         return place, facts
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as beside:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_BUILDING}{os.getpid()}-") as beside:
         building = Path(beside)
         facts = {"key": key, **write(building)}
         (building / _FACTS).write_text(json.dumps({**facts, "sha256": fingerprint(facts)}), encoding="ascii")
         for name in [*(f"{array}.bin" for array in facts["arrays"]), _FACTS]:
             os.replace(building / name, place / name)
     return place, facts
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine had begun to write in a folder when they were killed."""
+    for beside in folder.glob(f"{_BUILDING}*"):
+        owner = beside.name.removeprefix(_BUILDING).partition("-")[0]
+        if not (owner.isdecimal() and is_running(int(owner))):
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of a number on this machine.
+
+    >>> is_running(os.getpid())
+    True
+    """
+    if sys.platform == "win32":  # where a signal of 0 would be Ctrl-C
+        handle = ctypes.windll.kernel32.OpenProcess(_SYNCHRONIZE, False, process)
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:  # no number that a process can have
+        return False
+    except PermissionError:  # of somebody else
+        return True
+    return True
 
 
 def _facts(place: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,19 +13,20 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from holdfast.extras import MissingExtra, require
 
+from .charsets import UTF_8, charset, looks_like, mark_of
+
 BUILTIN = "builtin:python-docs"
 _PACKED = ".gz"
 _PIECE = 1 << 18  # bytes read at a time: small enough for the processor's cache, large enough that a call costs nothing
-_MARKS = {  # how a file begins that is text, but not UTF-8; the longer mark first, because it begins with the shorter
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
+_BEFORE = 1 << 10  # bytes before one that does not fit which help to tell the encoding
+_within: ContextVar[tuple[str, ...]] = ContextVar("within", default=())  # folders beside which nothing is opened
 
 
 class DataError(ValueError):
@@ -48,7 +49,30 @@ def files(patterns: Sequence[str]) -> list[str]:
     """
     if isinstance(patterns, str | os.PathLike):
         raise DataError(f"patterns must be a list of paths, got one path, {os.fspath(patterns)!r}")
-    return list(dict.fromkeys(name for pattern in patterns for name in _matched(pattern)))
+    found = list(dict.fromkeys(name for pattern in patterns for name in _matched(pattern)))
+    for name in found:
+        _refuse_unwritable(name)
+    return found
+
+
+@contextmanager
+def within(*folders: str | os.PathLike[str]) -> Iterator[None]:
+    """Open nothing but files of some folders while the context lasts: no path outside, no URL, no archive.
+
+    >>> with within("data"):
+    ...     is_file("/etc/passwd")
+    Traceback (most recent call last):
+        ...
+    holdfast.data.sources.DataError: /etc/passwd lies outside of data
+
+    Args:
+        folders: what lies in them or below, links followed, may be opened.
+    """
+    before = _within.set(tuple(map(os.fspath, folders)))
+    try:
+        yield
+    finally:
+        _within.reset(before)
 
 
 def chunks(path: str, size: int = _PIECE) -> Iterator[str]:
@@ -78,23 +102,32 @@ def decoded(path: str, contents: Iterable[bytes]) -> Iterator[str]:
         contents: its bytes, in pieces.
 
     Raises:
-        DataError: they are not UTF-8 text.
+        DataError: they are not text of the encoding that is read, UTF-8 or another (see `reading_as`).
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    done, started = 0, False
-    for block in contents:
-        waiting = len(decoder.getstate()[0])  # bytes of a character that the block before has begun
-        if done == 0:
-            _refuse_other_encodings(path, block)
-        if b"\0" in block:
-            raise _not_text(path, f"byte {done + block.index(0)} is NUL")
-        text = _decoded(decoder, path, block, done - waiting)
+    kind = charset()
+    decoder = codecs.getincrementaldecoder(kind)()
+    done, line, started = 0, 1, False
+    for block in chain(contents, [b""]):  # and then the end
+        if done == 0 and kind == UTF_8 and (other := mark_of(block)):
+            raise _not_text(path, kind, f"it begins like {other.upper()}: --encoding {other} reads it")
+        if b"\0" in block and kind == UTF_8:
+            raise _not_text(path, kind, f"byte {done + block.index(0)} is NUL{_hint(block)}")
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            if not block:
+                raise _not_text(path, kind, "it ends within a character") from None
+            line += error.object[: error.start].decode(kind, "ignore").count("\n")
+            hint = _hint(error.object[max(0, error.start - _BEFORE) :]) if kind == UTF_8 else ""
+            raise _not_text(path, kind, f"line {line:,} is not{hint}") from None
+        if kind != UTF_8 and "\0" in text:
+            raise _not_text(path, kind, f"line {line + text[: text.index(chr(0))].count(chr(10)):,} has a NUL")
         done += len(block)
+        line += text.count("\n")
         if text and not started:
             text, started = text.removeprefix("\ufeff"), True
         if text:
             yield text
-    _decoded(decoder, path, b"", done - len(decoder.getstate()[0]), final=True)
 
 
 def text_of_files(paths: Sequence[str]) -> Iterator[str]:
@@ -390,6 +423,9 @@ def _file_name(path: str) -> str:
 
 def _system(path: str) -> tuple[Any, str]:
     """The file system that a path belongs to, and what the path is called there."""
+    _refuse_unwritable(path)
+    if _within.get():
+        _refuse_outside(path, _within.get())
     try:
         return cast(tuple[Any, str], require("fsspec.core", "train").url_to_fs(path))
     except MissingExtra:
@@ -426,18 +462,24 @@ def _missing(path: str) -> DataError:
     return DataError(f"there is no {path}{hint}")
 
 
-def _refuse_other_encodings(path: str, beginning: bytes) -> None:
-    for mark, encoding in _MARKS.items():
-        if beginning.startswith(mark):
-            raise _not_text(path, f"it begins like {encoding} (byte 0)")
+def _hint(content: bytes) -> str:
+    """What is said of bytes that are not UTF-8."""
+    name = looks_like(content)
+    return f": it looks like {name}, which --encoding {name} reads" if name else ""
 
 
-def _decoded(decoder: codecs.IncrementalDecoder, path: str, block: bytes, start: int, final: bool = False) -> str:
-    """The characters that a block completes; `start` is the offset of the first byte the decoder now has."""
+def _refuse_unwritable(path: str) -> None:
+    """Refuse a name that cannot be written down: into a configuration, a report, a table."""
     try:
-        return decoder.decode(block, final)
-    except UnicodeDecodeError as error:
-        raise _not_text(path, f"byte {start + error.start} does not fit") from None
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the name {os.fsencode(path)!r} is not UTF-8 text: rename the file") from None
+
+
+def _refuse_outside(path: str, folders: Sequence[str]) -> None:
+    inside = any(os.path.realpath(path).startswith(os.path.join(os.path.realpath(one), "")) for one in folders)
+    if not inside or "://" in path or "::" in path:
+        raise DataError(f"{path} lies outside of {folders[0]}")
 
 
 def _empty(paths: Sequence[str]) -> DataError:
@@ -447,8 +489,8 @@ def _empty(paths: Sequence[str]) -> DataError:
     return DataError(f"there is no text in {which}: not one character")
 
 
-def _not_text(path: str, why: str) -> DataError:
-    return DataError(f"{path} must be UTF-8 text, but {why}")
+def _not_text(path: str, kind: str, why: str) -> DataError:
+    return DataError(f"{path} must be {kind.upper()} text, but {why}")
 
 
 def _one_line(error: Exception) -> str:

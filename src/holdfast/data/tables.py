@@ -14,15 +14,19 @@ import numpy as np
 
 from holdfast.extras import require
 
-from .delimited import SAMPLE, column_names, csv_reader, refuse_doubles, told_separator, whole_lines
+from .delimited import SAMPLE, column_names, csv_reader, listed, refuse_doubles, told_separator, whole_lines
 from .sources import DataError, files, suffix, text_within, unpacked
+
+_COMMA = r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][-+]?\d+)?"  # 1,5 and 1.234,5
+_POINT = r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?"
 
 
 @dataclass(frozen=True)
 class Table:
     """A data frame, and where each of its rows was read.
 
-    Cells of text files are text as they stand there; what a column means decides what they become.
+    Cells of text files are text as they stand there, but for decimal commas, which become points; what a column means
+    decides what they become.
 
     Attributes:
         frame: the rows, a pandas DataFrame numbered from 0 on.
@@ -119,10 +123,12 @@ def _read_text(path: str) -> Table:
     frame = _cells(path, text, separator, names)
     if len(frame) == 0:
         raise DataError(f"{path} has a header, but no rows")
-    notes: tuple[str, ...] = ()
+    commas = [name for name in names if separator != "," and _has_decimal_commas(frame[name])]
+    frame = frame.assign(**{name: _with_points(frame[name]) for name in commas})
+    notes = (f"{path}: decimal commas were read as points in {listed(commas)}",) if commas else ()
     if not header[0] and len(names) > 1 and _counts(frame[names[0]]):
         frame = frame.drop(columns=names[0])
-        notes = (f"{path}: the first column, which has no name and numbers the rows, is left out",)
+        notes += (f"{path}: the first column, which has no name and numbers the rows, is left out",)
     return Table(frame, (path,), (0,), _line_numbers(text, separator, len(frame)), "line", notes)
 
 
@@ -158,6 +164,21 @@ def _no_table(path: str, text: str, separator: str, width: int) -> DataError:
         if len(row) > width:
             return DataError(f"{path}, line {reader.line_num} has {len(row)} cells, but the header has {width}")
     return DataError(f"{path} is not a table: a quotation mark is not closed")
+
+
+def _has_decimal_commas(column: Any) -> bool:
+    """Whether the numbers of a column have decimal commas: some do, and none has a point for them.
+
+    Where commas stand between the cells, nobody can tell; a sheet with other separators comes from where they are used.
+    """
+    cells = column.str.strip()
+    return bool(cells.str.fullmatch(_COMMA).any() and not cells.str.fullmatch(_POINT).any())
+
+
+def _with_points(column: Any) -> Any:
+    """A column with its decimal commas as points, and without the points that stand between thousands."""
+    cells = column.str.strip()
+    return column.mask(cells.str.fullmatch(_COMMA), cells.str.replace(".", "").str.replace(",", "."))
 
 
 def _counts(column: Any) -> bool:

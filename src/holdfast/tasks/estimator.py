@@ -98,27 +98,35 @@ class Estimator(Generic[R]):
         """Those parameters that are the task's options."""
         return {name: value for name, value in self.get_params().items() if name not in self.extras}
 
-    def _learn(self, keep: Callable[[Path], Sources], out: str | Path | None, watcher: Watcher | None) -> None:
+    def _learn(
+        self, keep: Callable[[Path], Sources], out: str | Path | None, watcher: Watcher | None, in_memory: bool
+    ) -> None:
         """Train into a folder.
 
         Args:
             keep: puts data that are in memory into a folder of the run's, and says where all data are.
             out: the run's folder, which is made; None: a temporary one, gone with the estimator.
             watcher: who is told what happens.
+            in_memory: whether there are such data.
+
+        Raises:
+            RunError: something is there already, which nothing may be written over.
         """
         folder = self._passing_folder() if out is None else Path(out).expanduser()
         Run.check_free(folder)
-        found = (folder / DATA).exists()  # somebody else's, who may want it back
+        kept = folder / DATA
+        if in_memory and kept.exists():
+            raise RunError(f"{kept} is there already, and data that are in memory are kept there; choose another out")
         try:
-            _fit(self.task, keep(folder / DATA), folder, self.options, watcher)
+            _fit(self.task, keep(kept), folder, self.options, watcher)
         finally:
-            if not found and not (folder / CONFIG).is_file():
-                shutil.rmtree(folder / DATA, ignore_errors=True)
+            if in_memory and not (folder / CONFIG).is_file():
+                shutil.rmtree(kept, ignore_errors=True)
         self._open(folder, passing=out is None)
 
-    def _open(self, folder: Path, passing: bool) -> None:
+    def _open(self, folder: Path, passing: bool, trust_paths: bool = False) -> None:
         """Go on with the run in a folder."""
-        self._take(self.task.fitted(self.task, Run.open(folder)))
+        self._take(self.task.fitted(self.task, Run.open(folder, trust_paths)))
         self._passing = passing
 
     def _take(self, fitted: R) -> None:
@@ -149,8 +157,7 @@ class Estimator(Generic[R]):
             RunError: something is there already.
         """
         folder = Path(out).expanduser()
-        Run.check_free(folder)
-        shutil.copytree(self.run.folder, folder, dirs_exist_ok=True)
+        self.run.run.copied_to(folder)
         self._open(folder, passing=False)
         return folder
 
@@ -166,10 +173,11 @@ class Estimator(Generic[R]):
             folder = self.run.folder
             within = [path for path in folder.rglob("*") if path.is_file()]
             state |= {"_fitted": None, "_packed": {str(p.relative_to(folder)): p.read_bytes() for p in within}}
+            state["_trusted"] = self.run.run.may_open(self.run.config["data"])  # a pickle can do more than name files
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        packed = state.pop("_packed", {})
+        packed, trusted = state.pop("_packed", {}), state.pop("_trusted", False)
         self.__dict__.update(state)
         if not packed:
             return
@@ -177,7 +185,7 @@ class Estimator(Generic[R]):
         for name, content in packed.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        self._open(folder, passing=True)
+        self._open(folder, passing=True, trust_paths=trusted)
 
 
 def _not_fitted(message: str) -> RunError:

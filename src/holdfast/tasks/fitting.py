@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.data import Told, untold
+from holdfast.data import Told, UnknownCharset, known_charset, reading_as, untold, within
+from holdfast.data.delimited import listed
 from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope.subject import Subject
 from holdfast.naming import nearest
 from holdfast.training import (
+    CONFIG,
     DATA,
     MODEL,
     DamagedFile,
@@ -44,6 +47,7 @@ from .task import Result, Sources, Task, shown
 VERSION = version("holdfast")
 _START = f"{DATA}/start"  # in a run's folder: the run whose model it began with
 _INSIDE = "run:"  # before a path in the run's own folder
+_BUILTIN = "builtin:"  # before the name of data that come with a package
 
 
 class Fitted:
@@ -82,7 +86,7 @@ class Fitted:
         """What it was trained on, read again.
 
         Raises:
-            RunError: it has changed since.
+            RunError: it has changed since, or the run was not made here and names files outside of its folder.
         """
         return _data(self.task, self.run, self.config, self.options, told)
 
@@ -156,7 +160,7 @@ def fit(
     """
     options = make(task.options, {**_preset(task, preset), **given})
     watcher = watcher or Quiet()
-    with devices(options) as place, _own_randomness(place):
+    with devices(options) as place, _own_randomness(place), decoding(options):
         if place.first:
             _check(out)
         Run.check_packages(options)
@@ -178,17 +182,27 @@ def fit(
         run = Run.create(out, config) if place.first else Run(out)
         if sources.start and place.first:
             Run.open(Path(sources.start[0]).expanduser()).copy_model(out / _START)
+        if place.first:
+            task.retain(data, options, out)
         return _train(task, run, training, data)
 
 
-def resume(task: Task[Any, Any], folder: Path, watcher: Watcher | None = None) -> Result | None:
+def resume(
+    task: Task[Any, Any], folder: Path, watcher: Watcher | None = None, trust_paths: bool = False
+) -> Result | None:
     """Go on with a run from its latest checkpoint, as if it had never stopped.
 
+    Args:
+        task: the run's.
+        folder: the run's.
+        watcher: who is told what happens.
+        trust_paths: whether files that it names may be opened although it was not made here.
+
     Raises:
-        RunError: there is no run, or its data have changed.
+        RunError: there is no run, its data have changed, or it was not made here.
         DamagedFile: its checkpoint is not as it was written.
     """
-    run = Run.open(folder)
+    run = Run.open(folder, trust_paths)
     config = run.config()
     options = make(task.options, config["options"])
     watcher = watcher or Quiet()
@@ -267,17 +281,15 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
     about = task.describe(data)
     rows = [("this model, best on validation data", fitted.saved["valid"]), *baselines.items()]
     names = list(fitted.saved["valid"])
-    table = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    table += [f"| {who} | {' | '.join(shown(m.get(n)) for n in names)} |" for who, m in rows]
+    table = [f"| | {' | '.join(map(_plain, names))} |", f"|---|{'---|' * len(names)}"]
+    table += [f"| {_plain(who)} | {' | '.join(shown(m.get(n)) for n in names)} |" for who, m in rows]
     parameters = sum(p.numel() for p in fitted.model.parameters())
     lines = [
         f"# A {task.name} model",
         "",
         f"{task.summary} Step {fitted.saved['step']:,} was the best of a training like",
         "",
-        "```sh",
-        _command(task, config),
-        "```",
+        *_fenced("sh", _command(task, config)),
         "",
         "## On validation data",
         "",
@@ -285,7 +297,7 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
         "",
         "## Data",
         "",
-        *(f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}" for name, value in about.items()),
+        *(f"- {_plain(name)}: {f'{v:,}' if isinstance(v, int) else _plain(str(v))}" for name, v in about.items()),
         "",
         "## Versions",
         "",
@@ -294,15 +306,25 @@ def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]
         "",
         "## Use",
         "",
-        "```python",
-        "import holdfast",
-        "",
-        f"run = holdfast.load({str(fitted.folder)!r})",
-        "run.evaluate()",
-        "```",
+        *_fenced("python", f"import holdfast\n\nrun = holdfast.load({str(fitted.folder)!r})\nrun.evaluate()"),
         "",
     ]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    r"""Text of the data as Markdown shows it for itself: no markup, no HTML, no line of its own.
+
+    >>> print(_plain("<script>, [a](b) and *c*"))
+    &lt;script&gt;, \[a\](b) and \*c\*
+    """
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+def _fenced(language: str, code: str) -> list[str]:
+    """Code in a fence that is longer than any in it."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", code))])
+    return [f"{fence}{language}", *code.split("\n"), fence]
 
 
 def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
@@ -337,7 +359,7 @@ def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
 
 def _from_anywhere(path: str, run: Path) -> str:
     """A path as it is called from any folder; a URL as it is; what lies in the run's folder may move with it."""
-    if "://" in path or "::" in path or path.startswith("builtin:"):
+    if "://" in path or "::" in path or path.startswith(_BUILTIN):
         return path
     whole, inside = Path(os.path.abspath(os.path.expanduser(path))), Path(os.path.abspath(run))
     return f"{_INSIDE}{whole.relative_to(inside).as_posix()}" if whole.is_relative_to(inside) else str(whole)
@@ -347,6 +369,10 @@ def _check(out: Path) -> None:
     """Refuse a folder now that could not be written to after the data were read."""
     if re.match(r"\w+:/", str(out)):
         raise RunError(f"a run's folder must be a local one; got {out}")
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"the name {os.fsencode(out)!r} of the run's folder is not UTF-8 text") from None
     Run.check_free(out)
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -369,19 +395,63 @@ def _preset(task: Task[Any, Any], name: str) -> Mapping[str, Any]:
 
 
 def _sources(run: Run, config: Mapping[str, Any]) -> Sources:
+    """Where the data of a run are.
+
+    Raises:
+        RunError: outside of its folder, and the run was not made here.
+    """
+    known = config["data"]
+
     def found(path: str) -> str:
         return str(run.folder / path.removeprefix(_INSIDE)) if path.startswith(_INSIDE) else path
 
-    known = config.get("data", {})
-    return Sources(**{name: tuple(map(found, known.get(name, ()))) for name in ("data", "valid", "test", "start")})
+    parts = {name: known.get(name, []) for name in ("data", "valid", "test", "start")}
+    for name, paths in parts.items():
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise RunError(f"{run.folder / CONFIG}: {name} in [data] must be a list of paths; got {paths!r}")
+    named = [path for paths in parts.values() for path in paths]
+    outside = [path for path in named if not path.startswith(_BUILTIN) and not _lies_inside(run, path)]
+    if outside and not run.may_open(known):
+        raise RunError(
+            f"{run.folder} was not made here, or has been moved or copied: the data that it names are read again only "
+            f"with --trust-paths (in Python, trust_paths=True). It names {listed(outside, 3)}"
+        )
+    return Sources(**{name: tuple(map(found, paths)) for name, paths in parts.items()})
+
+
+def _lies_inside(run: Run, path: str) -> bool:
+    """Whether a path is one in the run's own folder, links followed."""
+    folder = os.path.realpath(run.folder)
+    return path.startswith(_INSIDE) and os.path.realpath(os.path.join(folder, path.removeprefix(_INSIDE))).startswith(
+        os.path.join(folder, "")
+    )
 
 
 def _data(task: Task[Any, Any], run: Run, config: Mapping[str, Any], options: Any, told: Told) -> Any:
-    data = task.read(_sources(run, config), options, told)
+    sources = _sources(run, config)
+    own = run.may_open(config["data"])
+    # A table may name further files; what holdfast makes itself lies in the cache.
+    with nullcontext() if own else within(run.folder, cache(".")), decoding(options):
+        data = task.read(sources, options, told)
     digest = task.describe(data)["digest"]
     if digest != config["data"].get("digest"):
         raise RunError("the data have changed since the run began: their digest is another")
     return data
+
+
+@contextmanager
+def decoding(options: Any) -> Iterator[None]:
+    """Read text files as the options say.
+
+    Raises:
+        OptionError: there is no such encoding.
+    """
+    try:
+        name = known_charset(options.encoding)
+    except UnknownCharset as error:
+        raise OptionError(str(error)) from None
+    with reading_as(name):
+        yield
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], run: Run) -> None:

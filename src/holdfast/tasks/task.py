@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import nn
@@ -173,6 +174,9 @@ class Task(ABC, Generic[O, D]):
 
     def start(self, model: nn.Module, data: D) -> None:
         """Put into a fresh model what the training begins with, if it begins with something that was learned."""
+
+    def retain(self, data: D, options: O, folder: Path) -> None:
+        """Keep in a run's folder what its use needs of the data, so that they are not read again for it."""
 
     @abstractmethod
     def problem(self, data: D, options: O, place: Devices) -> Problem:

@@ -3,7 +3,7 @@
 from holdfast.extras import MissingExtra, require
 
 from .devices import Devices, devices, is_first
-from .files import write_atomically
+from .files import replaced, write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .optimisers import Pace
 from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
@@ -41,6 +41,7 @@ __all__ = [
     "option",
     "options_of",
     "redeclared",
+    "replaced",
     "require",
     "save_tensors",
     "write_atomically",

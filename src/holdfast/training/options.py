@@ -241,6 +241,7 @@ class TrainingOptions:
     checkpoint_every: int = option(0, "Steps between checkpoints; 0: about a minute.", least=0)
     precision: Literal["float32", "bfloat16"] = option("float32", "Of autocast; the weights are in float32.")
     device: str = option("auto", "cpu, cuda, cuda:1, …; auto: a GPU if there is one.")
+    encoding: str = option("", "Of text files that are not UTF-8: cp1252, latin-1, utf-16, shift_jis, ….")
     tensorboard: bool = option(False, "Write TensorBoard events too (needs holdfast[tensorboard]).")
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ checkpoints/          the latest two, to go on from
 report.html           curves, baselines, samples
 README.md             the model card
 data/                 what was given in memory, and the model that the run began with, so that it can read them again
+.origin               says that the run was made on this machine, in this place: see `origin.py`
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from holdfast.extras import require
 
+from . import origin
 from .files import remove_parts, sync_folder, write_atomically
 from .options import TrainingOptions
 from .tensors import DamagedFile, load_tensors, save_tensors
@@ -33,6 +35,7 @@ from .tensors import DamagedFile, load_tensors, save_tensors
 KEPT = 2  # checkpoints
 CONFIG, METRICS, MODEL, CHECKPOINTS = "config.toml", "metrics.jsonl", "model.safetensors", "checkpoints"
 DATA = "data"
+_OWN = (CONFIG, METRICS, MODEL, CHECKPOINTS, DATA, "report.html", "README.md", "recent.safetensors", origin.MARK)
 
 
 class RunError(ValueError):
@@ -45,10 +48,12 @@ class Run:
     Args:
         folder: where it is.
         facts: what `model.safetensors` is to say beside the weights: how the model is built.
+        trust_paths: whether files that the run names may be opened although it was not made here.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, Any] | None = None, trust_paths: bool = False) -> None:
         self.folder = folder
+        self.trust_paths = trust_paths
         self.facts = dict(facts or {})
         self.lines: TextIO | None = None
         self.events: Any = None
@@ -62,19 +67,30 @@ class Run:
             OSError: the folder cannot be written to.
         """
         cls.check_free(folder)
-        (folder / CHECKPOINTS).mkdir(parents=True)
-        run = cls(folder)
-        run.write_config(config)
-        return run
+        content = _written(config)  # what cannot be written leaves no folder
+        there = folder.is_dir()
+        try:
+            (folder / CHECKPOINTS).mkdir(parents=True)
+            write_atomically(folder / CONFIG, content)
+        except OSError:  # of a full disk perhaps; a folder without its configuration would block the next try
+            shutil.rmtree(folder / CHECKPOINTS if there else folder, ignore_errors=True)
+            raise
+        origin.mark(folder, config["data"])
+        return cls(folder)
 
     @staticmethod
-    def check_free(folder: Path) -> None:
-        """Refuse a folder that is in use, by more than data that were put there for the run.
+    def check_free(folder: Path, data: bool = True) -> None:
+        """Refuse a folder that is in use.
+
+        Args:
+            folder: what is to become a run's.
+            data: whether it may hold the data that the run is made of.
 
         Raises:
-            RunError: something is there already.
+            RunError: something else is there already.
         """
-        if folder.exists() and (not folder.is_dir() or any(path.name != DATA for path in folder.iterdir())):
+        allowed = {DATA} if data else set()
+        if folder.exists() and (not folder.is_dir() or any(path.name not in allowed for path in folder.iterdir())):
             if (folder / CONFIG).is_file():
                 raise RunError(f"{folder} holds a run already; go on with --resume {folder}, or choose another --out")
             raise RunError(f"{folder} exists and is not empty; choose another --out")
@@ -92,8 +108,12 @@ class Run:
             require("tensorboard", "tensorboard")
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path, trust_paths: bool = False) -> Run:
         """A run that is there.
+
+        Args:
+            folder: where it is.
+            trust_paths: whether files that it names may be opened although it was not made here.
 
         Raises:
             RunError: there is none.
@@ -101,7 +121,37 @@ class Run:
         if not (folder / CONFIG).is_file():
             what = "is not a run: it has no config.toml" if folder.is_dir() else "does not exist"
             raise RunError(f"{folder} {what}")
-        return cls(folder)
+        return cls(folder, trust_paths=trust_paths)
+
+    def may_open(self, data: Mapping[str, Any]) -> bool:
+        """Whether the files that its configuration names outside of its folder may be opened again.
+
+        They may if the run was made on this machine, by this user, and neither it nor what it names has changed its
+        place; or if somebody trusts it.
+        """
+        return self.trust_paths or origin.is_own(self.folder, data)
+
+    def has(self, path: Path) -> bool:
+        """Whether a path is one of the files that the run consists of, which nothing else may be written over."""
+        folder, place = Path(os.path.realpath(self.folder)), Path(os.path.realpath(path))
+        if not place.is_relative_to(folder):
+            return False
+        first = place.relative_to(folder).parts[:1]
+        return first in [(name,) for name in _OWN] or not first
+
+    def copied_to(self, folder: Path) -> Run:
+        """A copy in another folder, which is made; it may open what this one may.
+
+        Raises:
+            RunError: something is there already.
+        """
+        self.check_free(folder, data=False)
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        copy = Run(folder, trust_paths=self.trust_paths)
+        data = copy.config()["data"]
+        if origin.is_own(self.folder, data):
+            origin.mark(folder, data)
+        return copy
 
     def copy_model(self, folder: Path) -> None:
         """Copy what makes the model to a folder, which is made."""
@@ -125,7 +175,7 @@ class Run:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write what was asked for."""
-        write_atomically(self.folder / CONFIG, require("tomli_w", "train").dumps(dict(config)))
+        write_atomically(self.folder / CONFIG, _written(config))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -255,3 +305,17 @@ class Run:
         if not {"step", "valid"} <= facts.keys():
             raise DamagedFile(f"{path} is another file of holdfast's, not a run's best model")
         return tensors, facts
+
+
+def _written(config: Mapping[str, Any]) -> bytes:
+    """A configuration as its file has it.
+
+    Raises:
+        RunError: a name or an option in it is not text that can be written.
+    """
+    text: str = require("tomli_w", "train").dumps(dict(config))
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
+        raise RunError(f"the run cannot be written down: {line!a} is not UTF-8 text") from None

@@ -1,7 +1,8 @@
 """Tensors and facts in one file: safetensors, with a digest over every byte of it.
 
 The file is an ordinary safetensors file. Its metadata has `facts`, a JSON object, and `sha256`, the digest of the whole
-file with that digest itself written as zeros. Nothing in it is ever executed.
+file with that digest itself written as zeros. The format allows metadata of 100 MB: larger facts, such as the names of
+a million series, are a tensor of bytes beside the others. Nothing in the file is ever executed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from holdfast.extras import require
@@ -19,6 +21,8 @@ from holdfast.extras import require
 from .files import write_atomically
 
 _BLANK = "0" * 64
+_LARGE = 1 << 24  # bytes of facts above which they are a tensor
+_FACTS = "holdfast.facts"  # its name
 
 
 class DamagedFile(ValueError):
@@ -33,7 +37,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     """
     own = {name: t.detach().to("cpu", copy=False).contiguous() for name, t in tensors.items()}
     shared = require("safetensors.torch", "train")
-    metadata = {"format": "pt", "facts": json.dumps(dict(facts), allow_nan=True), "sha256": _BLANK}
+    said = json.dumps(dict(facts), allow_nan=True)
+    if len(said) > _LARGE:
+        own[_FACTS] = torch.frombuffer(bytearray(said.encode("ascii")), dtype=torch.uint8)
+    metadata = {"format": "pt", "facts": "{}" if _FACTS in own else said, "sha256": _BLANK}
     content = shared.save(_apart(own), metadata=metadata)
     at = _place(content)
     digest = hashlib.sha256(content).hexdigest().encode()
@@ -62,7 +69,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     shared = require("safetensors.torch", "train")
     length = int.from_bytes(content[:8], "little")
     facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
-    return shared.load(content), facts
+    tensors = shared.load(content)
+    if _FACTS in tensors:
+        facts = json.loads(tensors.pop(_FACTS).numpy().tobytes())
+    return tensors, facts
 
 
 def _place(content: bytes) -> int:

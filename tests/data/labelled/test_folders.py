@@ -47,7 +47,11 @@ def test_a_file_that_is_no_text_is_one_example_that_cannot_be_used(tmp_path: Pat
     (tmp_path / "pos/4.txt.gz").write_bytes(b"not packed")
     written(tmp_path / "pos/5.txt", "good")
     found = faults(read(tmp_path))
-    assert found[:3] == ["the text is empty", "the text is empty", "must be UTF-8 text, but byte 2 does not fit"]
+    assert found[:3] == [
+        "the text is empty",
+        "the text is empty",
+        "must be UTF-8 text, but line 1 is not: it looks like latin-1, which --encoding latin-1 reads",
+    ]
     assert found[3].startswith("cannot be unpacked: ")
     assert found[4] == ""
 

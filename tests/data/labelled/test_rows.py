@@ -29,6 +29,9 @@ TEXTS = [
 ROWS = [(text, f"label {k}") for k, text in enumerate(TEXTS)]
 
 
+LATIN = "is not: it looks like latin-1, which --encoding latin-1 reads"
+
+
 def as_csv(separator: str = ",", newline: str = "\n") -> str:
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=separator, lineterminator=newline, quoting=csv.QUOTE_ALL).writerows(
@@ -244,9 +247,9 @@ def test_an_empty_file_is_told(name: str, content: str, tmp_path: Path) -> None:
         ("a.csv", "text,text\n1,2\n", "{} has more than one column named 'text'"),
         ("a.csv", "1,2\n3,4\n", "{} must begin with a line that names the columns, but it begins with 1, …"),
         ("a.csv", '"text,label\n1,2\n', "{} is not a table: a quotation mark is not closed (line 1)"),
-        ("a.csv", b"text,label\nna\xefve,1\n", "{} must be UTF-8 text, but byte 13 does not fit"),
-        ("a.tsv", b"text\tlabel\nna\xefve\t1\n", "{} must be UTF-8 text, but byte 13 does not fit"),
-        ("a.jsonl", b'{"text": "na\xefve"}\n', "{} must be UTF-8 text, but byte 12 does not fit"),
+        ("a.csv", b"text,label\nna\xefve,1\n", f"{{}} must be UTF-8 text, but line 2 {LATIN}"),
+        ("a.tsv", b"text\tlabel\nna\xefve\t1\n", f"{{}} must be UTF-8 text, but line 2 {LATIN}"),
+        ("a.jsonl", b'{"text": "na\xefve"}\n', f"{{}} must be UTF-8 text, but line 1 {LATIN}"),
         ("a.csv", b"text,label\na\0b,1\n", "{} must be UTF-8 text, but byte 12 is NUL"),
     ],
 )

@@ -93,7 +93,10 @@ def test_a_case_without_channels_has_no_steps(tmp_path: Path) -> None:
         ("@data\n1,2:a\n", "{} has no labels: neither @classLabel nor @targetlabel is true"),
         ("1,2:a\n", "{}, line 1: before the line @data, each must begin with @ or #, got '1,2:a'"),
         ("@dimensions two\n", "{}, line 1: @dimensions must be followed by a whole number, got 'two'"),
-        (b"@problemName na\xefve\n", "{} must be UTF-8 text, but byte 15 does not fit"),
+        (
+            b"@problemName na\xefve\n",
+            "{} must be UTF-8 text, but line 1 is not: it looks like latin-1, which --encoding latin-1 reads",
+        ),
     ],
 )
 def test_what_is_no_such_file_is_told_in_a_line(content: Any, said: str, tmp_path: Path) -> None:

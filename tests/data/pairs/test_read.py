@@ -117,7 +117,7 @@ def test_cells_that_are_no_texts_and_torn_rows_have_faults(tmp_path: Path) -> No
     [
         (b"", "empty"),
         ("eins\n".encode("utf-16"), "must be UTF-8 text, but it begins like UTF-16"),
-        ("größe\n".encode("latin-1"), "must be UTF-8 text, but byte 2 does not fit"),
+        ("größe\n".encode("latin-1"), "must be UTF-8 text, but line 1 is not: it looks like latin-1"),
     ],
 )
 def test_files_that_are_empty_or_of_another_encoding_are_refused(content: bytes, said: str, tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ class _Sequences(Estimator[SequenceRun]):
         given = {name: part for name, part in (("data", X), ("valid", valid), ("test", test)) if part is not None}
         if y is None:
             sources = Sources(**{name: self._paths(part) for name, part in given.items()})
-            self._learn(lambda _: sources, out, watcher)
+            self._learn(lambda _: sources, out, watcher, in_memory=False)
         else:
             pairs = {name: (X, y) if name == "data" else _pair(name, part) for name, part in given.items()}
-            self._learn(lambda folder: self._kept(pairs, folder), out, watcher)
+            self._learn(lambda folder: self._kept(pairs, folder), out, watcher, in_memory=True)
         return self
 
     def _take(self, fitted: SequenceRun) -> None:

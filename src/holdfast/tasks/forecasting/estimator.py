@@ -16,13 +16,14 @@ from holdfast.models.forecast_stream import ForecastStream, Row, stream
 from holdfast.training import Watcher, make
 
 from ..estimator import Estimator
-from ..fitting import paths_of
+from ..fitting import decoding, paths_of
 from ..task import Sources
 from .conformal import Calibration
 from .history import History, Known
 from .judging import Forecasts, calibration_of, chunks, forecast_windows, liveliness, measured
 from .measures import Measures
 from .options import ForecastOptions
+from .recent import recent_of
 from .report import HISTORY, Fan, fan_picture, time_of, when
 from .settling import horizon_of
 from .task import Forecast, ForecastRun
@@ -101,7 +102,7 @@ class Forecaster(Estimator[ForecastRun]):
                 self._panel_of(*tables.values())  # refused before it is kept
             return Sources(**{name: _kept(table, folder, _SEVERAL[name]) for name, table in tables.items()})
 
-        self._learn(keep, out, watcher)
+        self._learn(keep, out, watcher, in_memory=not all(map(_is_path, tables.values())))
         self._panel, self._recent, self._streams = None, None, {}
         return self
 
@@ -123,7 +124,7 @@ class Forecaster(Estimator[ForecastRun]):
             DataError: a column that must be known of the future is missing; the message names the series and the time.
         """
         streamed = self._recent if df is None else None
-        panel = streamed or (self._known_panel() if df is None else self._read(df))
+        panel = streamed or (self._end_of_series() if df is None else self._read(df))
         found = self._ahead(panel, range(len(panel)), self._steps(h), streamed is not None)
         return self._frame(panel, np.arange(len(panel)), panel.known, found)
 
@@ -134,7 +135,7 @@ class Forecaster(Estimator[ForecastRun]):
             h, df: as for `predict`.
             most: how many series.
         """
-        panel = self._known_panel() if df is None else self._read(df)
+        panel = self._end_of_series() if df is None else self._read(df)
         some, steps, options = range(min(len(panel), most)), self._steps(h), self.run.options
         quantiles = self._ahead(panel, some, steps, df is None and self._recent is not None)
         history = self._history(panel)
@@ -161,8 +162,7 @@ class Forecaster(Estimator[ForecastRun]):
         """
         recent, context = self._recent, self.run.options.context
         if recent is None:
-            whole = self._known_panel()
-            recent = whole.last(context)
+            recent = self._end_of_series().last(context)
             history = self._history(recent)
             self._streams = {name: self._begun(history, k) for k, name in enumerate(recent.names)}
         new = self._read(df, recent.frequency)
@@ -178,7 +178,8 @@ class Forecaster(Estimator[ForecastRun]):
                 self._streams[name].advance(_row(fresh, k, at))
         self._recent = replace(joined, ends=joined.ends[-1:])
         if len(joined.values) > 2 * (context + self.run.options.horizon) * len(joined):  # so that it stays short
-            self._known_panel()
+            if self.run.run.may_open(self.run.config["data"]):  # or else nobody can look back at what came before
+                self._known_panel()
             self._recent = self._recent.last(context)
         return self
 
@@ -352,7 +353,8 @@ class Forecaster(Estimator[ForecastRun]):
     def _panel_of(self, *tables: Any) -> Panel:
         """Tables before anything was learned."""
         options = make(ForecastOptions, self.options)
-        return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
+        with decoding(options):
+            return build_panel([*map(_table, tables)], Forecast.columns(options), options.frequency)
 
     def _horizon_of(self, panel: Panel) -> int:
         return horizon_of(panel, make(ForecastOptions, self.options), part=0)
@@ -365,6 +367,15 @@ class Forecaster(Estimator[ForecastRun]):
         if self._recent is not None:
             self._panel = _with_recent(self._panel, self._recent)
         return self._panel
+
+    def _end_of_series(self) -> Panel:
+        """The last rows of each series, more than a context, with those that came later."""
+        if self._panel is not None:
+            return self._known_panel()
+        panel = recent_of(self.run.folder)
+        if panel is None:  # of a run that was made before they were kept
+            return self._known_panel()
+        return panel if self._recent is None else _with_recent(panel, self._recent)
 
     def _history(self, panel: Panel) -> History:
         options = self.run.options
@@ -481,7 +492,7 @@ def _until(panel: Panel, back: int) -> Any:
 
 def _with_recent(panel: Panel, recent: Panel) -> Panel:
     """A panel with the rows that have come since, which stand at the end of another."""
-    had = dict(zip(panel.names, panel.known))
+    had = dict(zip(panel.names, panel.cut + panel.known))
     came = recent.cut + recent.known - [had.get(name, 0) for name in recent.names]
     moved = np.flatnonzero(came)
     if not len(moved):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from .history import History, Known
 from .judging import CONSTANT, PARTS, chunks, forecast_windows, latest, measured, some, windows_of
 from .measures import Measures
 from .options import ForecastOptions
+from .recent import keep_recent
 from .settling import settled, split
 from .trial import choose
 
@@ -89,6 +91,11 @@ class Forecast(Task[ForecastOptions, Panel]):
     def facts(self, data: Panel, options: ForecastOptions) -> dict[str, Any]:
         """What is known of the series beside the weights."""
         return {"known": Known.of(data, min(options.season, default=1), options.horizon, options.calendar).to_dict()}
+
+    def retain(self, data: Panel, options: ForecastOptions, folder: Path) -> None:
+        """The end of each series, from which forecasts are made."""
+        steps = max(options.context, _report.HISTORY * options.horizon)
+        keep_recent(replace(data, ends=data.ends[-1:]), steps, folder)
 
     def build(self, facts: Mapping[str, Any], options: ForecastOptions) -> nn.Module:
         """A fresh model."""

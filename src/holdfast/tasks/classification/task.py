@@ -78,7 +78,7 @@ class SequenceRun(Fitted):
 class SequenceTask(Task[SequenceOptions, Material]):
     """What both have in common."""
 
-    unit = "steps"
+    unit = "time steps"
     fitted = SequenceRun
     numeric: ClassVar[bool]
 

@@ -52,7 +52,7 @@ _LATER = {
 _MODULES = ("engines", "layers", "tasks")
 
 if TYPE_CHECKING:
-    from . import engines, layers, tasks
+    from . import tasks
     from .layers import (
         GRU,
         LSTM,

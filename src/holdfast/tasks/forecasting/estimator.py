@@ -309,7 +309,8 @@ class Forecaster(Estimator[ForecastRun]):
         if share * ((count := self._points()) + 1) < 1:
             raise ValueError(
                 f"level must be at most {_highest_level(count):g}; got {level:g}: there were {count} validation "
-                f"points, and nothing can be rarer than 1 in {count + 1}; with more of them (valid_steps) it can be higher"
+                f"points, and nothing can be rarer than 1 in {count + 1}; with more of them (valid_steps) it can be "
+                "higher"
             )
         frames = []
         for some in chunks((series, origins)):

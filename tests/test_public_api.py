@@ -114,17 +114,32 @@ def test_names_without_an_example_are_public_names() -> None:
     assert set(holdfast.__all__) >= WITHOUT_EXAMPLE
 
 
-def test_importing_the_package_imports_nothing_that_it_does_not_need() -> None:
-    program = "import json, sys, holdfast; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+def imported_by(statements: str) -> set[str]:
+    """The modules that a fresh process has after some statements."""
+    program = f"import json, sys; {statements}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    imported = set(json.loads(done.stdout))
+    return set(json.loads(done.stdout))
+
+
+def test_importing_a_layer_imports_nothing_that_it_does_not_need() -> None:
+    imported = imported_by("from holdfast import LSTM")
     assert "torch" in imported
-    assert not imported & set(NOT_IMPORTED)
+    assert not {name.split(".")[0] for name in imported} & set(NOT_IMPORTED)
+
+
+def test_importing_the_package_alone_does_not_import_torch() -> None:
+    assert not imported_by("import holdfast; holdfast.cells.LSTM; holdfast.Cell; dir(holdfast)") & {"torch", "numpy"}
+
+
+@pytest.mark.parametrize("order", ["holdfast, torch", "torch, holdfast"])
+def test_torch_knows_the_layers_and_operators_after_the_package_and_torch_in_either_order(order: str) -> None:
+    """`torch.load(weights_only=True)` and `torch.export.load` find them by what is imported."""
+    known = "torch.ops.holdfast.recurrence; assert holdfast.LSTM in torch.serialization.get_safe_globals()"
+    assert "holdfast.layers.saving" in imported_by(f"import {order}; {known}")
 
 
 def test_importing_does_not_bring_the_compiler_of_torch() -> None:
     """The command line imports all of the package that importing the package does."""
-    program = "import sys, holdfast.cli.commands; print('torch._dynamo' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    loaded = "import holdfast.cli.fit, holdfast.cli.use, holdfast.cli.lab, holdfast.cli.look, holdfast.cli.demo"
+    assert "torch._dynamo" not in imported_by(loaded)

@@ -103,6 +103,7 @@ def test_what_cannot_be_read_is_an_error_or_has_an_empty_answer(run: Path, tmp_p
     assert done.exit_code == 2
     assert done.stderr == f"holdfast: {path}, line 3: the text is empty; --skip-bad leaves the answer empty\n"
     assert not (tmp_path / "out.csv").exists()
+    assert invoked("classify", run, path).stdout == "", "no names of columns before an error"
     done = invoked("classify", run, path, "--out", tmp_path / "out.csv", "--skip-bad")
     assert done.exit_code == 0, done.output
     assert "1 of 3 sequences could not be read: their column fault says why" in done.stderr
@@ -118,6 +119,7 @@ def test_series_of_other_channels_are_told(regressor: Path, tmp_path: Path) -> N
     done = invoked("regress", regressor, path)
     assert done.exit_code == 2
     assert f"{path}, row 1: 3 channels, but the model learned from 2;" in done.stderr
+    assert done.stdout == ""
 
 
 def test_json_is_a_line_for_each_or_one_object_beside_a_file(run: Path, table: Path, tmp_path: Path) -> None:

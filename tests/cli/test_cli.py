@@ -3,10 +3,11 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import holdfast
-from holdfast.cli.commands import commands
+from holdfast.cli.commands import COMMANDS, commands
 
 
 @pytest.mark.parametrize("arguments", [["--help"], []])
@@ -17,6 +18,29 @@ def test_help_lists_the_commands(arguments: list[str]) -> None:
     assert all(f"\n  {name} " in done.output for name in ("fit", "lab", "evaluate", "generate", "info"))
     assert "--version" in done.output
     assert "..." not in done.output.replace("[ARGS]...", ""), "no summary is cut short"
+
+
+def test_the_help_lists_each_command_by_the_first_line_of_its_own() -> None:
+    group = get_command(commands)
+    for name, (_, line) in COMMANDS.items():
+        command = group.get_command(None, name)  # type: ignore[attr-defined]
+        if name != "lab":  # whose own help begins with what a contest is
+            assert command.get_short_help_str(200) == line, name
+
+
+ENDED = """
+import atexit, sys
+atexit.register(lambda: print(sorted({"torch", "numpy", "llvmlite", "rich"} & {*sys.modules})))
+from holdfast import cli
+cli.app()
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], [], ["dmeo"]])
+def test_the_version_the_list_of_commands_and_a_mistyped_one_need_no_torch(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if "--" in str(arguments) else 2)
+    assert done.stdout.endswith("[]\n")
 
 
 INTERRUPTED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -96,8 +97,10 @@ def test_a_forecast_of_another_table_begins_where_that_ends(run: Path, tmp_path:
 def test_a_backtest_prints_the_model_beside_the_baselines(run: Path, tmp_path: Path) -> None:
     done = invoked("backtest", run, "--windows", "2", "--out", tmp_path / "past.csv")
     assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(("The model beats", "The model does not pay: on these windows", "The model wins"))
     assert "this model" in done.stdout
     assert "ridge on lags" in done.stdout
+    assert "coverage" not in done.stdout, "the main measures only"
     assert len(pd.read_csv(tmp_path / "past.csv")) == 2 * 2 * 6
     found = json.loads(invoked("backtest", run, "--windows", "1", "--json").stdout)
     assert found["this model"]["windows"] == 2
@@ -115,6 +118,18 @@ def test_strange_points_are_told(run: Path, tmp_path: Path) -> None:
     assert "points are unusual at a level of 99 %" in done.stderr
     every = json.loads(invoked("detect", run, tmp_path / "strange.csv", "--all", "--json").stdout)["rows"]
     assert len(every) > len(found)
+
+
+def test_strange_points_are_found_by_default_where_few_points_were_validated_on(tmp_path: Path) -> None:
+    _table(60).to_csv(tmp_path / "short.csv", index=False)
+    done = invoked("fit", "forecast", tmp_path / "short.csv", "--out", tmp_path / "run", *TINY, "--quiet")
+    assert done.exit_code == 0, done.stderr
+    done = invoked("detect", tmp_path / "run", "--all")
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"points are unusual at a level of 9\d\.\d %", done.stderr)
+    refused = invoked("detect", tmp_path / "run", "--level", "99")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "level must be at most 9" in refused.stderr
 
 
 def test_it_is_evaluated_and_described_as_other_runs_are(run: Path) -> None:

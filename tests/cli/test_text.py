@@ -13,12 +13,15 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from holdfast import cli
+from holdfast.cli import use
 from holdfast.cli.commands import commands
 from holdfast.tasks.text import Text
 from tests.reports import reports
@@ -139,7 +142,7 @@ def test_a_terminal_sees_what_is_being_done(text: Path, tmp_path: Path) -> None:
     assert fitted.exit_code == 0
     assert "writing the report" in fitted.stderr
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", fitted.stderr)
-    assert re.search(r"training .* 3/3 loss \d\.\d{3}  [\d,]+ tokens/s  valid nats \d\.\d{4}", shown)
+    assert re.search(r"step 3 of 3  \d+:\d\d left  loss \d\.\d{3}  valid nats \d\.\d{4}", shown)
     assert "measuring the baselines" in invoked("evaluate", tmp_path / "run", **terminal).stderr
     assert invoked("evaluate", tmp_path / "run", "--json", **terminal).stderr == ""
 
@@ -291,7 +294,8 @@ def test_what_an_output_cannot_show_does_not_end_it(
     written = io.BytesIO()
     output = io.TextIOWrapper(written, encoding="ascii")
     assert _ended(monkeypatch, output, "generate", run, "--prompt", "é", "--length", "5") == 0
-    assert (capsys.readouterr().err, written.getvalue()[:1]) == ("", b"?")
+    assert written.getvalue()[:1] == b"?"
+    assert capsys.readouterr().err.count("\n") == 1, "what the model does not know, and nothing else"
 
 
 def test_generate_goes_on_from_a_prompt(run: Path) -> None:
@@ -306,6 +310,17 @@ def test_generate_takes_characters_it_has_never_seen(run: Path) -> None:
     done = invoked("generate", run, "--prompt", "日本 Ω", "--length", "5", "--count", "2")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.count("日本 Ω") == 2
+    assert done.stderr == (
+        "holdfast: --prompt: The model does not know '日', '本', 'Ω', which are read as the unknown character.\n"
+    )
+    assert invoked("generate", run, "--prompt", "the ", "--length", "5").stderr == ""
+
+
+def test_words_of_a_prompt_that_the_model_does_not_know_are_named(words: Path) -> None:
+    done = invoked("generate", words, "--prompt", "the zebra sat", "--length", "2", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "The model does not know 'zebra'" in done.stderr
+    assert "as the unknown word.\n" in done.stderr
 
 
 def test_info_shows_what_a_run_is(run: Path) -> None:
@@ -313,6 +328,15 @@ def test_info_shows_what_a_run_is(run: Path) -> None:
     assert found["task"] == "text"
     assert found["options"]["hidden"] == 8
     assert "LSTM(4, 8" in invoked("info", run).stdout
+
+
+def test_info_shows_numbers_in_full(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = {"step": 3, "valid": {"nats": 1.44953, "tokens": 111_539, "perplexity": 123_456.7}}
+    about = {"saved": saved, "config": {"data": {}, "options": {"steps": 5}}, "model": torch.nn.Linear(1, 1)}
+    monkeypatch.setattr(use, "opened", lambda folder: SimpleNamespace(task=Text(), **about))
+    use.info(Path("run"))
+    shown = capsys.readouterr().out
+    assert "  valid nats: 1.4495\n  valid tokens: 111,539\n  valid perplexity: 123,457\n" in shown
 
 
 def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Path, tmp_path: Path) -> None:
@@ -330,7 +354,10 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on_to_the_same_losses(text: Pat
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
     assert child.stderr is not None
-    assert child.stderr.readline() == b"holdfast: stopped, and saved; holdfast fit --resume goes on with it\n"
+    way = f"holdfast fit --resume {tmp_path / 'parts'}"
+    assert (
+        child.stderr.readline().decode() == f"holdfast: stopped; what was learned is saved, and {way} goes on with it\n"
+    )
     child.send_signal(signal.SIGINT)  # again, while it ends
     _, errors = child.communicate(timeout=60)
     assert (child.returncode, errors) == (130, b"")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from holdfast.data import DataError
 from holdfast.extras import MissingExtra
-from holdfast.training import DamagedFile, Diverged, Interrupted, OptionError, RunError
+from holdfast.training import DamagedFile, Diverged, OptionError, RunError
 
 from . import STOPPED, UNREAD
 
@@ -40,8 +40,6 @@ def refusing() -> Iterator[None]:
     """End with one line and an exit code where the cause is not a defect of the program."""
     try:
         yield
-    except Interrupted:
-        _end("stopped, and saved; holdfast fit --resume goes on with it", STOPPED)
     except Stopped as error:
         _end(f"stopped; {error}", STOPPED)
     except KeyboardInterrupt:

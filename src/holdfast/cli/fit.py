@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,10 +17,10 @@ from holdfast.data.delimited import listed
 from holdfast.data.pairs import every_file, is_table
 from holdfast.tasks import TASKS, Result, Sources, Task, resume, task_of
 from holdfast.tasks import fit as fit_task
-from holdfast.training import Option, Run, assignments, is_first, options_of
+from holdfast.training import CONFIG, Interrupted, Option, Run, assignments, is_first, options_of
 
 from .configuration import read_configuration
-from .errors import Refused
+from .errors import Refused, Stopped
 from .progress import Bar
 from .reading import TRUST_PATHS
 from .results import print_result
@@ -56,7 +58,7 @@ def fit(
         typer.echo(context.get_help())
         raise typer.Exit(2)
     task = task_of(Run.open(run))
-    with Bar(task.unit, quiet or as_json or not is_first()) as bar:
+    with _resumable(run), Bar(task.unit, quiet or as_json or not is_first()) as bar:
         result = resume(task, run, bar, trust_paths)
     _show(task, result, run, as_json, quiet)
 
@@ -82,9 +84,21 @@ def _fit(task: Task[Any, Any], shared: _Shared, flags: Mapping[str, Any]) -> Non
         tuple(shared.data) or known.data, tuple(shared.valid) or known.valid, tuple(shared.test) or known.test
     )
     given = {**configured, **assignments(shared.assigned), **flags}
-    with Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
+    with _resumable(shared.out), Bar(task.unit, shared.quiet or shared.as_json or not is_first()) as bar:
         result = fit_task(task, sources, shared.out, given, bar, shared.preset)
     _show(task, result, shared.out, shared.as_json, shared.quiet)
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Say how a training that was interrupted goes on."""
+    try:
+        yield
+    except Interrupted:
+        resuming = shlex.join(["holdfast", "fit", "--resume", str(run)])
+        # What is learned before a run is made, a language that a classifier begins with, is kept elsewhere.
+        way = resuming if (run / CONFIG).is_file() else "the same command"
+        raise Stopped(f"what was learned is saved, and {way} goes on with it") from None
 
 
 def _show(task: Task[Any, Any], result: Result | None, folder: Path, as_json: bool, quiet: bool) -> None:

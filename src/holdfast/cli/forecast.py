@@ -11,12 +11,13 @@ import typer
 
 from holdfast.extras import require
 from holdfast.tasks import load
-from holdfast.tasks.forecasting import Forecaster
+from holdfast.tasks.forecasting import Forecast, Forecaster
+from holdfast.tasks.forecasting.verdict import verdict
 from holdfast.training import replaced, write_atomically
 
 from .errors import Refused
 from .reading import ENCODING, TRUST_PATHS
-from .results import print_measures
+from .results import print_measures, print_sentence
 from .rows import check_out
 
 _RUN = typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)
@@ -79,15 +80,22 @@ def backtest(
     if as_json:
         typer.echo(json.dumps({"task": "forecast", **measures}))
     else:
-        print_measures("forecast, backtest", measures)
+        baselines = {who: found for who, found in measures.items() if who != "this model"}
+        print_sentence(verdict(measures["this model"], baselines, "these windows"))
+        print_measures("forecast, backtest", measures, Forecast.headline)
 
 
 def detect(
     run: Annotated[Path, _RUN],
     data: Annotated[Optional[list[str]], _DATA] = None,  # noqa: UP045
     level: Annotated[
-        float, typer.Option("--level", metavar="X", help="Flag what is less likely than 1 in 100 at 99.")
-    ] = 99.0,
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--level",
+            metavar="X",
+            help="Flag what is less likely than 1 in 100 at 99. [default: 99, or as high as the run can tell]",
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every point, not only those that are flagged.")] = False,
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
     encoding: Annotated[str, ENCODING] = "",
@@ -97,6 +105,7 @@ def detect(
     """Find points that a forecaster would not have expected."""
     check_out(out, _KINDS, data or (), run)
     forecaster = _forecaster(run, "detect", trust_paths)
+    level = forecaster.detected_level() if level is None else level
     table = _refusing(lambda: forecaster.detect(data or None, level))
     flagged = int(table["anomaly"].sum())
     _write(table if every else table[table["anomaly"]], out, as_json)

@@ -10,13 +10,55 @@ from typing import Self
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, TaskID
+from rich.progress import Task as Work
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from holdfast.training import Position
 
 SMOOTHING = 0.98  # of the loss and the throughput that are shown
+_GAP = 2  # columns between two parts of a line
+_BAR = 8, 24  # columns that a bar takes at least and at most
+
+
+class _Line(ProgressColumn):
+    """The line of a training: its steps and the time left, and of all else as much as there is room for."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def render(self, task: Work) -> Table:
+        """The line as it stands now."""
+        of = f" of {task.total:,.0f}" if task.total else ""
+        parts = [f"step {task.completed:,.0f}{of}"]
+        room = self._console.width - len(parts[0])
+        left = [] if task.time_remaining is None else [f"{_clock(task.time_remaining)} left"]
+        for part in filter(None, [*left, *task.fields["shown"]]):
+            if _GAP + len(part) <= room:
+                parts.append(part)
+                room -= _GAP + len(part)
+        line = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+        cells: list[Text | ProgressBar] = [Text(part, no_wrap=True) for part in parts]
+        if room - _GAP >= _BAR[0]:
+            width = min(room - _GAP, _BAR[1])
+            cells.insert(0, ProgressBar(task.total, task.completed, width, pulse=not task.total))
+        line.add_row(*cells)
+        return line
+
+
+def _clock(seconds: float) -> str:
+    """A span of time as a clock shows it.
+
+    >>> _clock(9), _clock(3725.6)
+    ('0:09', '1:02:06')
+    """
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 class Bar:
@@ -34,14 +76,7 @@ class Bar:
         self.loss = self.rate = 0.0
         self.seen = 0
         self.measures = ""
-        columns = (
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}  {task.fields[rate]}  {task.fields[measures]}"),
-            TimeRemainingColumn(),
-        )
-        self.bars = Progress(*columns, console=console, disable=not self.lively)
+        self.bars = Progress(_Line(console), console=console, disable=not self.lively)
         self.task: TaskID | None = None
         self.last = time.perf_counter()
         self.doing = Spinner("dots", style="green")  # before the first step and after the last
@@ -79,14 +114,12 @@ class Bar:
         if self.task is None:
             self.beside.stop()
             self.bars.start()
-            self.task = self.bars.add_task("", total=None, loss="", rate="", measures="")
+            self.task = self.bars.add_task("", total=None, shown=[])
         self.bars.update(
             self.task,
             completed=position.step,
             total=position.total or None,
-            loss=f"{self.loss:.3f}",
-            rate=f"{self.rate:,.0f} {self.unit}/s",
-            measures=self.measures,
+            shown=[f"loss {self.loss:.3f}", self.measures, f"{self.rate:,.0f} {self.unit}/s"],
         )
 
     def evaluated(self, position: Position, measures: Mapping[str, float], better: bool) -> None:

@@ -10,21 +10,35 @@ from rich import box
 from rich.measure import Measurement
 from rich.table import Table
 
-from holdfast.tasks import Result, shown
+from holdfast.tasks import TASKS, Result, shown
 
 from .errors import Screen
 
 ANY_WIDTH = 10_000  # of a table that may be as wide as it wants
+_NAME = 20  # columns of a model's name at least; a longer one is wrapped
 
 
 def print_result(result: Result, as_json: bool) -> None:
-    """The measures of a model with those of the baselines; what must be said of them goes to standard error."""
+    """The measures of a model with those of the baselines; what must be said of them goes to standard error.
+
+    A person gets the task's verdict and its main measures, a program all of them.
+    """
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
     else:
-        print_measures(f"{result.task}, {result.split}", {"this model": result.measures, **result.baselines})
+        task = TASKS[result.task]
+        if said := task.verdict(result):
+            print_sentence(said)
+        models = {"this model": result.measures, **result.baselines}
+        print_measures(f"{result.task}, {result.split}", models, task.headline)
     for note in result.notes:
         typer.echo(f"holdfast: {note}", err=True)
+
+
+def print_sentence(sentence: str) -> None:
+    """A sentence, which a terminal breaks between words."""
+    screen = Screen(highlight=False, markup=False)
+    screen.print(sentence, soft_wrap=not screen.is_terminal)
 
 
 def print_standings(about: Sequence[str], headings: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> None:
@@ -41,22 +55,31 @@ def print_standings(about: Sequence[str], headings: Sequence[str], rows: Iterabl
     screen.print(table)
 
 
-def print_measures(title: str, models: Mapping[str, Mapping[str, float]]) -> None:
-    """A table with a row for each model, or a list of its numbers where the table would have to cut them."""
+def print_measures(title: str, models: Mapping[str, Mapping[str, float]], headline: Sequence[str] = ()) -> None:
+    """A table with a row for each model, or a list of its numbers where the table would have to cut them.
+
+    Args:
+        title: above it.
+        models: the measures of each; those of the first are the columns.
+        headline: the measures that are shown; empty, or where the first has none of them: all.
+    """
     screen = Screen(highlight=False)
     first, *_ = models.values()
+    names = [name for name in headline if name in first] or [*first]
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("")
-    for name in first:
-        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold", min_width=min(_NAME, max(map(len, models))))
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for who, measures in models.items():
-        cells = [shown(measures.get(name)) for name in first]
+        cells = [shown(measures.get(name)) for name in names]
         table.add_row(who, *cells, style="bold" if who == "this model" else None)
-    if Measurement.get(screen, screen.options.update_width(ANY_WIDTH), table).maximum <= screen.width:
+    if Measurement.get(screen, screen.options.update_width(ANY_WIDTH), table).minimum <= screen.width:
         screen.print(table)
-        return
-    typer.echo(title)
-    for who, measures in models.items():
-        typer.echo(who)
-        for name in first:
-            typer.echo(f"  {name} {shown(measures.get(name))}")
+    else:
+        typer.echo(title)
+        for who, measures in models.items():
+            typer.echo(who)
+            for name in names:
+                typer.echo(f"  {name} {shown(measures.get(name))}")
+    if left := len(first) - len(names):
+        typer.echo(f"{left} more measure{'s' * (left > 1)}: --json")

@@ -70,16 +70,23 @@ def _is_same(one: Path, other: Path) -> bool:
 def writing(out: Path | None, names: Sequence[str], as_json: bool) -> Iterator[tuple[Callable[[Row], object], TextIO]]:
     """What writes a row, and where to: the terminal, or a file, which is put in its place when it is whole.
 
+    The names of a table are written with its first row, or at the end where there is none: what fails before writes
+    nothing.
+
     Args:
         out: the file, CSV or where it ends in `.jsonl` JSON lines; None: the terminal.
         names: of the columns.
         as_json: whether the terminal gets JSON lines.
     """
     if out is None:
-        yield _writer(sys.stdout, as_json, names), sys.stdout
+        writer = _JsonLines(sys.stdout, names) if as_json else _Table(sys.stdout, names)
+        yield writer.write, sys.stdout
+        writer.end()
         return
     with replacing(out) as file:
-        yield _writer(file, out.suffix == ".jsonl", names), file
+        writer = _JsonLines(file, names) if out.suffix == ".jsonl" else _Table(file, names)
+        yield writer.write, file
+        writer.end()
 
 
 @contextmanager
@@ -89,10 +96,34 @@ def replacing(out: Path) -> Iterator[TextIO]:
         yield file
 
 
-def _writer(file: TextIO, as_json: bool, names: Sequence[str]) -> Callable[[Row], object]:
-    if as_json:
-        known = {*names}
-        return lambda row: file.write(json.dumps({n: value for n, value in row.items() if n in known}) + "\n")
-    table = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    return table.writerow
+class _JsonLines:
+    """Rows as JSON lines."""
+
+    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
+        self._file, self._names = file, {*names}
+
+    def write(self, row: Row) -> None:
+        """A line."""
+        self._file.write(json.dumps({name: value for name, value in row.items() if name in self._names}) + "\n")
+
+    def end(self) -> None:
+        """Nothing more."""
+
+
+class _Table:
+    """Rows as CSV."""
+
+    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
+        self._rows = csv.DictWriter(file, names, restval="", extrasaction="ignore", lineterminator="\n")
+        self._begun = False
+
+    def write(self, row: Row) -> None:
+        """A row, and before the first one the names."""
+        self.end()
+        self._rows.writerow(row)
+
+    def end(self) -> None:
+        """The names, if they have not been written."""
+        if not self._begun:
+            self._begun = True
+            self._rows.writeheader()

@@ -13,7 +13,7 @@ import typer
 
 from holdfast.data import lines
 from holdfast.models import Sampling
-from holdfast.tasks import opened
+from holdfast.tasks import opened, shown
 from holdfast.tasks.text import TextRun
 
 from .errors import Refused
@@ -104,6 +104,8 @@ def generate(
         pieces = fitted.stream(prompt, count=count, length=length, sampling=sampling, seed=seed, stop=stop or ())
     except ValueError as error:
         raise Refused(str(error)) from None
+    if note := fitted.unknown_note(prompt):
+        typer.echo(f"holdfast: --prompt: {note}", err=True)
     if as_json:
         texts = ["".join(text) for text in zip(*pieces)]
         typer.echo(json.dumps({"task": "text", "prompt": prompt, "texts": texts}))
@@ -147,7 +149,7 @@ def info(
     steps = fitted.config["options"]["steps"]
     typer.echo(f"{parameters:,} parameters; the best of {steps:,} steps was {known['step']:,}")
     for name, value in fitted.saved["valid"].items():
-        typer.echo(f"  valid {name}: {value:,.5g}")
+        typer.echo(f"  valid {name}: {shown(value)}")
     for table in ("data", "options"):
         typer.echo(f"[{table}]")
         for name, value in fitted.config[table].items():

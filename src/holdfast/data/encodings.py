@@ -102,6 +102,19 @@ class Encoding(ABC):
         """How many characters of a text each of its tokens takes, (N,)."""
         return self._lengths[self.encode(text)]
 
+    def unknown_in(self, text: str) -> list[str]:
+        """The different characters or words of a text that the vocabulary does not have, in their order.
+
+        >>> CharacterEncoding("abn").unknown_in("a bun, a ban")
+        [' ', 'u', ',']
+        """
+        if self.unknown is None:
+            return []
+        ends = np.cumsum(spans := self.spans(text))
+        places = np.flatnonzero(self.encode(text) == self.unknown)
+        pieces = (text[ends[k] - spans[k] : ends[k]] for k in places.tolist())
+        return list(dict.fromkeys(piece.strip() or piece for piece in pieces))
+
     def pieces_of(self, pieces: Iterable[str]) -> Iterable[str]:
         """The same text in pieces whose tokens, taken together, are those of the whole text."""
         return pieces if self._cuts_anywhere else whole_words(pieces, _TOGETHER)

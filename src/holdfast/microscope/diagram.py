@@ -15,6 +15,7 @@ _BETWEEN = 40.0  # columns
 _MARGIN = 8.0
 _NAME = 5.0  # above its box
 _SWEEPS = 8
+_NUMBER = text_width("−0.00123") + 16  # the widest number, bold, with room at its sides
 
 _STYLE = """<style>
 .holdfast-figure .box rect { fill: var(--figure-box, transparent); stroke: var(--figure-quiet, var(--quiet)); }
@@ -59,7 +60,7 @@ def diagram(program: Program, title: str = "") -> str:
         title: what it is, for readers who cannot see it.
     """
     texts = {box.node: _written(box, program) for box in outline(program)}
-    places = _placed(outline(program), {node: max(46.0, text_width(t, SMALL) + 12) for node, t in texts.items()})
+    places = _placed(outline(program), {node: max(_NUMBER, text_width(t, SMALL) + 12) for node, t in texts.items()})
     width = max((p.x + p.width for p in places), default=0.0) + _MARGIN
     height = max((p.y + (_HEIGHT if p.box else 0.0) for p in places), default=0.0) + _MARGIN
     names = {index: f"{name}[t]" for name, index in program.names}

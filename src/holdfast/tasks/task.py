@@ -128,6 +128,7 @@ class Task(ABC, Generic[O, D]):
         presets: options by the kind of data they are for.
         objective: the measure that is to become small.
         curve: the measure that the loss of a step is one of, and that is drawn beside it; by default the objective.
+        headline: the measures that the terminal shows; empty: all of them.
         unit: what a step's throughput counts.
         fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
@@ -139,6 +140,7 @@ class Task(ABC, Generic[O, D]):
     presets: ClassVar[Mapping[str, Preset]] = {}
     objective: ClassVar[str]
     curve: ClassVar[str] = ""
+    headline: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str]
     fitted: ClassVar[type[Any]]
     use: ClassVar[str]
@@ -212,6 +214,10 @@ class Task(ABC, Generic[O, D]):
             brief: whether that is only as much of it as is read at each evaluation.
         """
         return []
+
+    def verdict(self, result: Result) -> str:
+        """A sentence on what the measures say beside those of the simple methods; empty: there is none."""
+        return ""
 
     @abstractmethod
     def report(self, fitted: Fitted, data: D, compared: Compared) -> Iterable[str]:

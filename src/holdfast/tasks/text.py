@@ -27,6 +27,7 @@ from holdfast.data import (
     evaluation_windows,
     untold,
 )
+from holdfast.data.delimited import listed
 from holdfast.microscope import Horizon, memory_horizon
 from holdfast.microscope.page import section
 from holdfast.microscope.subject import Subject
@@ -136,6 +137,15 @@ class TextRun(Fitted):
         """Whole texts; the arguments are those of `stream`."""
         return ["".join(pieces) for pieces in zip(*self.stream(prompt, **how))]
 
+    def unknown_note(self, text: str) -> str:
+        """A sentence on the characters or words of a text that the vocabulary does not have; empty: it has them all."""
+        unknown = self.encoding.unknown_in(text)
+        if not unknown:
+            return ""
+        what = "character" if self.encoding.level == "char" else "word"
+        verb = "is" if len(unknown) == 1 else "are"
+        return f"The model does not know {listed(unknown)}, which {verb} read as the unknown {what}."
+
     def score(self, lines: Iterable[str]) -> Iterator[tuple[float, int]]:
         """For each line the nats it takes to predict it and its end, and the number of its tokens, in order.
 
@@ -186,6 +196,8 @@ class TextRun(Fitted):
         ids = np.asarray(ids[:steps]).astype(np.int64)
         if not len(ids):
             raise RunError("there is no text to look at")
+        notes = [f"The first {len(ids):,} of {every:,} steps."] if every > len(ids) else []
+        notes += [self.unknown_note(text)] if text else []
         tokens = torch.from_numpy(ids).unsqueeze(1)  # (T, 1)
         encoding = self.encoding
         return Subject(
@@ -196,7 +208,7 @@ class TextRun(Fitted):
             horizon=lambda step: self._horizon(tokens, step),
             guesses=lambda output: self._guesses(output.features),
             other=lambda typed: self.subject(typed, steps=steps),
-            note=f"The first {len(ids):,} of {every:,} steps." if every > len(ids) else "",
+            note=" ".join(filter(None, notes)),
         )
 
     @torch.no_grad()

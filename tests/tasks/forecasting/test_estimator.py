@@ -362,8 +362,18 @@ def test_a_level_that_too_few_points_could_tell_is_refused() -> None:
     strange = _table((90,), seed=5)
     strange.loc[80, "sales"] += 1000.0
     with pytest.raises(ValueError, match=r"at most 96\.\d; got 99: there were 2\d validation points, .* 1 in 2\d"):
-        made.detect(strange)
+        made.detect(strange, level=99.0)
     assert strange["day"][80] in made.detect(strange, level=96.0).query("anomaly")["day"].tolist()
+
+
+def test_by_default_the_level_is_one_that_the_validation_points_can_tell() -> None:
+    made = _made(**KINDS["patches on a mixture"]).fit(_table((90,)))
+    strange = _table((90,), seed=5)
+    strange.loc[80, "sales"] += 1000.0
+    assert 96 <= made.detected_level() < 97
+    assert strange["day"][80] in made.detect(strange).query("anomaly")["day"].tolist()
+    with pytest.raises(ValueError, match="level must be at most"):
+        made.detect(strange, level=made.detected_level() + 0.1)
 
 
 def test_columns_of_the_future_must_be_known() -> None:

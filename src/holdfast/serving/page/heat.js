@@ -20,7 +20,7 @@ export function startHeat() {
   on(["series", "order", "from", "to", "theme"], drawHeat);
   on(["series", "order", "from", "to", "theme", "brush", "unit", "found"], drawMarks);
   on(["about", "step"], moveNow);
-  on(["step", "unit", "series"], say);
+  on(["step", "unit", "series", "rows"], say);
   stepPointer(marks, stepAt, (event) => ({ unit: unitAt(event) }));
   marks.addEventListener("pointermove", (event) => sayPointed(event));
   marks.addEventListener("keydown", (event) => {
@@ -177,8 +177,13 @@ function said(unit, step) {
   const piece = state.about.pieces[step];
   const at = piece === undefined ? "" : ` “${visible(piece)}”`;
   const name = layer().series.find((one) => one.node === state.node)?.name ?? "";
-  const value = unit < state.series.rows ? short(state.series.value(unit, step)) : "–";
-  return `step ${count(step + 1)}${at}, unit ${unit}: ${name} = ${value}`;
+  // Of the chosen unit the equations' own number; of others what the colours tell.
+  const row = unit === state.unit ? state.rows?.get(state.node) : undefined;
+  const [number, grain] = row
+    ? [row[step], state.source.grain(state.about, state.layer, state.node)]
+    : [state.series.value(unit, step), state.series.grain];
+  const value = unit < state.series.rows ? short(number, grain) : "–";
+  return `step ${count(step + 1)}${at}, unit ${unit}: ${name} ${grain > 0 ? "≈" : "="} ${value}`;
 }
 
 function say() {

@@ -140,12 +140,11 @@ function startTyping() {
     newest += 1;
     const own = newest;
     note.textContent = text ? "The model is reading …" : "";
-    if (!text) return;
     try {
-      const about = await source.type(text, own);
+      const about = await (text ? source.type(text, own) : source.about()); // without a text the page's first one
       if (own !== newest) return;
       show(about);
-      note.textContent = `${count(about.steps)} steps.`;
+      note.textContent = text ? [`${count(about.steps)} steps.`, about.note].filter(Boolean).join(" ") : "";
     } catch (error) {
       if (own === newest) note.textContent = error.message;
     }

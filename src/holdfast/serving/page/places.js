@@ -9,9 +9,10 @@ let search = 0; // the number of the newest one
 
 export function startPlaces() {
   on(["series"], rescale);
-  on(["series", "brush", "brushing", "threshold"], look);
+  on(["series", "brush", "brushing", "threshold", "bounded"], look);
   on(["about", "pinned", "brushing"], askHorizon);
   find("threshold").addEventListener("input", (event) => set({ threshold: Number(event.target.value) }));
+  find("bounded").addEventListener("change", (event) => set({ bounded: event.target.checked }));
   find("search").addEventListener("submit", (event) => event.preventDefault());
 }
 
@@ -37,12 +38,16 @@ async function look() {
     return;
   }
   const [start, stop] = state.brush;
-  const units = unitsOn(start, stop);
+  const throughout = unitsOn(start, stop);
+  const units = state.bounded ? throughout.filter((unit) => isOffOutside(unit, start, stop)) : throughout;
   const name = layer().series.find((one) => one.node === state.node)?.name ?? "";
   const where = `steps ${count(start + 1)} to ${count(stop)}`;
+  const bounds = state.bounded ? " and not just before or after" : "";
   if (!units.length) {
     set({ found: [] });
-    show(`No unit's ${name} is above ${short(state.threshold)} all through ${where}. Lower the threshold.`, []);
+    const longer = throughout.length ? `; ${count(throughout.length)} are, but also before or after` : "";
+    const way = longer ? "Select other steps, or let them be on outside" : "Lower the threshold";
+    show(`No unit's ${name} is above ${short(state.threshold)} all through ${where}${bounds}${longer}. ${way}.`, []);
     return;
   }
   const found = await similar(units, start, stop, () => own !== search);
@@ -50,7 +55,7 @@ async function look() {
   set({ found });
   const many = units.length === 1 ? `1 unit's ${name} is` : `${count(units.length)} units' ${name} are`;
   const rest = found.length ? "Half of them or more are, too, in" : "Nowhere else are half of them.";
-  show(`${many} above ${short(state.threshold)} all through ${where}. ${rest}`, found);
+  show(`${many} above ${short(state.threshold)} all through ${where}${bounds}. ${rest}`, found);
 }
 
 /** The units that are on at every selected step. */
@@ -65,6 +70,14 @@ function unitsOn(start, stop) {
     if (step === end) found.push(unit);
   }
   return found;
+}
+
+/** Whether a unit is off at the steps next to some: one that is always on says nothing of them (as in LSTMVis). */
+function isOffOutside(unit, start, stop) {
+  const { data, steps, missing } = state.series;
+  const level = state.series.level(state.threshold);
+  const isOn = (step) => data[unit * steps + step] > level && data[unit * steps + step] !== missing;
+  return !(start > 0 && isOn(start - 1)) && !(stop < steps && isOn(stop));
 }
 
 /** The places of the same length where most of some units are on, the best first; null if it is no longer wanted. */

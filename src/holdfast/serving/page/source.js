@@ -11,11 +11,12 @@ class Series {
     this.high = scale.high;
     this.missing = 2 ** (8 * data.BYTES_PER_ELEMENT) - 1;
     this.levels = this.missing - 1;
+    this.grain = (this.high - this.low) / this.levels; // how far apart two values are that it can tell
   }
 
   value(unit, step) {
     const level = this.data[unit * this.steps + step];
-    return level === this.missing ? NaN : this.low + (level * (this.high - this.low)) / this.levels;
+    return level === this.missing ? NaN : this.low + level * this.grain;
   }
 
   /** A value as a level, which may lie between two. */
@@ -64,6 +65,11 @@ export class Server {
 
   async horizon(about, step) {
     return (await asked(`api/${about.number}/horizon?step=${step}`)).json();
+  }
+
+  /** How far apart the numbers of a unit are that were rounded: they are exact. */
+  grain() {
+    return 0;
   }
 
   has() {
@@ -126,6 +132,12 @@ export class File {
       if (unit < series.rows) rows.set(node, Float32Array.from({ length: about.steps }, (_, t) => series.value(unit, t)));
     }
     return rows;
+  }
+
+  /** How far apart the numbers of a unit are, which come from its rounded series. */
+  grain(about, layer, node) {
+    const { low, high } = about.layers[layer].series.find((one) => one.node === node);
+    return (high - low) / (2 ** this.data.bits - 2);
   }
 
   async horizon() {

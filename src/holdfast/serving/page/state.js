@@ -16,6 +16,7 @@ export const state = {
   threshold: 0,
   series: null, // the numbers of all units; null while they are on their way
   rows: null, // every series of the chosen unit, by node; likewise
+  bounded: true, // whether units must be off just outside the selection
   found: [], // similar places
   theme: 0, // counts changes between light and dark, and of the window's width
 };
@@ -71,13 +72,18 @@ export const find = (id) => document.getElementById(id);
 /** Whole numbers with their thousands apart. */
 export const count = (number) => number.toLocaleString("en");
 
-/** A number as a reader wants it: three digits, and a true minus. */
-export function short(number) {
+/**
+ * A number as a reader wants it: three digits, or as many as are known, and a true minus.
+ * `grain` is how far apart the numbers are that it was rounded to; 0: it is exact.
+ */
+export function short(number, grain = 0) {
   if (number === null || number === undefined || Number.isNaN(number)) return "–";
-  if (number === 0) return "0";
+  const known = grain > 0 ? Math.max(0, Math.floor(-Math.log10(grain))) : Infinity; // digits after the point
   const size = Math.abs(number);
+  if (size === 0 || size < 0.5 * 10 ** -known) return "0";
   let text = size.toPrecision(3);
-  if (size < 0.001 || size >= 10000) text = size.toExponential(1);
+  if (2 - Math.floor(Math.log10(size)) > known) text = size.toFixed(known);
+  else if (size < 0.001 || size >= 10000) text = size.toExponential(1);
   else if (size >= 1000) text = size.toFixed(0);
   return (number < 0 ? "−" : "") + text;
 }

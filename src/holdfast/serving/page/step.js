@@ -44,10 +44,10 @@ function equation(parts) {
 }
 
 function fill() {
-  const { rows, step, about } = state;
+  const { rows, step, about, source } = state;
   for (const { element, node, empty } of numbers) {
     const row = rows?.get(node);
-    element.textContent = row ? short(row[step]) : empty;
+    element.textContent = row ? short(row[step], source.grain(about, state.layer, node)) : empty;
   }
   for (const box of boxes) tint(box, rows?.get(Number(box.dataset.node)));
   const piece = about.pieces[step];

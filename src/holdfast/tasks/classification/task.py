@@ -78,7 +78,7 @@ class SequenceRun(Fitted):
 class SequenceTask(Task[SequenceOptions, Material]):
     """What both have in common."""
 
-    unit = "steps"
+    unit = "time steps"
     fitted = SequenceRun
     numeric: ClassVar[bool]
 
@@ -280,6 +280,7 @@ class Classify(SequenceTask):
     name = "classify"
     summary = "A classifier: it reads whole sequences, texts or series, and says of which class each is."
     objective = "nats"
+    headline = ("accuracy", "f1", "nats")
     options = ClassifyOptions
     numeric = False
     use = "Classify with it: holdfast classify {run} FILE --out predictions.csv"

@@ -41,6 +41,7 @@ class Chat(Task[ChatOptions, Pairs]):
         "repeats the manners and the prejudices of its data: it is for study and play, not for advice."
     )
     objective = "nats"
+    headline = ("nats", "perplexity", "bleu")
     unit = "tokens"
     options = ChatOptions
     fitted = ChatRun

@@ -271,7 +271,16 @@ class Forecaster(Estimator[ForecastRun]):
             frames.append(forecaster._frame(whole, series.numpy(), origins.numpy(), quantiles, truth))
         return require("pandas", "forecast").concat(frames, ignore_index=True)
 
-    def detect(self, df: Any = None, level: float = _DETECTED) -> Any:
+    def detected_level(self) -> float:
+        """The level of `detect` by default, in per cent: 99, or the highest one that the validation points can tell."""
+        return min(_DETECTED, _highest_level(self._points()))
+
+    def _points(self) -> int:
+        """How many validation points a point is compared with."""
+        calibration = Calibration.from_dict(self.run.model.calibration or {})
+        return int(calibration.counts[calibration.groups[0]])
+
+    def detect(self, df: Any = None, level: float | None = None) -> Any:
         """Points that the model would hardly have expected, one step before.
 
         Each point is compared with the forecast from all before it; the first ones of each series, a context or half of
@@ -280,7 +289,7 @@ class Forecaster(Estimator[ForecastRun]):
 
         Args:
             df: a table; by default the run's own.
-            level: in per cent.
+            level: in per cent; by default `detected_level()`.
 
         Returns:
             A data frame of series, time, value, forecast, the widest interval, `score` (how far outside the interval,
@@ -290,19 +299,19 @@ class Forecaster(Estimator[ForecastRun]):
             DataError: no series has two known values.
             ValueError: the level is out of bounds, or so high that too few validation points could tell.
         """
+        level = self.detected_level() if level is None else level
         if not 0 < level < 100:
             raise ValueError(f"level must be a per cent between 0 and 100; got {level}")
         panel = self._known_panel() if df is None else self._read(df)
         history = self._history(panel)
         series, origins = _rolling(history, 0, 1, 1)
         calibration = Calibration.from_dict(self.run.model.calibration or {})
-        count = int(calibration.counts[calibration.groups[0]])
         share = (100 - level) / 100 + 1e-9  # a p-value that equals it counts
-        if share * (count + 1) < 1:
-            most = int(1000 * count / (count + 1)) / 10
+        if share * ((count := self._points()) + 1) < 1:
             raise ValueError(
-                f"level must be at most {most:g}; got {level:g}: there were {count} validation points, "
-                f"and nothing can be rarer than 1 in {count + 1}; with more of them (valid_steps) it can be higher"
+                f"level must be at most {_highest_level(count):g}; got {level:g}: there were {count} validation "
+                f"points, and nothing can be rarer than 1 in {count + 1}; with more of them (valid_steps) it can be "
+                "higher"
             )
         frames = []
         for some in chunks((series, origins)):
@@ -559,3 +568,12 @@ def _refuse_unknown_future(history: History, k: int, origin: int, steps: int) ->
         f"series {name!r} has no {column!r} at {time}: it must be known of the {steps} steps to come; "
         "give rows with it whose target is empty"
     )
+
+
+def _highest_level(count: int) -> float:
+    """The highest level that so many validation points can tell, in per cent, to a digit.
+
+    >>> _highest_level(35)
+    97.2
+    """
+    return int(1000 * count / (count + 1)) / 10

@@ -20,13 +20,14 @@ from holdfast.models import Forecasting, PatchForecaster, Unrolled, Window
 from holdfast.models.forecasting import Numbers
 
 from .. import inside
-from ..task import Compared, shown
+from ..task import Compared
 from .conformal import Calibration
 from .history import History
 from .judging import calibration_of, chunks, forecast_windows, some, windows_of
 from .levels import interval_places
 from .options import ForecastOptions
 from .sensitivity import sensitivity
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..fitting import Fitted
@@ -42,7 +43,6 @@ _SEEN = 1e-3  # of the largest gradient: smaller ones are not drawn
 _BINS = 40  # of the residuals
 _SHOWN = 99  # per cent of the residuals that their distribution shows
 _COLUMNS = 6  # stretches of the horizon that coverage is told of
-_SAID = {"crps": "CRPS", "mase": "MASE"}
 
 
 def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) -> Iterator[str]:
@@ -76,47 +76,12 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
 
 def _words(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> str:
     """Whether the model is better than what is simple."""
-    won: list[tuple[str, str]] = []  # the measure, and what is said of it
-    lost: list[tuple[str, str]] = []
-    for name, called in _SAID.items():
-        others = {who: m[name] for who, m in baselines.items() if np.isfinite(m.get(name, np.nan))}
-        if name in model and others:
-            who = min(others, key=lambda one: others[one])
-            said = _against(called, model[name], others[who], who)
-            (won if model[name] < others[who] else lost).append((called, said))
-    if won and lost:
-        text = (
-            f"The model wins by one measure and loses by the other: it has {won[0][1]}, but {lost[0][1]}. Where "
-            f"{lost[0][0]} is what counts, the simple method is the better choice."
-        )
-    elif won:
-        text = (
-            f"The model beats every simple method on the validation data: it has {' and '.join(one[1] for one in won)}."
-        )
-    elif lost:
-        text = (
-            f"The model does not pay: on the validation data it has {' and '.join(one[1] for one in lost)}. The simple "
-            f"method is the better choice."
-        )
-    else:
-        text = "No simple method could be measured on the validation data."
     about = (
         "CRPS judges the whole forecast with its intervals, MASE its middle alone; of both the smaller is the better. "
         "The model was chosen by its CRPS on these data, which flatters it a little: <code>holdfast evaluate</code> on "
         "data that come later says it exactly."
     )
-    return f"<p><strong>{escape(text)}</strong></p>\n<p>{about}</p>"
-
-
-def _against(called: str, model: float, best: float, who: str) -> str:
-    """One measure of the model beside the best simple method's."""
-    figures = f"({shown(model)} against {shown(best)})"
-    if model == best:
-        return f"a {called} that equals that of the best simple method, {who} {figures}"
-    if best == 0:
-        return f"a {called} above 0, where the best simple method, {who}, makes no error {figures}"
-    how = "lower" if model < best else "higher"
-    return f"a {called} that is {abs(1 - model / best):.1%} {how} than that of the best simple method, {who} {figures}"
+    return f"<p><strong>{escape(verdict(model, baselines))}</strong></p>\n<p>{about}</p>"
 
 
 # What was judged.

@@ -65,11 +65,9 @@ class Transcribe(Task[TranscribeOptions, Speech]):
         parts = {"train": data, "valid": sources.valid, "test": sources.test}
         return build_speech(parts, self.manner(options), cache(self.name), told=told)
 
-    def settle(
-        self, data: Speech, options: TranscribeOptions, place: Devices, told: Told
-    ) -> tuple[TranscribeOptions, dict[str, Any]]:
+    def settle(self, data: Speech, options: TranscribeOptions, place: Devices) -> TranscribeOptions:
         """The rate."""
-        return replace(options, rate=data.rate), {}
+        return replace(options, rate=data.rate)
 
     def describe(self, data: Speech) -> dict[str, Any]:
         """How many recordings there are, how long they are, and of which symbols."""

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 import holdfast
 
-from . import chat, classify, compose, demo, fit, forecast, lab, look, transcribe, translate, use
+from . import cache, chat, classify, compose, demo, fit, forecast, lab, look, transcribe, translate, use
 from .errors import refusing
 
 
@@ -32,6 +32,7 @@ commands = typer.Typer(
 )
 commands.command()(demo.demo)
 commands.add_typer(fit.app, name="fit")
+commands.add_typer(cache.app, name="cache")
 commands.command(help=lab.HELP, short_help="Let networks try to remember for long.")(lab.lab)
 for _command in (
     use.evaluate,

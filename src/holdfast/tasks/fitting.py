@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.data import Told, untold
-from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope.subject import Subject
 from holdfast.naming import nearest
 from holdfast.training import (
@@ -358,11 +357,6 @@ def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
             said = ",".join(map(str, value)) if option.type is tuple else value
             words += ["--set", f"{option.name}={said}"]
     return shlex.join([*words, "--out", "RUN"])
-
-
-def cache(name: str) -> Path:
-    """Where a task keeps what it makes of files, for later runs with the same ones."""
-    return cache_folder().parent / name
 
 
 def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ from holdfast.training import (
 )
 
 from . import inside
-from .fitting import Fitted, cache, paths_of
+from .caching import cache
+from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
 from .task import Compared, Preset, Sources, Task
 

@@ -11,7 +11,8 @@ from holdfast.data import Corpus, digests_so_far, files, fingerprint
 from holdfast.models import LanguageModel, default_cutoffs
 from holdfast.training import CONFIG, Devices, OptionError, Run, RunError, Watcher
 
-from ..fitting import cache, fit, resume
+from ..caching import cache
+from ..fitting import fit, resume
 from ..task import Sources
 from ..text import Text, TextOptions, TextRun
 from .options import SequenceOptions

@@ -29,7 +29,8 @@ from holdfast.data import (
 from holdfast.models import SequenceModel
 from holdfast.training import Devices, Loss, OptionError, Pace, Watcher
 
-from ..fitting import Fitted, cache
+from ..caching import cache
+from ..fitting import Fitted
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines

@@ -16,7 +16,8 @@ from holdfast.data.music import Music, MusicManner, Pieces, build_music, chorale
 from holdfast.models.language import ModelState
 from holdfast.training import Devices, Loss, OptionError, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..task import Compared, Preset, Sources, Task
 from . import report as _report

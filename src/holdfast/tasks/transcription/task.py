@@ -19,7 +19,8 @@ from holdfast.data.audio import Mel, Recordings, Speech, SpeechManner, build_spe
 from holdfast.models import STRIDE, Transcriber, halved
 from holdfast.training import Devices, Loss, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..task import Compared, Sources, Task
 from . import report as _report

@@ -71,7 +71,7 @@ def test_epochs_bound_the_steps_that_fit_into_the_minutes() -> None:
     keeper = Memory()
     found = training(keeper, minutes=0.2, epochs=6, evaluations=1).run()
     assert found.step == found.total == 6 * BATCHES
-    assert keeper.steps == [6 * BATCHES]
+    assert keeper.plans == [(6 * BATCHES, 1)]
     assert training(Memory(), minutes=0.2, epochs=1, evaluations=1).run().step == BATCHES
     assert training(Memory(), minutes=0.2, epochs=12, accumulate=2, evaluations=1).run().step == 6 * BATCHES
 
@@ -206,29 +206,74 @@ def test_more_steps_than_at_first_are_made_when_the_options_say_so() -> None:
     assert [line["step"] for line in keeper.lines] == list(range(1, 10))
 
 
-def test_a_training_goes_on_to_the_number_of_steps_that_its_minutes_had_become() -> None:
-    keeper = Memory()
-    total = training(keeper, steps=0, minutes=0.03).run().total
-    first = min(keeper.saved)  # written when the number was fixed, before anybody else was told of it
-    assert keeper.saved[first][1]["position"]["total"] == total
-    lines = keeper.lines[first:]
-    again = Memory()
-    resumed = training(again, steps=0, minutes=0.03)  # as a configuration that was not written any more
-    resumed.restore(*keeper.saved[first])
-    resumed.run()
-    assert again.steps == [total]
-    assert again.lines == lines
-
-
-def test_minutes_become_a_number_of_steps_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _even_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As fast whatever else the machine does: each look at the clock is a millisecond after the one before."""
     ticks = count()
-    clock = SimpleNamespace(perf_counter=lambda: 0.001 * next(ticks))  # as fast whatever else the machine does
-    monkeypatch.setattr("holdfast.training.loop.time", clock)
+    monkeypatch.setattr("holdfast.training.loop.clock", lambda: 0.001 * next(ticks))
+
+
+def test_minutes_become_a_number_of_steps_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    _even_clock(monkeypatch)
     keeper = Memory()
     position = training(keeper, steps=0, minutes=0.03).run()
-    assert keeper.steps == [position.total]
-    assert position.step == position.total > 25
-    assert 0.9 * 1.8 < position.seconds <= 1.8
+    assert keeper.plans == [(position.total, position.evaluations)]
+    assert position.step == position.total
+    assert 1600 < position.total < 1800  # 1.8 seconds of a millisecond each, less what measuring took
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_training_of_some_minutes_is_that_of_the_steps_they_come_to(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _even_clock(monkeypatch)
+    timed, counted = Memory(), Memory()
+    options = {"minutes": 0.002, "warm_up": 50, **VARIANTS[variant]}
+    total = training(timed, **options).run().total
+    steps, evaluations = timed.plans[0]
+    assert steps == total > 30
+    training(counted, **{**options, "steps": steps, "evaluations": evaluations}).run()
+    assert counted.lines == timed.lines
+    assert all(torch.equal(t, _weights(counted, total)[n]) for n, t in _weights(timed, total).items())
+
+
+def test_the_loop_owns_training_mode_and_evaluation_mode() -> None:
+    modes = []
+
+    class Careless(Problem):
+        def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:
+            modes.append((model.training, torch.is_grad_enabled()))
+            return super().evaluate(model)
+
+        def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> Loss:
+            assert model.training
+            return super().loss(model, batch, carry)
+
+    for options in ({}, {"average": 0.1}, {"steps": 0, "minutes": 0.001}):
+        training(Memory(), Careless(), **{"steps": 9, "evaluations": 3, **options}).run()
+    assert len(modes) >= 7
+    assert set(modes) == {(False, False)}
+
+
+def test_the_warm_up_is_a_tenth_of_the_steps_at_most() -> None:
+    keeper = Memory()
+    training(keeper, steps=40, warm_up=50, learning_rate=1.0, clip=1e-9, schedule="constant").run()
+    assert [round(line["rate"], 3) for line in keeper.lines[:5]] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_a_watcher_is_told_how_long_the_step_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("holdfast.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Timed(Problem):
+        def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> Loss:
+            now[0] += 2.5
+            return super().loss(model, batch, carry)
+
+    told: list[float] = []
+    watcher = Silent()
+    watcher.step = lambda position, loss, units, seconds: told.append(seconds)  # type: ignore[method-assign]
+    training(Memory(), Timed(), watcher, steps=3).run()
+    assert told == [2.5] * 3
 
 
 def test_a_training_of_fewer_minutes_than_a_step_takes_still_ends() -> None:
@@ -266,5 +311,6 @@ def test_evaluations_take_a_fifth_of_the_minutes_at_most() -> None:
     position = training(keeper, Slow(), steps=0, minutes=0.05, evaluations=20).run()
     evaluated = [line["step"] for line in keeper.lines if "valid_mse" in line]
     assert position.evaluations in (1, 2)  # of 3 seconds a fifth is 0.6
+    assert keeper.plans == [(position.total, position.evaluations)]
     assert len(evaluated) == position.evaluations
     assert evaluated[-1] == position.total > 25

@@ -65,8 +65,8 @@ def test_a_loss_that_is_not_a_number_is_null_in_the_metrics(tmp_path: Path) -> N
 
 def test_a_fixed_number_of_steps_is_written_to_the_configuration(tmp_path: Path) -> None:
     run = _run(tmp_path / "run")
-    run.fixed(77)
-    assert Run.open(run.folder).config()["options"] == {"steps": 77, "seed": 1}
+    run.fixed(77, 3)
+    assert Run.open(run.folder).config()["options"] == {"steps": 77, "evaluations": 3, "seed": 1}
 
 
 @pytest.mark.parametrize(

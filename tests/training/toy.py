@@ -63,7 +63,6 @@ class Problem:
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """On a batch of its own."""
         self.asked += 1
-        model.eval()
         (x, target), *_ = Problem().epoch(10_000)
         return {"mse": (model(x)[0] - target).square().mean().item()}
 
@@ -75,15 +74,15 @@ class Memory:
         self.lines: list[dict[str, Any]] = []
         self.saved: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {}
         self.bests: list[int] = []
-        self.steps: list[int] = []
+        self.plans: list[tuple[int, int]] = []
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append."""
         self.lines.append(dict(line))
 
-    def fixed(self, steps: int) -> None:
+    def fixed(self, steps: int, evaluations: int) -> None:
         """Append."""
-        self.steps.append(steps)
+        self.plans.append((steps, evaluations))
 
     def best(self, model: nn.Module, step: int, measures: Mapping[str, float]) -> None:
         """Append."""

@@ -109,6 +109,8 @@ def _show(task: Task[Any, Any], result: Result | None, folder: Path, as_json: bo
     if not as_json:
         typer.echo(f"The run is {folder}; its report is {folder / 'report.html'}")
         typer.echo(task.use.format(run=folder))
+        if result.advice:
+            typer.echo(f"Not yet: {result.advice}")
 
 
 _SHARED: dict[str, tuple[Any, Any]] = {

@@ -2,6 +2,7 @@
 
 A place in a folder holds raw little-endian arrays, which are mapped, so that they may be larger than the memory, and
 beside them the facts about them in `corpus.json`, with the digest of each array: what does not agree is made anew.
+A folder holds so many bytes at most; what was not used for longest has to go.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .charsets import UTF_8, charset
 _FACTS = "corpus.json"
 _BUILDING = ".building-"  # how a folder begins in which arrays are being written; the process' number follows
 _SYNCHRONIZE = 0x00100000  # the right to wait for a process
+MOST_BYTES = 10_000_000_000  # of a folder, unless what was made last is larger by itself
 
 
 def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
@@ -34,17 +36,17 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
 
     Args:
         folder: where all places are.
-        key: what tells this from all others, fit for JSON.
+        key: what tells this from all others, fit for JSON: contents and names, and not where they lie.
         write: writes arrays, `NAME.bin`, into a place, and returns the facts: their "arrays" are by name, each with its
             "sha256".
     """
-    key = json.loads(json.dumps(key))  # as it will be read
-    if charset() != UTF_8:
-        key["charset"] = charset()  # the same bytes are then another text
+    encoded = {} if charset() == UTF_8 else {"charset": charset()}  # the same bytes are then another text
+    key = json.loads(json.dumps({**key, **encoded}))  # as it will be read
     remove_abandoned(folder)
     place = folder / fingerprint(key)[:16]
     facts = _facts(place, key)
     if facts is not None:
+        os.utime(place)  # used now
         return place, facts
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_BUILDING}{os.getpid()}-") as beside:
@@ -53,6 +55,7 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
         (building / _FACTS).write_text(json.dumps({**facts, "sha256": fingerprint(facts)}), encoding="ascii")
         for name in [*(f"{array}.bin" for array in facts["arrays"]), _FACTS]:
             os.replace(building / name, place / name)
+    make_room(folder, place)
     return place, facts
 
 
@@ -84,6 +87,57 @@ def is_running(process: int) -> bool:
     except PermissionError:  # of somebody else
         return True
     return True
+
+
+def make_room(folder: Path, spared: Path, most: int = MOST_BYTES) -> None:
+    """Remove the places in a folder that were not used for longest, until it holds so many bytes at most.
+
+    Args:
+        folder: where all places are.
+        spared: the place that is in use.
+        most: bytes.
+    """
+    places = sorted((one for one in folder.iterdir() if (one / _FACTS).is_file()), key=lambda one: one.stat().st_mtime)
+    sizes = {place: size_of(place) for place in places}
+    total = sum(sizes.values())
+    for place in places:
+        if total <= most:
+            return
+        if place != spared:
+            total -= sizes[place]
+            # Who has mapped it goes on reading, but on Windows, where it stays.
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def name_of(path: str, root: str = "") -> str:
+    """What a file is called, wherever it lies; of one in a folder that was named, its path from there.
+
+    >>> name_of("/tmp/a/train.csv"), name_of("/data/reviews/pos/1.txt", "/data/reviews")
+    ('train.csv', 'pos/1.txt')
+    """
+    if root and path.startswith(root):
+        return path[len(root) :].replace("\\", "/").lstrip("/")
+    return "::".join(part.replace("\\", "/").rsplit("/", 1)[-1] for part in path.split("::"))
+
+
+def renamed(notes: Iterable[str], before: Iterable[str], after: Iterable[str]) -> list[str]:
+    """Notes on files that lay elsewhere when they were written, with the paths they have now.
+
+    >>> renamed(["/tmp/a/x.csv, line 3"], ["/tmp/a/x.csv"], ["/home/x.csv"])
+    ['/home/x.csv, line 3']
+    """
+    moved = sorted(zip(before, after), key=lambda one: -len(one[0]))
+    found = []
+    for note in notes:
+        for old, new in moved:
+            note = note.replace(old, new)
+        found.append(note)
+    return found
 
 
 def _facts(place: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:

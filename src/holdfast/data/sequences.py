@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 
 from .audio import Mel, common_rate
 from .encodings import Encoding, build_encoding, encoding_from
-from .kept import fingerprint, kept, mapped, sha256
+from .kept import fingerprint, kept, mapped, name_of, renamed, sha256
 from .labelled import Example, Kind, Reading, Sieve, examples, recordings
-from .sources import DataError, Told, digests_so_far, files, untold
+from .sources import DataError, Told, digests_so_far, files, is_folder, untold
 from .strings import Strings
 
 Array = np.ndarray[Any, Any]
 
-_FORMAT = 1  # goes up when the same files would be written otherwise
+_FORMAT = 2  # goes up when the same files would be written otherwise
 _SELDOM = 10_000  # examples between two times that somebody is told of them
 _FEW = 2  # examples of a class, of which one is put aside to choose on
 _TYPES = {"starts": "<i8", "text-starts": "<i8", "texts": "u1", "said": "<f8", "which": "<i8"}
@@ -147,7 +148,7 @@ def build_labelled(
     key = {
         "format": _FORMAT,
         "digests": digests,
-        "paths": {name: list(paths) for name, paths in given.items()},  # a folder's name may be a class
+        "names": {name: _names(paths) for name, paths in given.items()},  # a folder's name may be a class
         "manner": asdict(manner),
         "encoding": encoding and fingerprint(encoding.to_dict()),
         "classes": list(classes),
@@ -173,9 +174,14 @@ def build_labelled(
         encoded,
         facts["channels"],
         digests[-1],
-        tuple(facts["notes"]),
+        tuple(renamed(facts["notes"], facts["paths"], chain(*given.values()))),
         Mel(**facts["mel"]) if facts["mel"] else None,
     )
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """What the files are called, wherever they lie."""
+    return [name_of(name, path if is_folder(path) else "") for path in paths for name in files([path])]
 
 
 def _with_mel(reading: Reading, learned: Sequence[str]) -> Reading:
@@ -232,6 +238,7 @@ def _write(
         "channels": channels,
         "encoding": encoding and encoding.to_dict(),
         "notes": notes,
+        "paths": [*chain(*given.values())],
         "mel": manner.reading.mel and asdict(manner.reading.mel),
     }
 

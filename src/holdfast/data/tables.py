@@ -125,11 +125,11 @@ def _read_text(path: str) -> Table:
         raise DataError(f"{path} has a header, but no rows")
     commas = [name for name in names if separator != "," and _has_decimal_commas(frame[name])]
     frame = frame.assign(**{name: _with_points(frame[name]) for name in commas})
-    notes = (f"{path}: decimal commas were read as points in {listed(commas)}",) if commas else ()
+    notes = [f"{path}: decimal commas were read as points in {listed(commas)}"] if commas else []
     if not header[0] and len(names) > 1 and _counts(frame[names[0]]):
         frame = frame.drop(columns=names[0])
-        notes += (f"{path}: the first column, which has no name and numbers the rows, is left out",)
-    return Table(frame, (path,), (0,), _line_numbers(text, separator, len(frame)), "line", notes)
+        notes.append(f"{path}: the first column, which has no name and numbers the rows, is left out")
+    return Table(frame, (path,), (0,), _line_numbers(text, separator, len(frame)), "line", tuple(notes))
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -212,6 +212,7 @@ def _measured(run: Run, model: Reader, problem: DigitProblem, digits: Digits) ->
     """The share of validation images that the best model recognised, and that of test images."""
     tensors, facts = run.model()
     model.load_state_dict(tensors)
+    model.eval()
     return _right(facts["valid"]["error"]), _right(problem.measures(model, digits.test)["error"])
 
 

@@ -243,7 +243,6 @@ class DigitProblem:
     @torch.no_grad()
     def measures(self, model: nn.Module, images: Images) -> dict[str, float]:
         """The share of images that are taken for another digit, and the mean cross-entropy."""
-        model.eval()
         wrong, nats = 0, 0.0
         for pixels, labels in zip(images.pixels.split(JUDGED), images.labels.split(JUDGED)):
             batch = self.batch(Images(pixels, labels))

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from holdfast.data import Told, UnknownCharset, known_charset, reading_as, untold, within
 from holdfast.data.delimited import listed
-from holdfast.engines.llvm.machine import cache_folder
 from holdfast.microscope.subject import Subject
 from holdfast.naming import nearest
 from holdfast.training import (
@@ -28,19 +27,26 @@ from holdfast.training import (
     MODEL,
     DamagedFile,
     Devices,
+    Diverged,
+    Interrupted,
     Nowhere,
     OptionError,
+    Plan,
     Quiet,
     Run,
     RunError,
+    Speed,
     Training,
     Watcher,
     devices,
+    largest,
     make,
     options_of,
     write_atomically,
 )
 
+from .advice import advice
+from .caching import cache
 from .report import write_report
 from .task import Result, Sources, Task, shown
 
@@ -166,7 +172,8 @@ def fit(
         Run.check_packages(options)
         sources = task.prepare(sources, options, place, watcher)
         data = task.read(sources, options, watcher.busy)
-        options, settled = task.settle(data, options, place, watcher.busy)
+        options = _planned(task, data, task.settle(data, options, place), place, watcher)
+        options, settled = task.choose(data, options, place, watcher.busy)
         kept = replace(sources, start=(str(out / _START),)) if sources.start else sources
         config: dict[str, Any] = {
             "task": task.name,
@@ -211,6 +218,25 @@ def resume(
         return _train(task, run, _training(task, options, data, place, watcher), data, run.latest())
 
 
+def _planned(task: Task[Any, Any], data: Any, options: Any, place: Devices, watcher: Watcher) -> Any:
+    """The options with the size of the model and the numbers of steps and evaluations, where the minutes choose them.
+
+    What is measured for that is another model: the one that is trained is the same as if the user had named them all.
+    """
+    if options.steps:
+        return options if options.hidden else replace(options, hidden=task.options.sizes[-1])
+    limit = 60 * options.minutes
+
+    def measured(units: int, needed: int) -> Speed:
+        watcher.busy(f"measuring how long a step of {units:,} units takes")
+        model = task.typical(replace(options, hidden=units))
+        return _training(task, model, data, place, watcher).speed(needed)
+
+    units, speed, spent = largest([options.hidden] if options.hidden else task.options.sizes, measured, limit)
+    plan = Plan.of(speed, limit, options.evaluations, spent)
+    return replace(options, hidden=units, steps=plan.steps, evaluations=plan.evaluations)
+
+
 def _training(task: Task[Any, Any], options: Any, data: Any, place: Devices, watcher: Watcher) -> Training:
     """A training at its beginning, which is kept nowhere yet."""
     torch.manual_seed(options.seed)
@@ -234,8 +260,7 @@ def _train(
     checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
 ) -> Result | None:
     """Train into a run's folder; the first process tells what came out."""
-    first, told = training.place.first, training.watcher.busy
-    options = training.options
+    first, options = training.place.first, training.options
     run.facts = {"task": task.name, "facts": task.facts(data, options), "version": VERSION}
     with run.in_use() if first else nullcontext():
         if first:
@@ -250,10 +275,14 @@ def _train(
             run.write_events(training.position.step)
         try:
             training.run()
+        except (Interrupted, Diverged):
+            run.close()
+            if (run.folder / MODEL).is_file():
+                _finish_early(task, run, data)
+            raise
         finally:
             run.close()
-            result = _finish(task, run, data, told) if (run.folder / MODEL).is_file() else None
-    return result
+        return _finish(task, run, data, training) if (run.folder / MODEL).is_file() else None
 
 
 @contextmanager
@@ -263,16 +292,26 @@ def _own_randomness(place: Devices) -> Iterator[None]:
         yield
 
 
-def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told) -> Result:
+def _finish_early(task: Task[Any, Any], run: Run, data: Any) -> None:
+    """Write what there is of a training that was stopped or given up, at once: whoever stopped it waits."""
+    fitted: Fitted = task.fitted(task, run)
+    notes = ["The training did not come to its end: nothing was compared, and nothing tried out."]
+    write_report(fitted, data, None, notes)
+    write_atomically(run.folder / "README.md", _card(fitted, data, {}))
+
+
+def _finish(task: Task[Any, Any], run: Run, data: Any, training: Training) -> Result:
     """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
+    told = training.watcher.busy
     fitted: Fitted = task.fitted(task, run)
     told("measuring the baselines")
     compared = task.baselines(data, data, "valid", fitted.options, brief=True)
     notes = [*task.notes(data, "valid", fitted.options, brief=True), *compared.notes]
+    said = advice(task.objective, run.metrics(), compared.measures, training.position.seconds)
     told("writing the report")
-    write_report(fitted, data, compared, notes)
+    write_report(fitted, data, compared, [*notes, said] if said else notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, compared.measures))
-    return Result(task.name, "valid", fitted.saved["valid"], compared.measures, notes)
+    return Result(task.name, "valid", fitted.saved["valid"], compared.measures, notes, said)
 
 
 def _card(fitted: Fitted, data: Any, baselines: Mapping[str, Mapping[str, float]]) -> str:
@@ -341,11 +380,6 @@ def _command(task: Task[Any, Any], config: Mapping[str, Any]) -> str:
             said = ",".join(map(str, value)) if option.type is tuple else value
             words += ["--set", f"{option.name}={said}"]
     return shlex.join([*words, "--out", "RUN"])
-
-
-def cache(name: str) -> Path:
-    """Where a task keeps what it makes of files, for later runs with the same ones."""
-    return cache_folder().parent / name
 
 
 def paths_of(data: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

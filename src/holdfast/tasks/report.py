@@ -18,14 +18,22 @@ if TYPE_CHECKING:
 POINTS = 400  # of a curve: as many as the picture is wide in units that can be told apart
 
 
-def write_report(fitted: Fitted, data: Any, compared: Compared, notes: Sequence[str]) -> None:
-    """Write report.html into the run's folder."""
+def write_report(fitted: Fitted, data: Any, compared: Compared | None, notes: Sequence[str]) -> None:
+    """Write report.html into the run's folder.
+
+    Args:
+        fitted: the run.
+        data: what it was trained on.
+        compared: the simple methods; None of a training that was stopped, whose report has no more than is at hand.
+        notes: what must be said of the measures.
+    """
     task = fitted.task
+    baselines = compared.measures if compared else {}
     body = [
         f"<p>{escape(task.summary)}</p>",
-        section("Training", _curves(fitted, compared.measures)),
-        section("On validation data", _measures(fitted, compared.measures, notes)),
-        *task.report(fitted, data, compared),
+        section("Training", _curves(fitted, baselines)),
+        section("On validation data", _measures(fitted, baselines, notes)),
+        *(task.report(fitted, data, compared) if compared else ()),
         section("The run", _settings(fitted, data)),
     ]
     write_atomically(fitted.folder / "report.html", page(f"{task.name}: {fitted.folder.name}", body))

@@ -53,6 +53,7 @@ class Result:
         measures: the model's, by their usual names.
         baselines: of each baseline the same measures.
         notes: what a reader must know of them.
+        advice: what the training would have needed, if it ended too early or behind a baseline.
     """
 
     task: str
@@ -60,6 +61,7 @@ class Result:
     measures: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it.
@@ -68,7 +70,8 @@ class Result:
         {'task': 'text', 'split': 'valid', 'nats': 1.5, 'baselines': {'unigram': {'nats': 3.3}}}
         """
         known = {"task": self.task, "split": self.split, **_for_json(self.measures)}
-        return {**known, "baselines": {name: _for_json(m) for name, m in self.baselines.items()}}
+        advice = {"advice": self.advice} if self.advice else {}
+        return {**known, "baselines": {name: _for_json(m) for name, m in self.baselines.items()}, **advice}
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,21 @@ class Task(ABC, Generic[O, D]):
         """The sources with what must be made before the data are read."""
         return sources
 
-    def settle(self, data: D, options: O, place: Devices, told: Told) -> tuple[O, dict[str, Any]]:
-        """What the data say to options that were left to them, and what there is to tell of how that was found.
+    def settle(self, data: D, options: O, place: Devices) -> O:
+        """What the data say to options that were left to them.
 
-        Both stand in the run's configuration: a run that goes on does not ask again.
+        It stands in the run's configuration: a run that goes on does not ask again.
+        """
+        return options
+
+    def typical(self, options: O) -> O:
+        """The options of a model that is as fast as the one that `choose` will give."""
+        return options
+
+    def choose(self, data: D, options: O, place: Devices, told: Told) -> tuple[O, dict[str, Any]]:
+        """What short trials say to options that were left to them, and how each did; of a size that is settled.
+
+        Both stand in the run's configuration, too.
         """
         return options, {}
 

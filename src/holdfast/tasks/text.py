@@ -40,10 +40,22 @@ from holdfast.models import (
     state_tensors,
     write,
 )
-from holdfast.training import Devices, Loss, OptionError, Run, RunError, TrainingOptions, Watcher, option, redeclared
+from holdfast.training import (
+    Devices,
+    Loss,
+    OptionError,
+    Run,
+    RunError,
+    TrainingOptions,
+    Watcher,
+    option,
+    redeclared,
+    size,
+)
 
 from . import inside
-from .fitting import Fitted, cache, paths_of
+from .caching import cache
+from .fitting import Fitted, paths_of
 from .fitting import fit as _fit
 from .task import Compared, Preset, Sources, Task
 
@@ -64,6 +76,8 @@ class TextOptions(TrainingOptions):
     The defaults are for texts of some megabytes, which a model of this size would learn by heart.
     """
 
+    sizes = (128, 256, 512)
+
     minutes: float = redeclared("minutes", 20.0)
     batch_size: int = redeclared("batch_size", 32)
     learning_rate: float = redeclared("learning_rate", 0.003)
@@ -74,7 +88,7 @@ class TextOptions(TrainingOptions):
     vocabulary: int = option(0, "Tokens of a bpe, word or prose vocabulary; 0: 4096 for bpe, else every word.", least=0)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     embedding: int = option(64, "Numbers that stand for a token.", least=1)
-    hidden: int = option(512, "Units of a layer.", least=1)
+    hidden: int = size("Units of a layer", (128, 256, 512))
     layers: int = option(1, "Recurrent layers.", least=1)
     layer_norm: bool = option(False, "Layer norm inside the cells.")
     tied: bool = option(False, "The output matrix is the embedding.")
@@ -398,7 +412,6 @@ class Text(Task[TextOptions, Corpus]):
         assert isinstance(model, LanguageModel)
         ids = tokens.ids
         device = next(model.parameters()).device
-        model.eval()
         total, state, read = 0.0, None, 0
         for inputs, targets, weights in evaluation_windows(ids, _lanes(len(ids)), STEPS):
             told(f"measuring: {min(1.0, read / len(ids)):.0%} of {len(ids):,} tokens")

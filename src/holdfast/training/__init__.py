@@ -2,17 +2,19 @@
 
 from holdfast.extras import MissingExtra, require
 
+from .budget import ENOUGH_STEPS, Plan, Speed, largest
 from .devices import Devices, devices, is_first
 from .files import replaced, write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .optimisers import Pace
-from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared
+from .options import Option, OptionError, TrainingOptions, assignments, make, option, options_of, redeclared, size
 from .run import CONFIG, DATA, MODEL, Run, RunError
 from .tensors import DamagedFile, load_tensors, save_tensors
 
 __all__ = [
     "CONFIG",
     "DATA",
+    "ENOUGH_STEPS",
     "MODEL",
     "DamagedFile",
     "Devices",
@@ -25,17 +27,20 @@ __all__ = [
     "Option",
     "OptionError",
     "Pace",
+    "Plan",
     "Position",
     "Problem",
     "Quiet",
     "Run",
     "RunError",
+    "Speed",
     "Training",
     "TrainingOptions",
     "Watcher",
     "assignments",
     "devices",
     "is_first",
+    "largest",
     "load_tensors",
     "make",
     "option",
@@ -44,5 +49,6 @@ __all__ = [
     "replaced",
     "require",
     "save_tensors",
+    "size",
     "write_atomically",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import threading
@@ -14,16 +15,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from .budget import ENOUGH_STEPS, Plan, Speed, clock, measure
 from .devices import Devices
 from .optimisers import PLATEAU, Pace, Paced, averaged, learning_rate, optimiser
 from .options import OptionError, TrainingOptions
 from .tensors import DamagedFile
 
 IN_A_ROW = 10  # steps that were not finite, after which training stops
-WARM_UP_STEPS = 5  # not timed: kernels are compiled and caches filled in them
-TIMED_STEPS, TIMED_SHARE = 20, 0.02  # steps and share of the minutes, after which the number of steps is fixed
-RESERVE = 0.97  # the share of the minutes that is planned with
-EVALUATED_SHARE = 0.2  # the largest share of the minutes that evaluations may take
 CHECKPOINT_SECONDS = 60.0
 
 
@@ -63,10 +61,10 @@ class Problem(Protocol):
         """What the first batch of an epoch starts from."""
 
     def loss(self, model: nn.Module, batch: Any, carry: Sequence[Tensor]) -> Loss:
-        """The loss of a batch."""
+        """The loss of a batch, by a model that the loop has put into training mode."""
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """The measures on validation data."""
+        """The measures on validation data, of a model that the loop has put into evaluation mode."""
 
 
 class Keeper(Protocol):
@@ -75,8 +73,8 @@ class Keeper(Protocol):
     def log(self, line: Mapping[str, Any]) -> None:
         """Keep what a step gave."""
 
-    def fixed(self, steps: int) -> None:
-        """The number of steps is known now."""
+    def fixed(self, steps: int, evaluations: int) -> None:
+        """The numbers of steps and evaluations are known now."""
 
     def best(self, model: nn.Module, step: int, measures: Mapping[str, float]) -> None:
         """Keep the best model so far."""
@@ -91,7 +89,7 @@ class Nowhere:
     def log(self, line: Mapping[str, Any]) -> None:
         """Nothing."""
 
-    def fixed(self, steps: int) -> None:
+    def fixed(self, steps: int, evaluations: int) -> None:
         """Nothing."""
 
     def best(self, model: nn.Module, step: int, measures: Mapping[str, float]) -> None:
@@ -147,8 +145,8 @@ class Position:
 
     Attributes:
         step: how many steps were made.
-        total: how many there will be; 0 while that is not fixed.
-        evaluations: how many there will be; 0 while it is as many as were asked for.
+        total: how many there will be; 0 before the minutes have become a number.
+        evaluations: how many there will be; 0: as many as the options say.
         epoch, batch: the number of the epoch, and the next batch in it.
         seconds: how long it has trained.
         best: the best value of the objective.
@@ -211,9 +209,7 @@ class Training:
         self.average = averaged(model, options)
         self.learned = [p for p in model.parameters() if p.requires_grad]
         self.carry: Sequence[Tensor] = ()
-        self.epoch_length = 0
         self.stop = False
-        self.timed_from: tuple[int, float] | None = None  # the step after which steps were timed, and when it ended
 
     # The loop.
 
@@ -225,6 +221,8 @@ class Training:
             Diverged: ten steps in a row were not finite.
         """
         now = self.position
+        if not now.total:
+            self.fix_total()
         with self.stopping():
             for _ in self.turns():
                 if self.place.agreed(self.stop):
@@ -236,7 +234,7 @@ class Training:
     def is_over(self) -> bool:
         """Whether all steps were made, or there has been no progress for too long."""
         now, patience = self.position, self.options.patience
-        return bool(now.total and now.step >= now.total) or bool(patience and now.stale >= patience)
+        return now.step >= now.total or bool(patience and now.stale >= patience)
 
     def turns(self) -> Iterator[None]:
         """Step after step, each with what is to be done after it: evaluation, log, checkpoint."""
@@ -249,16 +247,13 @@ class Training:
         while not self.is_over():
             line = self.step(objective, batches)
             now.seconds = time.perf_counter() - started
-            fixed = not now.total and self.fix_total()
             if self.is_due():
                 line |= self.evaluate()
             self.keeper.log(line)
             given_up = now.in_a_row >= IN_A_ROW
-            if fixed or given_up or self.checkpoint_is_due(time.perf_counter() - saved):
+            if given_up or self.checkpoint_is_due(time.perf_counter() - saved):
                 self.save()
                 saved = time.perf_counter()
-            if fixed:  # after the checkpoint that knows it: what goes on from an earlier one would fix it anew
-                self.keeper.fixed(now.total)
             if given_up:
                 raise Diverged(_ADVICE.format(step=now.step))
             yield
@@ -268,7 +263,6 @@ class Training:
         now = self.position
         while True:
             epoch = self.problem.epoch(now.epoch)
-            self.epoch_length = len(epoch)
             while now.batch < len(epoch):
                 if now.batch == 0:
                     self.carry = self.problem.carry()
@@ -295,11 +289,11 @@ class Training:
             shown.append(loss.shown.detach())
         mean = self.place.mean(torch.stack(shown).mean()).item()
         norm = nn.utils.clip_grad_norm_(self.learned, options.clip or math.inf, foreach=True).item()
-        rate = learning_rate(options, now.step, now.total or None, now.factor)
+        rate = learning_rate(options, now.step, now.total, now.factor)
         if math.isfinite(mean) and math.isfinite(norm):
             for group in self.optimiser.param_groups:
-                begun = not group["begins"] or (now.total and now.step > group["begins"] * now.total)
-                group["lr"] = rate if begun else 0.0
+                learns = not group["begins"] or now.step > group["begins"] * now.total
+                group["lr"] = rate if learns else 0.0
             self.optimiser.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)
@@ -320,30 +314,39 @@ class Training:
 
     # How long.
 
-    def fix_total(self) -> bool:
-        """Turn minutes into a number of steps, once enough of them have been timed; whether that is so now."""
-        now, limit = self.position, self.options.minutes * 60
-        if self.timed_from is None and now.step >= WARM_UP_STEPS:
-            self.timed_from = now.step, now.seconds
-        first, since = self.timed_from or (0, 0.0)
-        timed = now.step - first
-        each = (now.seconds - since) / timed if timed else now.seconds / now.step
-        most = self.options.epochs * self.epoch_length // self.options.accumulate or math.inf
-        out_of_time = self.place.agreed(now.seconds > limit / 2)
-        fits = self.place.agreed(most * each < limit / 2)  # however exactly a step was timed
-        over = out_of_time or now.step >= most
-        known = timed >= TIMED_STEPS and (fits or not self.place.agreed(now.seconds < TIMED_SHARE * limit))
-        if not over and not known:
-            return False
-        begun = time.perf_counter()
-        self.problem.evaluate(self.model)
-        evaluation = time.perf_counter() - begun
+    def speed(self, needed: int = 0) -> Speed:
+        """How fast this model learns; it stays as it is, and so do the random numbers.
+
+        Args:
+            needed: steps that must fit into the minutes; where they clearly do not, little is measured.
+        """
+        cuda = self.place.device.type == "cuda"
+        with torch.random.fork_rng([self.place.device] if cuda else []):
+            model = copy.deepcopy(self.model)
+            return Training(self.problem, model, self.options, self.place, Nowhere(), Quiet())._rehearsed(needed)
+
+    def _rehearsed(self, needed: int) -> Speed:
+        """Make steps and an evaluation in order to time them."""
+        self.position.total = ENOUGH_STEPS  # by which the learning rate rises
         self.model.train()
-        count = max(1, min(self.options.evaluations, int(EVALUATED_SHARE * limit / evaluation)))
-        steps = now.step + max(0, int((RESERVE * limit - now.seconds - count * evaluation) / each))
-        steps = int(max(now.step, min(steps, most)))
-        now.total, now.evaluations = int(self.place.told(steps)), int(self.place.told(count))
-        return True
+        batches = self.batches()
+        objective = self.place.wrapped(_Objective(self.problem, self.model))
+        return measure(
+            lambda: self.step(objective, batches),
+            lambda: self.measures(self.model),
+            self.options.minutes * 60,
+            self.options.epochs * len(self.problem.epoch(0)) // self.options.accumulate or math.inf,
+            lambda: self.place.told(clock()),
+            needed,
+        )
+
+    def fix_total(self) -> None:
+        """Turn minutes into a number of steps."""
+        now, limit = self.position, self.options.minutes * 60
+        self.watcher.busy("measuring how long a step takes")
+        plan = Plan.of(self.speed(), limit, self.options.evaluations)
+        now.total, now.evaluations = plan.steps, plan.evaluations
+        self.keeper.fixed(plan.steps, plan.evaluations)
 
     # Evaluation.
 
@@ -351,15 +354,13 @@ class Training:
         """Whether the model is to be evaluated after this step."""
         now = self.position
         count = now.evaluations or self.options.evaluations
-        if not now.total:
-            return False
         return now.step * count // now.total > (now.step - 1) * count // now.total
 
     def evaluate(self) -> dict[str, float]:
         """Measure, keep the best, and let the learning rate fall where there is no progress."""
         now = self.position
         judged = self.model if self.average is None else self.average.module
-        measures = dict(self.problem.evaluate(judged))
+        measures = self.measures(judged)
         self.model.train()
         value = self.place.told(measures[self.problem.objective])  # so that all processes decide alike
         better = value < now.best
@@ -371,6 +372,12 @@ class Training:
             now.factor *= PLATEAU
         self.watcher.evaluated(now, measures, better)
         return {f"valid_{name}": number for name, number in measures.items()}
+
+    def measures(self, judged: nn.Module) -> dict[str, float]:
+        """What a problem measures of a model, which has no dropout meanwhile."""
+        judged.eval()
+        with torch.no_grad():
+            return dict(self.problem.evaluate(judged))
 
     # Checkpoints.
 
@@ -418,8 +425,6 @@ class Training:
         self.position = now = Position(**facts["position"])
         if self.options.steps:
             now.total = self.options.steps
-        elif now.total:  # it was stopped between the checkpoint that knows it and the configuration
-            self.keeper.fixed(now.total)
         if now.in_a_row >= IN_A_ROW:  # it had been given up, and whoever resumes it has changed something
             now.in_a_row = 0
         device, rank = self.place.device, self.place.rank

@@ -16,6 +16,7 @@ from .options import TrainingOptions
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 _SOON = 10  # the average of the n-th step is over n + 10 of them, or the share that is asked for
+WARMUP_PART = 10  # of the steps a tenth at most
 PLATEAU = 0.5  # what the learning rate is multiplied by after an evaluation without progress
 
 
@@ -61,8 +62,8 @@ def optimiser(paces: Sequence[Pace], options: TrainingOptions) -> torch.optim.Op
     return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
 
 
-def learning_rate(options: TrainingOptions, step: int, total: int | None, factor: float) -> float:
-    """The learning rate of a step.
+def learning_rate(options: TrainingOptions, step: int, total: int, factor: float) -> float:
+    """The learning rate of a step. It rises for a tenth of the steps at most, however long the warm-up is to be.
 
     >>> options = TrainingOptions(learning_rate=1.0, warm_up=10, floor=0.1)
     >>> [round(learning_rate(options, step, 110, 1.0), 3) for step in (1, 10, 60, 110)]
@@ -71,16 +72,17 @@ def learning_rate(options: TrainingOptions, step: int, total: int | None, factor
     Args:
         options: the highest rate and how it falls.
         step: the number of the step, from 1 on.
-        total: how many steps there will be; None while that is not known yet.
+        total: how many steps there will be.
         factor: what plateaus have made of it.
     """
-    if step <= options.warm_up:
-        return options.learning_rate * step / options.warm_up
+    warmup = min(options.warm_up, total // WARMUP_PART)
+    if step <= warmup:
+        return options.learning_rate * step / warmup
     if options.schedule == "plateau":
         return options.learning_rate * max(factor, options.floor)
-    if options.schedule == "constant" or total is None or total <= options.warm_up:
+    if options.schedule == "constant":
         return options.learning_rate
-    done = min(1.0, (step - options.warm_up) / (total - options.warm_up))
+    done = min(1.0, (step - warmup) / (total - warmup))
     share = options.floor + (1 - options.floor) * (1 + math.cos(math.pi * done)) / 2
     return options.learning_rate * share
 

@@ -12,9 +12,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from holdfast.naming import nearest
+
+from .budget import ENOUGH_STEPS
 
 T = TypeVar("T")
 
@@ -32,6 +34,25 @@ def option(default: Any, help: str, *, least: float | None = None, most: float |
         least, most: the bounds of a number.
     """
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+def size(help: str, sizes: Sequence[int]) -> Any:
+    """The field `hidden` of an options dataclass, where 0 leaves the size to the minutes.
+
+    >>> size("Units of a layer", (64, 128, 256)).metadata["help"]
+    'Units of a layer; 0: 64, 128 or 256, the largest that gets 2,500 steps in the minutes; with steps the last.'
+
+    Args:
+        help: what it counts, without a full stop.
+        sizes: those that are tried, the smallest first; the class attribute `sizes` of the dataclass.
+    """
+    *smaller, last = map(str, sizes)
+    ladder = f"{', '.join(smaller)} or {last}"
+    return option(
+        0,
+        f"{help}; 0: {ladder}, the largest that gets {ENOUGH_STEPS:,} steps in the minutes; with steps the last.",
+        least=0,
+    )
 
 
 def redeclared(name: str, default: Any, of: Any = None) -> Any:
@@ -206,11 +227,19 @@ def _parsed(kind: type, given: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How long, how fast and by which rule a model is trained; what is the same for every task."""
+    """How long, how fast and by which rule a model is trained; what is the same for every task.
+
+    Attributes:
+        sizes: what `hidden` can be where it is left at 0, the smallest first; none without such an option.
+    """
+
+    sizes: ClassVar[tuple[int, ...]] = ()
 
     steps: int = option(0, "Optimiser steps; 0: as many as fit into the minutes.", least=0)
     minutes: float = option(
-        10.0, "Minutes of training, where no steps are given: after a short warm-up their number is fixed.", least=0.0
+        10.0,
+        "Minutes of training, where no steps are given: a step is timed first, which fixes their number.",
+        least=0.0,
     )
     epochs: int = option(0, "Passes over the data at most, where no steps are given; 0: any number.", least=0)
     seed: int = option(0, "Of the weights, the masks and the order of the data.", least=0, most=2**32 - 1)
@@ -223,7 +252,7 @@ class TrainingOptions:
     schedule: Literal["cosine", "plateau", "constant"] = option(
         "cosine", "How the learning rate falls: along a cosine, at every evaluation without progress, or not at all."
     )
-    warm_up: int = option(50, "Steps over which the learning rate rises from 0.", least=0)
+    warm_up: int = option(50, "Steps over which the learning rate rises from 0; a tenth of all at most.", least=0)
     floor: float = option(0.02, "The lowest learning rate, as a share of the highest.", least=0.0, most=1.0)
     clip: float = option(1.0, "Bound on the norm of the gradient; 0: none.", least=0.0)
     average: float = option(

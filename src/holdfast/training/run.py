@@ -203,10 +203,10 @@ class Run:
         writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter
         self.events = writer(str(self.folder / "tensorboard"), purge_step=after + 1)
 
-    def fixed(self, steps: int) -> None:
-        """Write the number of steps into the configuration."""
+    def fixed(self, steps: int, evaluations: int) -> None:
+        """Write the numbers of steps and evaluations into the configuration."""
         config = self.config()
-        config["options"]["steps"] = steps
+        config["options"] |= {"steps": steps, "evaluations": evaluations}
         self.write_config(config)
 
     def log(self, line: Mapping[str, Any]) -> None:

@@ -483,3 +483,13 @@ def _checks(kind: type[Any]) -> list[Any]:
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_s_checks_pass(model: Any, check: Callable[[Any], None]) -> None:
     check(model)
+
+
+@pytest.mark.parametrize("data", [_texts, _series], ids=["texts", "series"])
+def test_equal_data_in_memory_are_kept_once(
+    data: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for _ in range(3):
+        SequenceClassifier(**{**TINY, "steps": 1}).fit(*data())
+    assert len([*(tmp_path / "holdfast" / "classify").iterdir()]) == 1

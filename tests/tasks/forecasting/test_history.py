@@ -188,7 +188,7 @@ def test_what_came_is_told_to_the_end_of_a_part_and_no_further(panel: Panel) -> 
             expected = panel.of(k)[at] if at < panel.ends[1, k] else NAN
             assert value == pytest.approx(expected, nan_ok=True)
     assert np.isnan(found.truth[series == 1, -1]).all()  # its part is shorter than a forecast
-    assert np.isfinite(forecast_windows(model, history, series, origins).truth[series == 1, -1]).any()
+    assert np.isfinite(forecast_windows(model, history, series, origins, "given").truth[series == 1, -1]).any()
 
 
 def test_the_calendar_is_told_as_far_as_the_data_have_seen_it_twice() -> None:
@@ -322,7 +322,9 @@ def test_a_forecast_knows_nothing_of_its_origin_or_later(
         for one in (table, changed):
             history = history_of(build_panel([one], COLUMNS, known.panel_frequency()), known)
             assert history.numbers.tolist() == [1, 0]
-            found.append(forecast_windows(model, history, torch.tensor([0, 1]), torch.tensor([origin, origin])))
+            found.append(
+                forecast_windows(model, history, torch.tensor([0, 1]), torch.tensor([origin, origin]), "given")
+            )
         assert np.isfinite(found[0].raw).all()
         np.testing.assert_array_equal(found[0].raw, found[1].raw)
         np.testing.assert_array_equal(found[0].scale, found[1].scale)
@@ -334,9 +336,9 @@ def test_a_value_just_before_the_origin_does_change_the_forecast(panel: Panel, k
     history = history_of(panel)
     model = built(panel, history.known, options_of(kind))
     origin = torch.tensor([9])
-    before = forecast_windows(model, history, torch.tensor([0]), origin).raw
+    before = forecast_windows(model, history, torch.tensor([0]), origin, "given").raw
     history.values[int(history.starts[0]) + 8] += 5
-    assert (forecast_windows(model, history, torch.tensor([0]), origin).raw != before).any()
+    assert (forecast_windows(model, history, torch.tensor([0]), origin, "given").raw != before).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

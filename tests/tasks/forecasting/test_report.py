@@ -136,7 +136,7 @@ def judged(run: tuple[Fitted, Panel]) -> tuple[Forecasts, np.ndarray[Any, Any]]:
     """The forecasts of all validation windows, and of which series each is."""
     history = history_of(run)
     windows = windows_of(history, "valid")
-    return forecast_windows(run[0].model, history, *windows), windows[0].numpy()  # type: ignore[arg-type]
+    return forecast_windows(run[0].model, history, *windows, "valid"), windows[0].numpy()  # type: ignore[arg-type]
 
 
 def errors_of(one: Forecasts) -> list[list[float]]:
@@ -363,7 +363,7 @@ def test_what_a_column_does_is_that_of_small_changes_of_it(runs: dict[str, tuple
     for name in ("values", "past", "future", "calendar", "static", "scales"):
         setattr(history, name, getattr(history, name).double())
     series, origins = (t[::40] for t in windows_of(history, "valid"))
-    window, _ = history.cut(series, origins, history.ends[-1][series])
+    window, _ = history.cut(series, origins, history.ends[1][series])
     found = sensitivity(model, history, series, origins)  # type: ignore[arg-type]
     for name, label in (("past", "wind"), ("future", "promo")):
         column = getattr(window, name)

@@ -37,7 +37,8 @@ def series_of(kind: str, seed: int) -> Panel:
 
 def settled(panel: Panel, told: Any = untold, **given: Any) -> tuple[ForecastOptions, dict[str, Any]]:
     options = ForecastOptions(**{**TINY, **given})
-    return Forecast().settle(split(panel, options), options, Devices(torch.device("cpu")), told)
+    task, data, place = Forecast(), split(panel, options), Devices(torch.device("cpu"))
+    return task.choose(data, task.settle(data, options, place), place, told)
 
 
 @pytest.mark.sweep(every=3)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..encodings import Encoding, build_encoding, encoding_from
-from ..kept import fingerprint, kept, mapped, sha256
+from ..kept import fingerprint, kept, mapped, name_of, renamed, sha256
 from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
 from ..sources import DataError, Told, digests_so_far, untold
@@ -23,7 +23,7 @@ from .read import Pair, PairReading, is_table
 
 Array = np.ndarray[Any, Any]
 
-_FORMAT = 2  # goes up when the same files would be written otherwise
+_FORMAT = 3  # goes up when the same files would be written otherwise
 _SELDOM = 10_000  # pairs between two times that somebody is told of them
 _SIDES = ("source", "target")
 _DATES = {"train": (30_000, 1), "valid": (1_000, 2), "test": (1_000, 3), "given": (1_000, 4)}  # how many, and the seed
@@ -170,7 +170,7 @@ def build_pairs(
     digests = digests_so_far(([path] for paths in named.values() for path in paths), told)
     key = {
         "format": _FORMAT,
-        "names": named,  # which say of what kind a file is, and stand in what is kept
+        "names": {name: [name_of(path) for path in paths] for name, paths in named.items()},  # they tell the kind
         "digests": digests,
         "builtin": builtin,
         "babel": dates.version() if builtin else "",
@@ -197,7 +197,8 @@ def build_pairs(
     if builtin:
         digest = fingerprint({"files": digest, **builtin})
     parts = {name: part(name, stored) for name, stored in facts["parts"].items()}
-    return Pairs(parts, both, digest, tuple(facts["notes"]))
+    notes = renamed(facts["notes"], facts["paths"], chain(*named.values()))
+    return Pairs(parts, both, digest, tuple(notes))
 
 
 def _with_builtin(given: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -261,6 +262,7 @@ def _write(
         "parts": stored,
         "encodings": [one.to_dict() for one in (own[:1] if same else own)],
         "notes": notes,
+        "paths": [*chain(*named.values())],
     }
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from holdfast.models.pooling import POOLS
 from holdfast.naming import nearest
-from holdfast.training import OptionError, TrainingOptions, option, redeclared
+from holdfast.training import OptionError, TrainingOptions, option, redeclared, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class SequenceOptions(TrainingOptions):
 
     What is left at 0 is settled by the data when the training begins, and stands in the run's config.toml from then on.
     """
+
+    sizes = (32, 64, 128)
 
     minutes: float = redeclared("minutes", 10.0)
     epochs: int = option(
@@ -48,7 +50,7 @@ class SequenceOptions(TrainingOptions):
 
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     embedding: int = option(128, "Numbers that stand for a token.", least=1)
-    hidden: int = option(128, "Units of a layer and direction.", least=1)
+    hidden: int = size("Units of a layer and direction", (32, 64, 128))
     layers: int = option(1, "Recurrent layers.", least=1)
     bidirectional: bool = option(True, "Read from the end too; without, a run can say what it thinks after each step.")
     pooling: tuple[str, ...] = option(("mean", "max"), f"From steps to a sequence: any of {', '.join(POOLS)}.")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.data import Corpus, Told, digests_so_far, files, fingerprint
+from holdfast.data import Corpus, digests_so_far, files, fingerprint
 from holdfast.models import LanguageModel, default_cutoffs
 from holdfast.training import CONFIG, Devices, OptionError, Run, RunError, Watcher
 
-from ..fitting import cache, fit, resume
+from ..caching import cache
+from ..fitting import fit, resume
 from ..task import Sources
 from ..text import Text, TextOptions, TextRun
 from .options import SequenceOptions
@@ -57,11 +58,9 @@ class Language:
 class _Pretraining(Text):
     """A language model of whatever vocabulary."""
 
-    def settle(
-        self, data: Corpus, options: TextOptions, place: Devices, told: Told
-    ) -> tuple[TextOptions, dict[str, Any]]:
+    def settle(self, data: Corpus, options: TextOptions, place: Devices) -> TextOptions:
         """Whether the softmax is adaptive: where the vocabulary is large enough."""
-        return replace(options, adaptive=bool(default_cutoffs(data.encoding.size))), {}
+        return replace(options, adaptive=bool(default_cutoffs(data.encoding.size)))
 
 
 def learned(sources: Sources, options: SequenceOptions, place: Devices, watcher: Watcher) -> Sources:

@@ -15,7 +15,6 @@ from .batches import read_together, side_by_side
 @torch.no_grad()
 def said_of(model: SequenceModel, data: Sequences, longest: int, told: Told | None = None) -> Tensor:
     """What a model says of each sequence, in their order, (N, K), on the CPU."""
-    model.eval()
     device = next(model.parameters()).device
     found = torch.empty(len(data), model.output.out_features)
     done = 0

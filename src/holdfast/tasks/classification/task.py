@@ -29,7 +29,8 @@ from holdfast.data import (
 from holdfast.models import SequenceModel
 from holdfast.training import Devices, Loss, OptionError, Pace, Watcher
 
-from ..fitting import Fitted, cache
+from ..caching import cache
+from ..fitting import Fitted
 from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import baselines
@@ -126,18 +127,16 @@ class SequenceTask(Task[SequenceOptions, Material]):
         kept = cache(self.name)
         return Material(build_labelled(parts, self.manner(options), kept, encoding, kind=kind, told=told), language)
 
-    def settle(
-        self, data: Material, options: SequenceOptions, place: Devices, told: Told
-    ) -> tuple[SequenceOptions, dict[str, Any]]:
+    def settle(self, data: Material, options: SequenceOptions, place: Devices) -> SequenceOptions:
         """How many passes there are at most, and how many tokens are made unknown."""
         if options.word_dropout < 0:
             options = replace(options, word_dropout=0.0 if data.language else _UNKNOWN)
         if options.epochs or options.steps:
-            return options, {}
+            return options
         together = options.batch_size * place.size * options.accumulate
         batches = max(1, len(data.labelled.parts["train"]) // together)
         steps, epochs = _ABOVE if data.language else _FRESH
-        return replace(options, epochs=max(epochs, -(-steps // batches))), {}
+        return replace(options, epochs=max(epochs, -(-steps // batches)))
 
     def describe(self, data: Material) -> dict[str, Any]:
         """How many sequences there are, of which classes, and how long they are."""

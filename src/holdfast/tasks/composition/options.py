@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from holdfast.training import TrainingOptions, option, redeclared
+from holdfast.training import TrainingOptions, option, redeclared, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class ComposeOptions(TrainingOptions):
     What is left at 0 or empty is settled by the data when the training begins, and stands in the run's config.toml from
     then on.
     """
+
+    sizes = (64, 128, 256)
 
     batch_size: int = redeclared("batch_size", 32)
     learning_rate: float = redeclared("learning_rate", 0.003)
@@ -36,7 +38,7 @@ class ComposeOptions(TrainingOptions):
 
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     embedding: int = option(128, "Numbers that stand for a frame or an event.", least=1)
-    hidden: int = option(256, "Units of a layer.", least=1)
+    hidden: int = size("Units of a layer", (64, 128, 256))
     layers: int = option(1, "Recurrent layers.", least=1)
     dropout: float = option(0.3, "Below each layer and above the last.", least=0.0, most=0.95)
     weight_drop: float = option(0.0, "Of the recurrent weights.", least=0.0, most=0.95)

@@ -16,7 +16,8 @@ from holdfast.data.music import Music, MusicManner, Pieces, build_music, chorale
 from holdfast.models.language import ModelState
 from holdfast.training import Devices, Loss, OptionError, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..task import Compared, Preset, Sources, Task
 from . import report as _report
@@ -75,13 +76,11 @@ class Compose(Task[ComposeOptions, Music]):
         """The sources by their names: what is at hand may be something else another time."""
         return sources if sources.data else replace(sources, data=(default_source(),))
 
-    def settle(
-        self, data: Music, options: ComposeOptions, place: Devices, told: Told
-    ) -> tuple[ComposeOptions, dict[str, Any]]:
+    def settle(self, data: Music, options: ComposeOptions, place: Devices) -> ComposeOptions:
         """The grid and the meter."""
         if options.form == "events" and options.head != ComposeOptions.head:
             raise OptionError("head is how the keys of a frame depend on each other, and events are no frames")
-        return replace(options, grid=data.grid, meter=f"{data.meter[0]}/{data.meter[1]}"), {}
+        return replace(options, grid=data.grid, meter=f"{data.meter[0]}/{data.meter[1]}")
 
     def describe(self, data: Music) -> dict[str, Any]:
         """How many pieces there are, how long they are, and in which form."""
@@ -165,7 +164,6 @@ def first(part: Pieces) -> Array:
 def nats_of(model: nn.Module, form: Form, part: Pieces, which: Array, told: Told = untold) -> float:
     """Minus the logarithm of the probability of each step but the first of a piece, their mean, in nats."""
     device = next(model.parameters()).device
-    model.eval()
     total, count, done = 0.0, 0, 0
     for numbers, batch in in_batches(form, part, which):
         told(f"measuring: {done:,} of {len(which):,} pieces")

@@ -16,7 +16,8 @@ from holdfast.data.pairs import DialogueReading, PairManner, Pairs, TextPairs, b
 from holdfast.models import EncoderDecoder
 from holdfast.training import Devices, OptionError, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..paired import PairedProblem, learnable, nats_of
 from ..task import Compared, Sources, Task

@@ -215,7 +215,7 @@ class Forecaster(Estimator[ForecastRun]):
         measures = Measures(options.levels, [k / 100 for k in options.intervals])
         frames = []
         for some in chunks((series, origins)):
-            one = forecast_windows(self.run.model, history, *some)
+            one = forecast_windows(self.run.model, history, *some, "given")
             measures.add(one.truth, one.median, one.quantiles, mase_scale=one.mase_scales, deviation=one.deviations)
             frames.append(self._frame(panel, some[0].numpy(), some[1].numpy(), one.quantiles, one.truth))
         training = self.run.data()
@@ -264,7 +264,7 @@ class Forecaster(Estimator[ForecastRun]):
             run = forecaster.run
             history = forecaster._history(whole)
             series, origins = torch.arange(len(whole)), torch.from_numpy((whole.known - back).astype(np.int64))
-            found = [forecast_windows(run.model, history, *some) for some in chunks((series, origins))]
+            found = [forecast_windows(run.model, history, *some, "given") for some in chunks((series, origins))]
             quantiles, truth = (
                 np.concatenate([getattr(one, name) for one in found]) for name in ("quantiles", "truth")
             )
@@ -315,7 +315,7 @@ class Forecaster(Estimator[ForecastRun]):
             )
         frames = []
         for some in chunks((series, origins)):
-            one = forecast_windows(self.run.model, history, *some)
+            one = forecast_windows(self.run.model, history, *some, "given")
             frames.append(self._judged(panel, some[0].numpy(), some[1].numpy(), one, calibration, share))
         if not frames:
             raise DataError("no series has two known values: there is nothing to compare")
@@ -339,7 +339,7 @@ class Forecaster(Estimator[ForecastRun]):
             raise DataError(f"no series goes on for {horizon} steps, which is what a forecast is compared with")
         measures = Measures()
         for some in chunks((series, origins)):
-            one = forecast_windows(self.run.model, history, *some)
+            one = forecast_windows(self.run.model, history, *some, "given")
             measures.add(one.truth, one.median, mase_scale=one.mase_scales, deviation=one.deviations)
         return -measures.result()["mase"]
 
@@ -405,7 +405,7 @@ class Forecaster(Estimator[ForecastRun]):
             _refuse_unknown_future(history, k, int(panel.known[k]), steps)
         series = torch.tensor(which)
         origins = torch.from_numpy(panel.known.astype(np.int64))[series]
-        found = [forecast_windows(self.run.model, history, *some) for some in chunks((series, origins))]
+        found = [forecast_windows(self.run.model, history, *some, "given") for some in chunks((series, origins))]
         return np.concatenate([one.quantiles[:, :steps] for one in found])
 
     def _streamed(self, panel: Panel, k: int, steps: int) -> Array:

@@ -53,18 +53,13 @@ class Forecasts:
 
 
 @torch.no_grad()
-def forecast_windows(
-    model: Forecasting, history: History, series: Tensor, origins: Tensor, split: str = "given"
-) -> Forecasts:
+def forecast_windows(model: Forecasting, history: History, series: Tensor, origins: Tensor, split: str) -> Forecasts:
     """The forecasts of windows, each from what lies before its origin; what came is told to the end of a part."""
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     limits = end_of(history, split)[series]
     window, targets = history.cut(series, origins, limits)
     moved = type(window)(*(t.to(device) for t in window))
     raw = model.quantiles(moved, model.levels).double().numpy(force=True)
-    model.train(training)
     found = Forecasts(raw, targets.double().numpy(), liveliness(window), model.levels, calibration_of(model))
     which = series.numpy()
     found.deviations, found.mase_scales = history.deviations[which], history.mase_scales[which]

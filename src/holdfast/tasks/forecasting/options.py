@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.training import OptionError, TrainingOptions, option, redeclared
+from holdfast.training import OptionError, TrainingOptions, option, redeclared, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class ForecastOptions(TrainingOptions):
     What is left at 0, "auto" or nothing is settled by the data when the training begins, and stands in the run's
     config.toml from then on.
     """
+
+    sizes = (64, 128, 256)
 
     minutes: float = redeclared("minutes", 10.0)
     batch_size: int = redeclared("batch_size", 256)
@@ -54,7 +56,7 @@ class ForecastOptions(TrainingOptions):
     intervals: tuple[int, ...] = option((50, 80, 90), "Central intervals in per cent, calibrated on validation data.")
     patch: int = option(0, "Steps that the layers read at once; 0: the shortest season.", least=0)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
-    hidden: int = option(256, "Units of a layer.", least=1)
+    hidden: int = size("Units of a layer", (64, 128, 256))
     layers: int = option(1, "Recurrent layers.", least=1)
     dropout: float = option(0.3, "Before the output, and from layer to layer.", least=0.0, most=0.95)
     calendar: bool = option(True, "Tell the place in the day, week and year, as far as the data have seen it twice.")

@@ -23,7 +23,7 @@ from .. import inside
 from ..task import Compared
 from .conformal import Calibration
 from .history import History
-from .judging import calibration_of, chunks, forecast_windows, some, windows_of
+from .judging import calibration_of, chunks, end_of, forecast_windows, some, windows_of
 from .levels import interval_places
 from .options import ForecastOptions
 from .sensitivity import sensitivity
@@ -108,7 +108,7 @@ class _Judged:
 
     @classmethod
     def of(cls, model: Forecasting, history: History, windows: tuple[Tensor, Tensor]) -> _Judged:
-        found = [forecast_windows(model, history, *chunk) for chunk in chunks(windows)]
+        found = [forecast_windows(model, history, *chunk, "valid") for chunk in chunks(windows)]
         names = ("truth", "quantiles", "scale", "deviations")
         joined = [np.concatenate([getattr(one, name) for one in found]) for name in names]
         truth, quantiles, scale, deviations = joined
@@ -216,7 +216,7 @@ def _fans(model: Forecasting, history: History, judged: _Judged, intervals: Sequ
     starts, origins = windows_of(history, "valid")
     chosen = torch.tensor([int((starts == k).nonzero()[-1]) for k in wanted])
     series, origins = starts[chosen], origins[chosen]
-    one = forecast_windows(model, history, series, origins)
+    one = forecast_windows(model, history, series, origins, "valid")
     pictures = []
     for k, origin, truth, quantiles in zip(series.tolist(), origins.tolist(), one.truth, one.quantiles):
         first = max(0, origin - HISTORY * history.horizon)
@@ -241,7 +241,7 @@ def _overlay(model: Forecasting, history: History, k: int) -> str:
     first, last = int(mine[0]), int(mine[-1])
     most = max(_LEAST_OVERLAID, _OVERLAID // horizon)
     chosen = torch.arange(last, first - 1, -horizon)[:most].flip(0)
-    one = forecast_windows(model, history, torch.full_like(chosen, k), chosen)
+    one = forecast_windows(model, history, torch.full_like(chosen, k), chosen, "valid")
     begin = int(chosen[0])
     x, y = [], []
     for origin, median in zip(chosen.tolist(), one.median):
@@ -421,7 +421,7 @@ class _Reader(nn.Module):
 def _inside(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]) -> str:
     """The look inside while a few windows are read, to the loss of the last step that is said."""
     series, origins = windows
-    window, targets = history.cut(series, origins, history.ends[-1][series])
+    window, targets = history.cut(series, origins, end_of(history, "valid")[series])
     last_known = targets[:, -1].isfinite()
     if not last_known.any():
         words = (
@@ -430,7 +430,7 @@ def _inside(model: Forecasting, history: History, windows: tuple[Tensor, Tensor]
         return section("Inside the model", f"<p>{words}</p>")
     best = last_known & (window.values.isfinite().sum(1) == window.values[last_known].isfinite().sum(1).max())
     series, origins = some((series[best], origins[best]), inside.SEQUENCES)
-    window, targets = history.cut(series, origins, history.ends[-1][series])
+    window, targets = history.cut(series, origins, end_of(history, "valid")[series])
     device = next(model.parameters()).device
     one = model.unrolled(Window(*(t.to(device) for t in window)), targets.to(device))
     steps = min(len(one.inputs), inside.STEPS)

@@ -27,7 +27,7 @@ from .measures import Measures
 from .options import ForecastOptions
 from .recent import keep_recent
 from .settling import settled, split
-from .trial import choose
+from .trial import choose, usual
 from .verdict import verdict
 
 Array = np.ndarray[Any, Any]
@@ -74,11 +74,19 @@ class Forecast(Task[ForecastOptions, Panel]):
             )
         return panel
 
-    def settle(
+    def settle(self, data: Panel, options: ForecastOptions, place: Devices) -> ForecastOptions:
+        """Seasons, and how far to look ahead and back."""
+        return settled(data, options)
+
+    def typical(self, options: ForecastOptions) -> ForecastOptions:
+        """On the usual base."""
+        return usual(options)
+
+    def choose(
         self, data: Panel, options: ForecastOptions, place: Devices, told: Told
     ) -> tuple[ForecastOptions, dict[str, Any]]:
-        """What the data say to what was left open, and how the models that were tried did."""
-        return choose(self, data, settled(data, options), place, told)
+        """The model and the base that did best in a short trial, and how each did."""
+        return choose(self, data, options, place, told)
 
     def describe(self, data: Panel) -> dict[str, Any]:
         """How many series and values."""

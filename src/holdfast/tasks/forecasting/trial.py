@@ -32,7 +32,7 @@ def choose(
     """
     candidates = _candidates(options)
     if len(candidates) == 1:
-        return replace(options, **next(iter(candidates.values()))), {}
+        return usual(options), {}
     dated = bool(task.facts(data, options)["known"]["calendar"])
     share = _SHARE / (len(candidates) + dated)
     steps = max(_LEAST_STEPS, round(share * options.steps)) if options.steps else 0
@@ -60,6 +60,11 @@ def _best(found: Mapping[str, float], usual: str) -> str:
     """The lowest, or the usual one where it is not far behind."""
     lowest = min(found, key=lambda name: found[name])
     return usual if found[usual] <= (1 + _HEAD_START) * found[lowest] else lowest
+
+
+def usual(options: ForecastOptions) -> ForecastOptions:
+    """The options with the first of what could be taken."""
+    return replace(options, **next(iter(_candidates(options).values())))
 
 
 def _candidates(options: ForecastOptions) -> dict[str, dict[str, Any]]:

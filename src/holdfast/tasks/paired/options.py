@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from holdfast.training import TrainingOptions, option, redeclared
+from holdfast.training import TrainingOptions, option, redeclared, size
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedOptions(TrainingOptions):
     """What the model is made of, and what it does not learn from."""
+
+    sizes = (64, 128, 256)
 
     batch_size: int = redeclared("batch_size", 32)
     clip: float = redeclared("clip", 5.0)
@@ -20,7 +22,7 @@ class PairedOptions(TrainingOptions):
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
     attention: Literal["general", "additive", "none"] = option("general", "How the decoder looks at the source.")
     embedding: int = option(256, "Numbers that stand for a token.", least=1)
-    hidden: int = option(256, "Units of a layer of the decoder, half of them each direction of the encoder.", least=2)
+    hidden: int = size("Units of a layer of the decoder, half of them each direction of the encoder", (64, 128, 256))
     layers: int = option(2, "Of the encoder, and of the decoder.", least=1)
     dropout: float = option(0.3, "Between layers, on the embedded tokens, and before the output.", least=0.0, most=0.95)
     embedding_dropout: float = option(0.0, "Of whole tokens of the vocabularies.", least=0.0, most=0.95)

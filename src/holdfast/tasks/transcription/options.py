@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.training import TrainingOptions, option, redeclared
+from holdfast.training import TrainingOptions, option, redeclared, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,8 @@ class TranscribeOptions(TrainingOptions):
 
     What is left at 0 is settled by the data when the training begins, and stands in the run's config.toml from then on.
     """
+
+    sizes = (64, 128, 256)
 
     minutes: float = redeclared("minutes", 30.0)
     batch_size: int = redeclared("batch_size", 16)
@@ -32,7 +34,7 @@ class TranscribeOptions(TrainingOptions):
     bands: int = option(64, "Of the sound's pitch, in mel.", least=8)
     channels: int = option(32, "Of the two convolutions.", least=1)
     cell: Literal["lstm", "gru", "rnn", "slstm"] = option("lstm", "The recurrent layers' cell.")
-    hidden: int = option(256, "Units of a layer and direction.", least=1)
+    hidden: int = size("Units of a layer and direction", (64, 128, 256))
     layers: int = option(2, "Recurrent layers.", least=1)
     dropout: float = option(0.2, "Below each layer and above the last.", least=0.0, most=0.95)
     weight_drop: float = option(0.1, "Of the recurrent weights.", least=0.0, most=0.95)

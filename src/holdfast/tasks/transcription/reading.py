@@ -96,7 +96,7 @@ class _WholeSegments(Reader):
             return torch.zeros(0, self._model.output.out_features)
         device = self._model.means.device
         with torch.no_grad():
-            logs, _ = self._model.eval()(frames[:, None].to(device), torch.tensor([len(frames)], device=device))
+            logs, _ = self._model(frames[:, None].to(device), torch.tensor([len(frames)], device=device))
         found: Tensor = logs[:, 0].float().cpu()
         return found
 
@@ -148,7 +148,6 @@ def segments(blocks: Iterable[Array], model: Transcriber, mel: Mel) -> Iterator[
 @torch.no_grad()
 def logs_of(model: Transcriber, data: Recordings, mel: Mel, told: Told) -> Iterator[tuple[int, Tensor]]:
     """What a model says of each recording, (T', 1 + symbols) on the CPU, with the recording's number, in any order."""
-    model.eval()
     device = model.means.device
     frames = np.array([mel.frames(int(samples)) for samples in data.lengths])
     long = frames > LONGEST / mel.hop

@@ -19,7 +19,8 @@ from holdfast.data.audio import Mel, Recordings, Speech, SpeechManner, build_spe
 from holdfast.models import STRIDE, Transcriber, halved
 from holdfast.training import Devices, Loss, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..task import Compared, Sources, Task
 from . import report as _report
@@ -65,11 +66,9 @@ class Transcribe(Task[TranscribeOptions, Speech]):
         parts = {"train": data, "valid": sources.valid, "test": sources.test}
         return build_speech(parts, self.manner(options), cache(self.name), told=told)
 
-    def settle(
-        self, data: Speech, options: TranscribeOptions, place: Devices, told: Told
-    ) -> tuple[TranscribeOptions, dict[str, Any]]:
+    def settle(self, data: Speech, options: TranscribeOptions, place: Devices) -> TranscribeOptions:
         """The rate."""
-        return replace(options, rate=data.rate), {}
+        return replace(options, rate=data.rate)
 
     def describe(self, data: Speech) -> dict[str, Any]:
         """How many recordings there are, how long they are, and of which symbols."""

@@ -15,7 +15,8 @@ from holdfast.data.pairs import PairManner, PairReading, Pairs, TextPairs, build
 from holdfast.models import Beam, EncoderDecoder
 from holdfast.training import Devices, Run, Watcher
 
-from ..fitting import Fitted, cache, paths_of
+from ..caching import cache
+from ..fitting import Fitted, paths_of
 from ..fitting import fit as _fit
 from ..paired import PairedProblem, learnable, nats_of
 from ..task import Compared, Sources, Task

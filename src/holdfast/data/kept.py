@@ -38,9 +38,8 @@ def kept(folder: Path, key: Mapping[str, Any], write: Callable[[Path], dict[str,
         write: writes arrays, `NAME.bin`, into a place, and returns the facts: their "arrays" are by name, each with its
             "sha256".
     """
-    key = json.loads(json.dumps(key))  # as it will be read
-    if charset() != UTF_8:
-        key["charset"] = charset()  # the same bytes are then another text
+    other = {} if charset() == UTF_8 else {"charset": charset()}  # the same bytes are then another text
+    key = json.loads(json.dumps({**key, **other}))  # as it will be read
     remove_abandoned(folder)
     place = folder / fingerprint(key)[:16]
     facts = _facts(place, key)

@@ -69,7 +69,7 @@ def within(*folders: str | os.PathLike[str]) -> Iterator[None]:
     Args:
         folders: what lies in them or below, links followed, may be opened.
     """
-    before = _within.set(tuple(map(os.fspath, folders)))
+    before = _within.set(tuple(os.fspath(folder) for folder in folders))
     try:
         yield
     finally:

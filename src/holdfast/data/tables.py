@@ -125,7 +125,7 @@ def _read_text(path: str) -> Table:
         raise DataError(f"{path} has a header, but no rows")
     commas = [name for name in names if separator != "," and _has_decimal_commas(frame[name])]
     frame = frame.assign(**{name: _with_points(frame[name]) for name in commas})
-    notes = (f"{path}: decimal commas were read as points in {listed(commas)}",) if commas else ()
+    notes: tuple[str, ...] = (f"{path}: decimal commas were read as points in {listed(commas)}",) if commas else ()
     if not header[0] and len(names) > 1 and _counts(frame[names[0]]):
         frame = frame.drop(columns=names[0])
         notes += (f"{path}: the first column, which has no name and numbers the rows, is left out",)

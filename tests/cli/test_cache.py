@@ -34,7 +34,7 @@ def test_it_shows_what_there_is_and_removes_it(home: Path) -> None:
         ["10", "bytes", "1", str(home / "kernels")],
     ]
     shown = json.loads(run("--json"))
-    assert [(one["name"], one["size"]) for one in shown["cache"]] == [("text", 2500), ("kernels", 10)]
+    assert [(one["name"], one["bytes"]) for one in shown["cache"]] == [("text", 2500), ("kernels", 10)]
     assert run("clear") == "3 kB were removed\n"
     assert not [*home.iterdir()]
 

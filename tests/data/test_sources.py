@@ -9,6 +9,7 @@ import os
 import random
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -16,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines, within
 from holdfast.data.sources import (
     below,
+    blocks,
     digests_so_far,
     is_file,
     is_folder,
@@ -343,3 +345,10 @@ def test_nothing_outside_of_a_folder_is_opened_while_that_is_asked_for(tmp_path:
                 with pytest.raises(DataError, match="lies outside of"):
                     open_it(path)
     assert "".join(chunks(outside)) == "or not"
+
+
+@pytest.mark.parametrize("read", [chunks, files, blocks], ids=lambda read: read.__name__)
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(read: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError):
+        [*read([str(tmp_path / "pipe.txt")] if read is files else str(tmp_path / "pipe.txt"))]

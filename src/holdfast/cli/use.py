@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from holdfast.data import lines
+from holdfast.data import files, lines
 from holdfast.models import Sampling
 from holdfast.tasks import opened, shown
 from holdfast.tasks.text import TextRun
@@ -57,7 +57,7 @@ def evaluate(
 
 def _print_lines(run: TextRun, data: list[str], as_json: bool) -> None:
     """Each line with what it takes to predict it, by the token, so that long lines are not first for being long."""
-    places, texts = tee(lines(data))
+    places, texts = tee(lines(files(data)))
     for (source, number, line), (nats, count) in zip(places, run.score(text for _, _, text in texts)):
         text = line.rstrip("\r\n")
         each = nats / count

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import posixpath
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -217,6 +218,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
             yield io.BytesIO(builtin_text().encode())
         else:
             system, own = _system(path)  # kept until the end: an archive is closed with its file system
+            _refuse_pipe(path, system, own)
             with system.open(own, "rb") as file:
                 yield file
     except FileNotFoundError:
@@ -474,6 +476,14 @@ def _refuse_unwritable(path: str) -> None:
         path.encode()
     except UnicodeEncodeError:
         raise DataError(f"the name {os.fsencode(path)!r} is not UTF-8 text: rename the file") from None
+
+
+def _refuse_pipe(path: str, system: Any, own: str) -> None:
+    """Refuse a pipe or a device: one that nobody writes to would be waited for without an end."""
+    if isinstance(system, require("fsspec.implementations.local", "train").LocalFileSystem):
+        kind = os.stat(own).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise DataError(f"{path} is a pipe or a device, and no file")
 
 
 def _refuse_outside(path: str, folders: Sequence[str]) -> None:

@@ -35,12 +35,12 @@ class Target:
         features: LLVM's names of what it can do.
         bits: the width of its vectors.
         registers: how many vector registers a register tile may use.
-        rows: the most rows that it has.
         openmp: whether PyTorch brings an OpenMP runtime whose pool kernels can use.
         dots: whether it multiplies vectors of bfloat16 numbers (AVX-512-BF16).
         tiles: whether it multiplies tiles of them (AMX), and this process may.
         library: whether PyTorch's matrix products over all steps are faster than the engine's own: they were measured
             slower on AMD's processors with AVX-512 only.
+        rows: the most rows of a register tile.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Target:
     features: str
     bits: int
     registers: int
-    rows: int = 8
     openmp: bool = False
     dots: bool = False
     tiles: bool = False
     library: bool = True
+    rows: int = 8
 
     def lanes(self, size: int) -> int:
         """How many numbers of so many bytes a vector holds."""

@@ -432,7 +432,11 @@ def kind_of(facts: Mapping[str, Any]) -> Kind:
 
 
 def _channel_scale(train: Sequences, parts: Iterable[Sequences]) -> dict[str, Any]:
-    """Mean and deviation of each channel over what is learned from, and whether values are missing in any part."""
+    """Mean and deviation of each channel over what is learned from, and whether values are missing in any part.
+
+    Raises:
+        DataError: there is not one value.
+    """
     count: Any = 0
     total: Any = 0.0
     squares: Any = 0.0
@@ -443,6 +447,8 @@ def _channel_scale(train: Sequences, parts: Iterable[Sequences]) -> dict[str, An
         count = count + known.sum(0)
         total = total + np.nansum(values, 0)
         squares = squares + np.nansum(values**2, 0)
+    if not np.any(count):
+        raise DataError("the series to learn from have not one known value: all are missing")
     count = np.maximum(count, 1)
     means = total / count
     deviations = np.sqrt(np.maximum(squares / count - means**2, 0))

@@ -144,6 +144,8 @@ class Forecast(Task[ForecastOptions, Panel]):
         assert isinstance(model, Forecasting)
         history = self.history(facts, data, options)
         windows = windows_of(history, split)
+        if not len(windows[0]):
+            raise DataError("no series is long enough to measure a forecast: none goes on after a value that is known")
         measures = Measures(options.levels, [k / 100 for k in options.intervals])
         done = 0
         for chunk in chunks(windows):

@@ -12,6 +12,9 @@ import torch
 from xdist.scheduler import LoadScopeScheduling
 
 from tests import selection
+from tests.browsers import browser, fits_a_phone
+
+__all__ = ["browser", "fits_a_phone"]
 
 # Triton decides as it is imported, by torch.compile perhaps, whether its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "1")

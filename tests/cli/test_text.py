@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +117,10 @@ def test_help_says_what_a_preset_sets() -> None:
     shown = " ".join(invoked("fit", "text", "--help").stdout.split())
     assert "Preset awd, for words: level=word, embedding=400," in shown
     assert "Preset large, for texts of a hundred megabytes and more: hidden=1024," in shown
+
+
+def test_the_report_is_no_wider_than_a_phone(run: Path, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run / "report.html").read_text())
 
 
 def test_fit_writes_a_run(run: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,6 +183,10 @@ def test_standings_count_the_seeds_and_tell_the_median() -> None:
     assert found.out_of_time == 1
     (nobody,) = standings([made_up(False, 900, 0)])
     assert (nobody.sequences, nobody.most, nobody.wrong) == (None, None, None)
+
+
+def test_the_page_is_no_wider_than_a_phone(tmp_path: Path, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone(contest_page(PLAN, hold(PLAN, tmp_path / "out")))
 
 
 def test_the_page_shows_who_learned_it_where(tmp_path: Path) -> None:

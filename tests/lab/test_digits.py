@@ -388,6 +388,10 @@ def test_standings_are_the_mean_and_the_spread_of_the_seeds() -> None:
     assert (broken.test, broken.valid, broken.given_up) == (None, None, 1)
 
 
+def test_the_page_is_no_wider_than_a_phone(digits: Digits, tmp_path: Path, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone(digit_page(PLAN, hold(PLAN, digits, tmp_path / "out")))
+
+
 def test_the_page_has_a_line_for_each_contestant(digits: Digits, tmp_path: Path) -> None:
     records = hold(PLAN, digits, tmp_path / "out")
     page = digit_page(PLAN, records)

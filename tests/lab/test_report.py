@@ -1,5 +1,6 @@
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -42,6 +43,12 @@ class Balanced(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append(tag)
+
+
+def test_the_page_is_no_wider_than_a_phone(
+    contest: Contest, writing: Writing, fits_a_phone: Callable[[str], None]
+) -> None:
+    fits_a_phone(report(contest, writing))
 
 
 def test_the_page_is_well_formed_and_needs_neither_network_nor_script(contest: Contest, writing: Writing) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from xml.etree import ElementTree
 
-from holdfast.microscope.page import pair, shaded_table, table, tint
+from holdfast.microscope.page import figure, page, pair, section, shaded_table, table, tint
 
 
 def test_cells_have_the_background_of_their_shade() -> None:
@@ -21,6 +22,16 @@ def test_a_tint_is_the_stronger_the_farther_from_0_and_red_only_above() -> None:
     assert tint(-0.3).split(",")[:3] == tint(-1).split(",")[:3] != tint(0.3).split(",")[:3]
 
 
+def test_a_page_of_wide_tables_and_long_names_is_no_wider_than_a_phone(fits_a_phone: Callable[[str], None]) -> None:
+    long, columns = "a_name_without_any_blanks_" * 6, [f"column {k}" for k in range(12)]
+    rows = [(long, ["123.4567"] * 12), ("two words", ["–"] * 12)]
+    parts = [table(columns, rows), table([], [(long, [long])]), table([long, long], [(long, [long, long])])]
+    parts.append(shaded_table(columns, rows, [[0.5] * 12] * 2))
+    fits_a_phone(
+        page(long, [f"<p>{long}</p>", section(long, "".join(parts)), figure("<svg></svg>", long), pair(parts)])
+    )
+
+
 def test_parts_stand_side_by_side() -> None:
     tree = ElementTree.fromstring(pair([table([], [("a", ["1"])]), table([], [("b", ["2"])])]))
-    assert [part.tag for part in tree] == ["table", "table"]
+    assert [part.find("table") is not None for part in tree] == [True, True]

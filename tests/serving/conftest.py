@@ -1,14 +1,12 @@
-"""Things to look at, and a browser to look with."""
+"""Things to look at."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,8 +15,6 @@ import holdfast
 from holdfast.tasks.text import TextRun
 
 TEXT = 'He said: "The cat sat on the mat,\nand the rat sat on the cat." So they sat.\n'
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-REQUIRED = "HOLDFAST_BROWSER"  # set where a missing browser is a failure
 
 
 @pytest.fixture(scope="session")
@@ -28,22 +24,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TextRun:
     torch.manual_seed(0)
     tiny = {"steps": 30, "hidden": 24, "layers": 2, "embedding": 6, "batch_size": 4, "window": 16}
     return holdfast.tasks.text.fit(folder / "text.txt", out=folder / "run", **tiny)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        if os.environ.get(REQUIRED):
-            pytest.fail(f"{REQUIRED} is set and there is none of {', '.join(BROWSERS)}")
-        pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # As root, Chromium's sandbox cannot be set up.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -149,25 +149,42 @@ def test_the_numbers_of_the_step_under_the_pointer_stand_in_diagram_and_equation
     wait_for(page, "document.querySelector('#step-note').textContent.startsWith('Step 41 of')")
 
 
-def test_a_brush_lists_the_places_where_the_same_units_are_on(page: Any, address: str, run: TextRun) -> None:
-    show(page, address)
-    steps = len(TEXT)
-    start, stop = 12, 14
-    page.mouse.move(*place_of(page, start, 3, steps, 24))
+def brushed(page: Any, start: int, stop: int) -> None:
+    """Select some steps, with a threshold that units of a tiny model reach."""
+    page.locator("#marks").scroll_into_view_if_needed()
+    page.mouse.move(*place_of(page, start, 3, len(TEXT), 24))
     page.mouse.down()
-    page.mouse.move(*place_of(page, stop - 1, 3, steps, 24), steps=5)
+    page.mouse.move(*place_of(page, stop - 1, 3, len(TEXT), 24), steps=5)
     page.mouse.up()
     page.locator("#threshold").evaluate("e => { e.value = 0.02; e.dispatchEvent(new Event('input')); }")
     wait_for(page, "document.querySelector('#threshold-value').textContent === '0.0200'")
-    wait_for(page, "document.querySelectorAll('#places button').length > 0")
+
+
+def units_on(run: TextRun, threshold: float) -> np.ndarray[Any, Any]:
+    """Where the output of each unit is above the threshold, (T, H)."""
     layer = layer_of(run)
-    h = layer.values[layer.named()["h"]][:, 0].numpy()
-    threshold = float(page.locator("#threshold").input_value())
-    on = h > threshold  # (T, H)
-    units = np.flatnonzero(on[start:stop].all(0))
-    assert len(units) > 0
+    found: np.ndarray[Any, Any] = layer.values[layer.named()["h"]][:, 0].numpy() > threshold
+    return found
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_brush_lists_the_places_where_the_same_units_are_on(
+    page: Any, address: str, run: TextRun, bounded: bool
+) -> None:
+    show(page, address)
+    steps, wide = len(TEXT), 2
+    page.locator("#bounded").set_checked(bounded)
+    on = units_on(run, 0.02)
+    off_outside = {k: ~on[k - 1] & ~on[k + wide] for k in range(1, steps - wide)}
+    start = max(off_outside, key=lambda k: (on[k : k + wide].all(0) & off_outside[k]).sum())
+    stop = start + wide
+    brushed(page, start, stop)
+    wait_for(page, "document.querySelectorAll('#places button').length > 0")
+    on = units_on(run, float(page.locator("#threshold").input_value()))
+    throughout = on[start:stop].all(0)
+    assert (throughout & ~off_outside[start]).any(), "there are units that are on outside too"
+    units = np.flatnonzero(throughout & off_outside[start] if bounded else throughout)
     assert page.locator("#places-note").text_content().startswith(f"{len(units)} unit")
-    wide = stop - start
     begins = [k for k in range(steps - wide + 1) if k + wide <= start or k >= stop]
     scores = {k: on[k : k + wide, units].mean() for k in begins}
     assert sum(score >= 0.5 for score in scores.values()) > 0
@@ -179,6 +196,79 @@ def test_a_brush_lists_the_places_where_the_same_units_are_on(page: Any, address
     assert all(scores[at] >= 0.5 for at in listed)
     page.locator("#places button").first.click()
     wait_for(page, f"document.querySelector('#step-note').textContent.startsWith('Step {listed[0] + 1} of')")
+
+
+def test_units_that_are_always_on_match_no_selection(browser: Any, tmp_path: Path) -> None:
+    model = holdfast.LSTM(2, 4)
+    with torch.no_grad():
+        model.bias_ih_l0[:] = 9.0  # all gates are open, so that every unit is on from the first step on
+    path = tmp_path / "on.html"
+    path.write_text(html_file(View(subject_of(model, torch.rand(len(TEXT), 1, 2)))), encoding="utf-8")
+    with opened(browser) as page:
+        show(page, path.as_uri())
+        brushed(page, 20, 24)
+        wait_for(page, "document.querySelector('#places-note').textContent.includes('4 are, but also before or after')")
+        assert page.locator("#places button").count() == 0
+        page.locator("#bounded").uncheck()
+        wait_for(page, "document.querySelectorAll('#places button').length > 0")
+
+
+def test_the_number_under_the_pointer_is_the_equation_s(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.select_option("#order", "number")
+    page.mouse.click(*place_of(page, 40, 11, len(TEXT), 24))
+    node = layer_of(run).named()["h"]
+    for step in range(3, len(TEXT), 12):
+        page.mouse.move(*place_of(page, step, 11, len(TEXT), 24))
+        wait_for(page, f"document.querySelector('#said').textContent.startsWith('step {step + 1} ')")
+        wait_for(page, "document.querySelector('#said').textContent.includes(' = ')")
+        shown = page.locator(f"#diagram text[data-node='{node}']").text_content()
+        assert page.locator("#said").text_content().endswith(f"unit 11: h = {shown}")
+
+
+def test_a_number_that_the_colours_tell_has_no_more_digits_than_they_do(page: Any, address: str, run: TextRun) -> None:
+    show(page, address)
+    page.select_option("#order", "number")
+    page.mouse.click(*place_of(page, 40, 11, len(TEXT), 24))
+    layer = layer_of(run)
+    h = layer.values[layer.named()["h"]][:, 0]
+    grain = 2 * h.abs().max().item() / 254
+    page.mouse.move(*place_of(page, 20, 5, len(TEXT), 24))
+    wait_for(page, "document.querySelector('#said').textContent.includes('unit 5: h ≈ ')")
+    shown = page.locator("#said").text_content().rpartition("≈ ")[2]
+    digits = len(shown.partition(".")[2])
+    assert 10.0**-digits >= grain
+    assert number(shown) == pytest.approx(h[20, 5].item(), abs=0.5 * 10**-digits + grain)
+
+
+def test_numbers_stay_in_their_boxes(page: Any, address: str) -> None:
+    show(page, address)
+    outside = page.evaluate(
+        """() => ["−0.00158", "−1.2e-12", "−9999"].flatMap((widest) =>
+            [...document.querySelectorAll("#diagram .box")].filter((box) => {
+                const value = box.querySelector(".value");
+                value.textContent = widest;
+                const [inner, outer] = [value.getBBox(), box.querySelector("rect").getBBox()];
+                return inner.x < outer.x + 2 || inner.x + inner.width > outer.x + outer.width - 2;
+            }))
+            .length"""
+    )
+    assert outside == 0
+
+
+def test_the_text_and_the_equations_are_on_a_laptop_s_screen_together(browser: Any, address: str) -> None:
+    """Wherever the page is scrolled to, as far as the text and the units reach."""
+    with opened(browser, viewport={"width": 1280, "height": 800}) as page:
+        show(page, address)
+        for scrolled in ("#words", "#marks", "#diagram"):
+            page.locator(scrolled).scroll_into_view_if_needed()
+            box = page.locator("#equations").bounding_box()
+            assert box["y"] >= 0
+            assert box["y"] + box["height"] <= 800
+        page.evaluate("window.scrollTo(0, 0)")
+        words, heat = page.locator("#words").bounding_box(), page.locator("#marks").bounding_box()
+        assert words["y"] + words["height"] < heat["y"] < heat["y"] + heat["height"] / 2 < 800
+        assert words["x"] + words["width"] <= page.locator("#equations").bounding_box()["x"]
 
 
 def test_units_can_be_sorted(page: Any, address: str, run: TextRun) -> None:
@@ -338,6 +428,26 @@ def test_the_model_reads_what_is_typed(page: Any, address: str, run: TextRun) ->
     assert number(shown) == pytest.approx(wanted, abs=0.006)
 
 
+def test_the_first_text_is_back_when_what_was_typed_is_cleared(page: Any, address: str) -> None:
+    show(page, address)
+    page.fill("#typed", "the cat sat")
+    wait_for(page, "document.querySelectorAll('#words span').length === 11")
+    page.fill("#typed", "")
+    wait_for(page, f"document.querySelectorAll('#words span').length === {len(TEXT)}")
+    assert page.locator("#words").text_content().replace("⏎", "") == TEXT
+    assert page.locator("#live-note").text_content() == ""
+    wait_for(page, "document.querySelector('#diagram text[data-node]').textContent !== ''")
+
+
+def test_characters_that_the_model_does_not_know_are_named(page: Any, address: str) -> None:
+    show(page, address)
+    page.fill("#typed", "the çat ßat")
+    wait_for(page, "document.querySelector('#live-note').textContent.startsWith('11 steps.')")
+    assert page.locator("#live-note").text_content() == (
+        "11 steps. The model does not know 'ç', 'ß', which are read as the unknown character."
+    )
+
+
 def test_everything_can_be_done_with_the_keyboard(page: Any, address: str) -> None:
     show(page, address)
     reached = []
@@ -391,7 +501,7 @@ def test_another_layer_and_series_can_be_chosen(page: Any, address: str, run: Te
     page.mouse.move(*place_of(page, 10, 0, len(TEXT), 24))
     page.wait_for_timeout(300)
     layer = layer_of(run, number=1)
-    value = number(page.locator("#said").text_content().rpartition("= ")[2])
+    value = number(re.split("[=≈] ", page.locator("#said").text_content())[1])
     assert value == pytest.approx(layer.values[layer.named()["f"]][10, 0, unit_said(page)].item(), abs=0.01)
     assert page.locator("#low").text_content() == "0"
 

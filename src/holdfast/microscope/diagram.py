@@ -15,7 +15,7 @@ _BETWEEN = 40.0  # columns
 _MARGIN = 8.0
 _NAME = 5.0  # above its box
 _SWEEPS = 8
-_NUMBER = text_width("−0.00123") + 16  # the widest number, bold, with room at its sides
+_NUMBER = text_width("−0.00123") + 22  # the widest number, bold, with room at its sides
 
 _STYLE = """<style>
 .holdfast-figure .box rect { fill: var(--figure-box, transparent); stroke: var(--figure-quiet, var(--quiet)); }

@@ -18,6 +18,7 @@ h2 { font-size: 1.2rem; line-height: 1.3; margin: 2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .25rem; }
 pre { font: .82rem/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; max-width: 44rem;
   margin: .25rem 0 1rem; padding: .6rem .8rem; border: 1px solid var(--rule); border-radius: 4px; }
+h1, h2, h3, p, figcaption { overflow-wrap: anywhere; }
 p { max-width: 44rem; margin: .5rem 0; }
 figure { margin: 1rem 0; max-width: 34rem; }
 figcaption { margin-top: .25rem; color: var(--quiet); font-size: .9rem; line-height: 1.45; }
@@ -27,7 +28,7 @@ table { border-collapse: collapse; width: 100%; max-width: 34rem; margin: .5rem 
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; }
 th[scope=col] { min-width: 5.5rem; }
-tbody th { font-weight: 400; color: var(--quiet); }
+tbody th { font-weight: 400; color: var(--quiet); min-width: 6rem; overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 tbody td:only-of-type { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
@@ -35,6 +36,11 @@ tbody td:only-of-type { overflow-wrap: anywhere; }
 .shaded th[scope=col] { min-width: 3.5rem; }
 .shaded td, .shaded th { padding: .3rem .6rem; }
 .shaded td, .shaded th[scope=row] { white-space: nowrap; }
+@media (max-width: 40rem) {
+  body { padding: .5rem .75rem 2rem; }
+  th, td { padding-right: .6rem; }
+  th[scope=col] { min-width: 3.5rem; }
+}
 """
 _OPAQUE = 0.55  # of a background: as much as leaves dark and light letters readable
 
@@ -68,7 +74,7 @@ def pair(parts: Iterable[str]) -> str:
 def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
     """A table with a name before each row and, if there are several columns, one above each."""
     cells = [(name, [f"<td>{escape(value)}</td>" for value in values]) for name, values in rows]
-    return f"<table>\n{_rows(columns, cells)}\n</table>"
+    return _scrolled(f"<table>\n{_rows(columns, cells)}\n</table>")
 
 
 def shaded_table(
@@ -79,7 +85,7 @@ def shaded_table(
         (name, [f'<td style="{tint(shade)}">{escape(value)}</td>' for value, shade in zip(values, each)])
         for (name, values), each in zip(rows, shades)
     ]
-    return f'<div class="wide">\n<table class="shaded">\n{_rows(columns, cells)}\n</table>\n</div>'
+    return _scrolled(f'<table class="shaded">\n{_rows(columns, cells)}\n</table>')
 
 
 def tint(value: float) -> str:
@@ -93,6 +99,11 @@ def tint(value: float) -> str:
     """
     colour = "178, 24, 43" if value > 0 else "33, 102, 172"  # the ends of the diverging palette
     return f"background: rgba({colour}, {_OPAQUE * min(1.0, abs(value)):.2f})"
+
+
+def _scrolled(table: str) -> str:
+    """A table that is scrolled by itself where it is wider than the window, so that the page is not."""
+    return f'<div class="wide">\n{table}\n</div>'
 
 
 def _rows(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:

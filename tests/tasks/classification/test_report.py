@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,13 @@ def said(run: tuple[Fitted, Material]) -> tuple[Array, Array]:
     with torch.no_grad():
         found = said_of(fitted.model, part, fitted.options.longest)  # type: ignore[arg-type, attr-defined]
         return fitted.model.probabilities(found).double().numpy(), part.said.astype(int)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["two", "many", "series", "numbers"])
+def test_the_report_is_no_wider_than_a_phone(
+    runs: dict[str, tuple[Fitted, Material]], name: str, fits_a_phone: Callable[[str], None]
+) -> None:
+    fits_a_phone((runs[name][0].folder / "report.html").read_text())
 
 
 @pytest.mark.parametrize("name", ["two", "many", "series", "numbers"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,10 @@ def test_it_has_all_its_sections(run: ComposeRun) -> None:
     for what in ("pitch classes", "intervals of the highest voice", "keys that sound together"):
         assert what in text
     assert len(re.findall(r"<title>Piece \d+</title>", text)) == 10
+
+
+def test_the_report_is_no_wider_than_a_phone(run: ComposeRun, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run.folder / "report.html").read_text())
 
 
 def test_pieces_can_be_listened_to(run: ComposeRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,10 @@ def test_what_fits_every_context_becomes_less_likely(run: ChatRun) -> None:
     (drawn,) = sample_decode(model, *given, most=most, against=Against(nothing, 0.5))
     shares = np.bincount([model.end if token is None else token for token in drawn], minlength=model.end + 1) / count
     assert np.abs(shares - wanted.detach().numpy()).max() < 0.02
+
+
+def test_the_report_is_no_wider_than_a_phone(run: ChatRun, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run.folder / "report.html").read_text())
 
 
 def test_the_report_shows_replies_attention_and_what_is_said_most_often(run: ChatRun) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,10 @@ def test_every_part_is_there_and_draws_only_numbers(runs: dict[str, tuple[Fitted
     assert list(found) == HEADINGS
     for html in found.values():
         assert not re.search(r"\b(nan|inf)\b", html), "a text or a place is no number"
+
+
+def test_the_report_is_no_wider_than_a_phone(run: tuple[Fitted, Panel], fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run[0].folder / "report.html").read_text())
 
 
 def test_the_report_of_a_run_has_them_all(run: tuple[Fitted, Panel]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -281,6 +282,10 @@ def test_other_recordings_are_measured_with_the_symbols_that_were_learned(
         run.evaluate(other)
     other.write_text(f"path,text\n{path},{text}\n")
     assert run.evaluate(other, baselines=False).measures["exact"] in (0.0, 1.0)
+
+
+def test_the_report_is_no_wider_than_a_phone(run: TranscribeRun, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run.folder / "report.html").read_text())
 
 
 def test_the_report_shows_the_hardest_recordings_and_the_errors(run: TranscribeRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,10 @@ def test_every_kind_of_model_trains_and_reports(
     report = (tmp_path / "run" / "report.html").read_text()
     assert ("What it looks at" in report) == (options.get("attention") != "none")
     assert run.translate("eins")[0].score < 0
+
+
+def test_the_report_is_no_wider_than_a_phone(run: TranslateRun, fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone((run.folder / "report.html").read_text())
 
 
 def test_the_report_shows_samples_attention_lengths_and_the_hardest(run: TranslateRun) -> None:

@@ -40,7 +40,7 @@ def _using(name: str, *words: str) -> Command:
 
 COMMANDS: dict[str, Command] = {
     **{f"fit {name}": _fit(name) for name in NAMES},
-    "fit --config": lambda made, path, out: ["fit", "text", "--config", path, "--out", out / "run"],
+    "fit --config": lambda made, path, out: ["fit", "text", "--config", path, "--out", out / "run", *SMALL],
     **{f"evaluate {name}": _using(name, "evaluate", "RUN", "PATH") for name in NAMES},
     "evaluate --per-line": _using("text", "evaluate", "RUN", "PATH", "--per-line"),
     "forecast": _using("forecast", "forecast", "RUN", "PATH", "--out", "OUT/a.csv", "--picture", "OUT/a.svg"),
@@ -99,8 +99,13 @@ TAKING = {  # what is no fault for a command
     ),
     ("forecast", "a value alone"),
     ("translate", "blank lines"),
-    ("evaluate --per-line", "blank lines"),
-    ("evaluate --per-line", "a packed text that is not packed"),
+    *(
+        (name, wrong)
+        for name in ("evaluate --per-line", "look --data")
+        for wrong in ("blank lines", "a packed text that is not packed")
+    ),
+    *(("fit --config", f"an empty {what}") for what in ("table", "text", "recording", "tune")),  # which says nothing
+    ("fit --config", "blank lines"),
     WAITING,
 }
 CASES = [case for case in itertools.product(COMMANDS, WRONG) if case not in TAKING]

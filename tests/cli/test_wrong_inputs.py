@@ -101,7 +101,7 @@ TAKING = {  # what is no fault for a command
     ("translate", "blank lines"),
     *(
         (name, wrong)
-        for name in ("evaluate --per-line", "look --data")
+        for name in ("evaluate text", "evaluate --per-line", "look --data")
         for wrong in ("blank lines", "a packed text that is not packed")
     ),
     *(("fit --config", f"an empty {what}") for what in ("table", "text", "recording", "tune")),  # which says nothing

@@ -129,7 +129,7 @@ def _is_one_line(command: list[str | Path], given: bytes | None = None) -> str:
     return done.stderr
 
 
-@pytest.mark.sweep(every=67)
+@pytest.mark.sweep(every=149)
 @pytest.mark.parametrize(("name", "wrong"), CASES)
 def test_a_wrong_input_ends_a_command_with_one_line_and_leaves_nothing(
     name: str, wrong: str, made: Callable[[str], Made], tmp_path: Path
@@ -215,7 +215,7 @@ FOREIGN: dict[str, Callable[[Path], Path]] = {
 DATA_ALONE = ("data of a number",)  # which the use of a model does not read
 
 
-@pytest.mark.sweep(every=9)
+@pytest.mark.sweep(every=31)
 @pytest.mark.parametrize("wrong", FOREIGN)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_run_ends_every_command_with_one_line(
@@ -251,7 +251,7 @@ def test_a_run_of_another_task_is_refused_by_every_command_of_one(
 # Places that cannot be written to.
 
 
-@pytest.mark.sweep(every=6)
+@pytest.mark.sweep(every=13)
 @pytest.mark.parametrize("place", ["/proc/run", "{file}/run", "{folder}", "{run}", "s3://bucket/run"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_cannot_be_made_is_refused(

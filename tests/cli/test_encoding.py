@@ -61,6 +61,7 @@ def test_data_in_another_encoding_are_told_by_file_and_line_and_read_when_it_is_
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 @pytest.mark.parametrize("name", ["forecast", "classify", "regress", "translate"])
 def test_what_a_command_reads_may_be_in_another_encoding(
@@ -81,6 +82,7 @@ def test_what_a_command_reads_may_be_in_another_encoding(
     assert len(done.stdout.splitlines()) == len(expected.stdout.splitlines())
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 @pytest.mark.parametrize("name", ["classify", "translate", "chat"])
 def test_so_may_what_comes_from_a_pipe(name: str, encoding: str, made: Callable[[str], Made]) -> None:

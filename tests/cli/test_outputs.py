@@ -43,7 +43,7 @@ def mine(made: Callable[[str], Made], tmp_path: Path) -> Callable[[str], tuple[M
     return of
 
 
-@pytest.mark.sweep(every=2)
+@pytest.mark.sweep(every=5)
 @pytest.mark.parametrize("way", ["itself", "another spelling", "a link", "a hard link", "a glob", "a folder"])
 @pytest.mark.parametrize("name", ["forecast", "classify", "regress", "translate"])
 def test_a_file_that_is_read_is_not_written_to(

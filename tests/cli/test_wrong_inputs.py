@@ -40,7 +40,7 @@ def _using(name: str, *words: str) -> Command:
 
 COMMANDS: dict[str, Command] = {
     **{f"fit {name}": _fit(name) for name in NAMES},
-    "fit --config": lambda made, path, out: ["fit", "text", "--config", path, "--out", out / "run"],
+    "fit --config": lambda made, path, out: ["fit", "text", "--config", path, "--out", out / "run", *SMALL],
     **{f"evaluate {name}": _using(name, "evaluate", "RUN", "PATH") for name in NAMES},
     "evaluate --per-line": _using("text", "evaluate", "RUN", "PATH", "--per-line"),
     "forecast": _using("forecast", "forecast", "RUN", "PATH", "--out", "OUT/a.csv", "--picture", "OUT/a.svg"),
@@ -99,8 +99,13 @@ TAKING = {  # what is no fault for a command
     ),
     ("forecast", "a value alone"),
     ("translate", "blank lines"),
-    ("evaluate --per-line", "blank lines"),
-    ("evaluate --per-line", "a packed text that is not packed"),
+    *(
+        (name, wrong)
+        for name in ("evaluate text", "evaluate --per-line", "look --data")
+        for wrong in ("blank lines", "a packed text that is not packed")
+    ),
+    *(("fit --config", f"an empty {what}") for what in ("table", "text", "recording", "tune")),  # which says nothing
+    ("fit --config", "blank lines"),
     WAITING,
 }
 CASES = [case for case in itertools.product(COMMANDS, WRONG) if case not in TAKING]
@@ -124,7 +129,7 @@ def _is_one_line(command: list[str | Path], given: bytes | None = None) -> str:
     return done.stderr
 
 
-@pytest.mark.sweep(every=67)
+@pytest.mark.sweep(every=149)
 @pytest.mark.parametrize(("name", "wrong"), CASES)
 def test_a_wrong_input_ends_a_command_with_one_line_and_leaves_nothing(
     name: str, wrong: str, made: Callable[[str], Made], tmp_path: Path
@@ -210,7 +215,7 @@ FOREIGN: dict[str, Callable[[Path], Path]] = {
 DATA_ALONE = ("data of a number",)  # which the use of a model does not read
 
 
-@pytest.mark.sweep(every=9)
+@pytest.mark.sweep(every=31)
 @pytest.mark.parametrize("wrong", FOREIGN)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_run_ends_every_command_with_one_line(
@@ -246,7 +251,7 @@ def test_a_run_of_another_task_is_refused_by_every_command_of_one(
 # Places that cannot be written to.
 
 
-@pytest.mark.sweep(every=6)
+@pytest.mark.sweep(every=13)
 @pytest.mark.parametrize("place", ["/proc/run", "{file}/run", "{folder}", "{run}", "s3://bucket/run"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_cannot_be_made_is_refused(

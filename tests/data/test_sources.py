@@ -9,6 +9,7 @@ import os
 import random
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -17,6 +18,7 @@ from holdfast.data import BUILTIN, DataError, builtin_text, chunks, files, lines
 from holdfast.data.sources import (
     below,
     digests_so_far,
+    each_counted,
     is_file,
     is_folder,
     seekable,
@@ -312,3 +314,11 @@ def test_a_folder_is_told_from_a_file(folder: Path) -> None:
     assert is_folder(f"{folder}/")
     assert not is_folder(f"{folder}/a.txt")
     assert not is_folder(f"{folder}/nothing")
+
+
+def test_items_that_take_long_are_counted_one_by_one_and_fast_ones_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.1, 0.7, 0.8, 1.3, 1.4])
+    monkeypatch.setattr("holdfast.data.sources.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told: list[str] = []
+    assert [*each_counted("abcde", "reading train", "pieces", told.append)] == [*"abcde"]
+    assert told == ["reading train", "reading train: 2 pieces", "reading train: 4 pieces"]

@@ -311,12 +311,3 @@ def test_without_music21_one_learns_from_pieces_made_by_rules(monkeypatch: pytes
     assert default_source() == "builtin:chorales"
     monkeypatch.setattr(chorales, "available", lambda: False)
     assert default_source() == "builtin:tunes"
-
-
-def test_who_waits_is_told(tmp_path: Path) -> None:
-    heard: list[str] = []
-    build_music({"train": [rules.NAME]}, MusicManner(), tmp_path, heard.append)
-    assert [said for said in heard if said.startswith("reading train")] == [
-        "reading train",
-        *(f"reading train: {count} pieces" for count in (100, 200, 300, 400)),
-    ]

@@ -43,7 +43,7 @@ def test_a_result_is_a_table_of_a_screen_s_width_with_the_main_measures(
     assert heading == list(shown)
     assert 1 <= len(shown) <= 4
     left = len(names) - len(shown)
-    assert (lines[-1] == f"{left} more measure{'s' * (left > 1)}: --json") == bool(left)
+    assert (lines[-1] == f"{left} more measure{'s' * (left > 1)} with --json") == bool(left)
     print_result(Result(task, "valid", ours, {baseline: theirs}), as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert {*names} <= found.keys()
@@ -61,3 +61,17 @@ def test_the_result_of_a_forecast_begins_with_its_verdict(
     assert first.endswith(
         "CRPS that is 20.0% lower than that of the best simple method, repeat last (0.4000 against 0.5000)."
     )
+
+
+def test_sentences_are_broken_between_words_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "The intervals were calibrated on these validation data: their coverage counts on others only [80]."
+    monkeypatch.setenv("COLUMNS", "60")
+    print_result(Result("text", "valid", {"nats": 1.0}, notes=[note]), as_json=False)
+    assert capsys.readouterr().err == f"holdfast: {note}\n"
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    print_result(Result("text", "valid", {"nats": 1.0}, notes=[note]), as_json=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(line.strip() for line in lines) == f"holdfast: {note}"
+    assert all(len(line) <= 60 for line in lines)

@@ -9,6 +9,7 @@ import os
 import random
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from holdfast.data.sources import (
     below,
     blocks,
     digests_so_far,
+    each_counted,
     is_file,
     is_folder,
     seekable,
@@ -352,3 +354,11 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(read: Any, tmp_path: Pat
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(DataError):
         [*read([str(tmp_path / "pipe.txt")] if read is files else str(tmp_path / "pipe.txt"))]
+
+
+def test_items_that_take_long_are_counted_one_by_one_and_fast_ones_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.1, 0.7, 0.8, 1.3, 1.4])
+    monkeypatch.setattr("holdfast.data.sources.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told: list[str] = []
+    assert [*each_counted("abcde", "reading train", "pieces", told.append)] == [*"abcde"]
+    assert told == ["reading train", "reading train: 2 pieces", "reading train: 4 pieces"]

@@ -185,12 +185,16 @@ def test_standings_count_the_seeds_and_tell_the_median() -> None:
     assert (nobody.sequences, nobody.most, nobody.wrong) == (None, None, None)
 
 
-def test_the_page_is_no_wider_than_a_phone(tmp_path: Path, fits_a_phone: Callable[[str], None]) -> None:
-    fits_a_phone(contest_page(PLAN, hold(PLAN, tmp_path / "out")))
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    return hold(PLAN, tmp_path_factory.mktemp("contest") / "out")
 
 
-def test_the_page_shows_who_learned_it_where(tmp_path: Path) -> None:
-    records = hold(PLAN, tmp_path / "out")
+def test_the_page_is_no_wider_than_a_phone(records: list[Record], fits_a_phone: Callable[[str], None]) -> None:
+    fits_a_phone(contest_page(PLAN, records))
+
+
+def test_the_page_shows_who_learned_it_where(records: list[Record]) -> None:
     page = contest_page(PLAN, records)
     assert page.count("<svg") == 4  # two by lag, and a curve for each lag
     assert "0 of 2" in page

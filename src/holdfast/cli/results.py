@@ -32,12 +32,12 @@ def print_result(result: Result, as_json: bool) -> None:
         models = {"this model": result.measures, **result.baselines}
         print_measures(f"{result.task}, {result.split}", models, task.headline)
     for note in result.notes:
-        typer.echo(f"holdfast: {note}", err=True)
+        print_sentence(f"holdfast: {note}", stderr=True)
 
 
-def print_sentence(sentence: str) -> None:
-    """A sentence, which a terminal breaks between words."""
-    screen = Screen(highlight=False, markup=False)
+def print_sentence(sentence: str, stderr: bool = False) -> None:
+    """A sentence, which is broken between words where a terminal is too narrow for it."""
+    screen = Screen(highlight=False, markup=False, stderr=stderr)
     screen.print(sentence, soft_wrap=not screen.is_terminal)
 
 
@@ -82,4 +82,4 @@ def print_measures(title: str, models: Mapping[str, Mapping[str, float]], headli
             for name in names:
                 typer.echo(f"  {name} {shown(measures.get(name))}")
     if left := len(first) - len(names):
-        typer.echo(f"{left} more measure{'s' * (left > 1)}: --json")
+        typer.echo(f"{left} more measure{'s' * (left > 1)} with --json")

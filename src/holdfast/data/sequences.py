@@ -14,13 +14,13 @@ from .audio import Mel, common_rate
 from .encodings import Encoding, build_encoding, encoding_from
 from .kept import fingerprint, kept, mapped, name_of, renamed, sha256
 from .labelled import Example, Kind, Reading, Sieve, examples, recordings
-from .sources import DataError, Told, digests_so_far, files, is_folder, untold
+from .sources import DataError, Told, digests_so_far, each_counted, files, is_folder, untold
 from .strings import Strings
 
 Array = np.ndarray[Any, Any]
 
 _FORMAT = 2  # goes up when the same files would be written otherwise
-_SELDOM = 10_000  # examples between two times that somebody is told of them
+_SELDOM = 10_000  # texts between two times that somebody is told of them
 _FEW = 2  # examples of a class, of which one is put aside to choose on
 _TYPES = {"starts": "<i8", "text-starts": "<i8", "texts": "u1", "said": "<f8", "which": "<i8"}
 
@@ -205,7 +205,8 @@ def _write(
     known = [] if numeric else list(classes)
     for name, paths in given.items():
         sieve = Sieve(manner.skip)
-        found = _counted(sieve.through(_fitting(examples(paths, manner.reading), kind, known)), name, told)
+        fitting = sieve.through(_fitting(examples(paths, manner.reading), kind, known))
+        found = each_counted(fitting, f"reading {name}", "examples", told)
         labels[name], channels = _store(place, name, found)
         if not labels[name]:
             raise DataError(f"{paths[0]}: there is not one example{' left' if sieve.notes else ''}")
@@ -251,14 +252,6 @@ def _fitting(found: Iterable[Example], kind: Kind | None, classes: Sequence[str]
         if classes and one.label not in known:
             fault = fault or f"the class {one.label!r}, of which none was learned from"
         yield one._replace(content=None, fault=fault) if fault and not one.fault else one
-
-
-def _counted(found: Iterable[Example], name: str, told: Told) -> Iterator[Example]:
-    told(f"reading {name}")
-    for number, each in enumerate(found, 1):
-        if number % _SELDOM == 0:
-            told(f"reading {name}: {number:,} examples")
-        yield each
 
 
 def _store(place: Path, name: str, found: Iterator[Example]) -> tuple[list[Any], int]:

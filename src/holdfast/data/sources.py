@@ -10,6 +10,7 @@ import io
 import os
 import posixpath
 import stat
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -332,6 +333,9 @@ Told = Callable[[str], object]  # is told what is being done, in a few words, wh
 _SELDOM = 1 << 24  # bytes or characters between two times that somebody is told of them
 
 
+_PAUSE = 0.5  # seconds between two times that somebody is told of items
+
+
 def untold(what: str) -> None:
     """Tell nobody.
 
@@ -360,6 +364,28 @@ def counted(pieces: Iterable[Any], what: str, unit: str, told: Told) -> Iterator
         if done - shown >= _SELDOM:
             told(f"{what}: {done / 1e6:,.0f} million {unit}")
             shown = done
+
+
+def each_counted(items: Iterable[Any], what: str, unit: str, told: Told) -> Iterator[Any]:
+    """The same items, while somebody is told how many there were.
+
+    >>> [*each_counted("ab", "reading train", "pieces", print)]
+    reading train
+    ['a', 'b']
+
+    Args:
+        items: anything, of which one may take long.
+        what: what is done with them.
+        unit: what they are.
+        told: who is told, at the beginning and with each item that comes half a second or more after the last time.
+    """
+    told(what)
+    last = time.monotonic()
+    for number, item in enumerate(items, 1):
+        if (now := time.monotonic()) - last >= _PAUSE:
+            told(f"{what}: {number:,} {unit}")
+            last = now
+        yield item
 
 
 def digests_so_far(parts: Iterable[Sequence[str]], told: Told = untold) -> list[str]:

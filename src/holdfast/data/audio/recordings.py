@@ -18,7 +18,7 @@ from ..labelled.example import Fault, shown
 from ..labelled.roles import usual_column
 from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, files, suffix, untold
+from ..sources import DataError, Told, digests_so_far, each_counted, files, suffix, untold
 from ..strings import Strings
 from . import keypad
 from .manifest import Entry, entries, present, unheard
@@ -29,7 +29,6 @@ Array = np.ndarray[Any, Any]
 _FORMAT = 1  # goes up when the same files would be written otherwise
 _TEXTS = ("text", "sentence", "transcript", "transcription")
 _SCALE = 32768  # of samples of 16 bits
-_SELDOM = 100  # recordings between two times that somebody is told of them
 _KEYPAD = {"train": (2000, 0), "valid": (200, 1), "test": (200, 2), "given": (200, 2)}
 """Of each part how many recordings come with holdfast, and their seed."""
 
@@ -311,7 +310,8 @@ def _write(
     which: dict[str, Array] = {}
     for name, part in parts.items():
         sieve = Sieve(manner.skip_bad)
-        found = _store(place, name, manner.rate, _counted(part.items(), name, told), sieve, {*known})
+        items = each_counted(part.items(), f"reading {name}", "recordings", told)
+        found = _store(place, name, manner.rate, items, sieve, {*known})
         if not found:
             raise DataError(f"there is not one recording{' left' if sieve.notes else ''} of the part {name}")
         if not any(found):
@@ -327,14 +327,6 @@ def _write(
         _save(place, name, "which", chosen)
     arrays = {path.stem: {"sha256": sha256(path)} for path in sorted(place.glob("*.bin"))}
     return {"arrays": arrays, "parts": stored, "symbols": known, "notes": notes}
-
-
-def _counted(items: Iterable[_Item], name: str, told: Told) -> Iterator[_Item]:
-    told(f"reading {name}")
-    for number, each in enumerate(items, 1):
-        if number % _SELDOM == 0:
-            told(f"reading {name}: {number:,} recordings")
-        yield each
 
 
 def _store(

@@ -16,7 +16,7 @@ import numpy as np
 from ..kept import fingerprint, kept, mapped, sha256
 from ..labelled.example import Fault
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, files, is_folder, suffix, untold
+from ..sources import DataError, Told, digests_so_far, each_counted, files, is_folder, suffix, untold
 from ..strings import Strings
 from . import chorales, rules
 from .events import events_of
@@ -28,7 +28,6 @@ from .tune import Tune
 Array = np.ndarray[Any, Any]
 
 _FORMAT = 1  # goes up when the same files would be written otherwise
-_SELDOM = 100  # pieces between two times that somebody is told of them
 _PARTS = ("train", "valid", "test", "given")
 _MIDI, _MAT = (".mid", ".midi", ".kar"), ".mat"
 _BUILTIN = (chorales.NAME, rules.NAME)
@@ -288,10 +287,12 @@ def _pieces(place: Path, part: str, stored: str, form: str) -> Pieces:
 class _Reader:
     """Reads pieces in a manner; files that have several parts once."""
 
-    def __init__(self, manner: MusicManner) -> None:
+    def __init__(self, manner: MusicManner, told: Told) -> None:
         self._manner = manner
         self._mat: Callable[[str], dict[str, list[Array]]] = cache(read_mat)
-        self._chorales: Callable[[], list[Tune]] = cache(lambda: [*chorales.chorales()])
+        self._chorales: Callable[[], list[Tune]] = cache(
+            lambda: [*each_counted(chorales.chorales(), "reading Bach's chorales", "pieces", told)]
+        )
 
     def items(self, wanted: Iterable[tuple[str, str]]) -> Iterator[_Item]:
         """The pieces of files, of which one part is meant."""
@@ -351,13 +352,13 @@ def _said(path: str, error: Exception) -> str:
 
 def _write(place: Path, plan: _Plan, manner: MusicManner, told: Told) -> dict[str, Any]:
     """Write all arrays; the facts about them."""
-    reader = _Reader(manner)
+    reader = _Reader(manner, told)
     notes: list[str] = []
     which: dict[str, Array] = {}
     said: dict[str, tuple[Sequence[float], Sequence[tuple[int, int]]]] = {}
     for part, wanted in plan.items():
         sieve, remarks = Sieve(manner.skip_bad, "piece"), _Remarks()
-        items = sieve.through(_counted(reader.items(wanted), part, told))
+        items = sieve.through(each_counted(reader.items(wanted), f"reading {part}", "pieces", told))
         count, said[part] = _store(place, part, _TYPES[manner.form], items, remarks)
         if not count:
             raise DataError(f"there is not one piece{' left' if sieve.notes else ''} of the part {part}")
@@ -402,14 +403,6 @@ class _Remarks:
             f"{kind}{f': {self._counts[kind]:,}' * bool(self._counts[kind])} ({count:,} piece{'s' * (count > 1)})"
             for kind, count in self._pieces.items()
         ]
-
-
-def _counted(items: Iterable[_Item], part: str, told: Told) -> Iterator[_Item]:
-    told(f"reading {part}")
-    for number, each in enumerate(items, 1):
-        if number % _SELDOM == 0:
-            told(f"reading {part}: {number:,} pieces")
-        yield each
 
 
 def _store(

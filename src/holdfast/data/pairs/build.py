@@ -15,7 +15,7 @@ from ..encodings import Encoding, build_encoding, encoding_from
 from ..kept import fingerprint, kept, mapped, name_of, renamed, sha256
 from ..labelled.rows import KINDS
 from ..labelled.sieve import Sieve
-from ..sources import DataError, Told, digests_so_far, untold
+from ..sources import DataError, Told, digests_so_far, each_counted, untold
 from ..strings import Strings
 from . import dates
 from .dialogues import DialogueReading
@@ -24,7 +24,7 @@ from .read import Pair, PairReading, is_table
 Array = np.ndarray[Any, Any]
 
 _FORMAT = 3  # goes up when the same files would be written otherwise
-_SELDOM = 10_000  # pairs between two times that somebody is told of them
+_SELDOM = 10_000  # texts between two times that somebody is told of them
 _SIDES = ("source", "target")
 _DATES = {"train": (30_000, 1), "valid": (1_000, 2), "test": (1_000, 3), "given": (1_000, 4)}  # how many, and the seed
 _PER_PAIR = 500  # characters that are learned from for each token of the vocabulary that is settled by them …
@@ -239,7 +239,7 @@ def _write(
     stored = {name: name for name in named}
     for name, paths in named.items():
         sieve = Sieve(manner.skip_bad)
-        groups = _store(place, name, sieve.through(_counted(read(name), name, told)))
+        groups = _store(place, name, sieve.through(each_counted(read(name), f"reading {name}", "pairs", told)))
         if not len(groups):
             unit, left = manner.reading.unit, " left" if sieve.notes else ""
             raise DataError(f"there is not one {unit}{left} of the part {name}")
@@ -264,14 +264,6 @@ def _write(
         "notes": notes,
         "paths": [*chain(*named.values())],
     }
-
-
-def _counted(pairs: Iterable[Pair], name: str, told: Told) -> Iterator[Pair]:
-    told(f"reading {name}")
-    for number, pair in enumerate(pairs, 1):
-        if number % _SELDOM == 0:
-            told(f"reading {name}: {number:,} pairs")
-        yield pair
 
 
 def _store(place: Path, name: str, pairs: Iterable[Pair]) -> Array:

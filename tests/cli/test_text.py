@@ -55,7 +55,7 @@ def run(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = invoked("fit", "text", text, "--out", folder, "--steps", "30", *TINY, "--json")
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found) == {"task", "split", "baselines", *MEASURES}
+    assert set(found) == {"task", "split", "baselines", "advice", *MEASURES}
     assert (found["task"], found["split"]) == ("text", "valid")
     assert set(found["baselines"]) == {"unigram", "5-gram"}
     assert all(set(measures) == MEASURES for measures in found["baselines"].values())
@@ -125,7 +125,8 @@ def test_the_report_is_no_wider_than_a_phone(run: Path, fits_a_phone: Callable[[
 
 def test_fit_writes_a_run(run: Path) -> None:
     names = {p.name for p in run.iterdir()}
-    assert names == {"config.toml", "metrics.jsonl", "model.safetensors", "checkpoints", "report.html", "README.md"}
+    written = {"config.toml", "metrics.jsonl", "model.safetensors", "checkpoints", "report.html", "README.md"}
+    assert names == {*written, ".origin"}
     page = (run / "report.html").read_text()
     assert all(part in page for part in ("<h2>Training</h2>", "<h2>Samples</h2>", "5-gram", "The gate f"))
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")

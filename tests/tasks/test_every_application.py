@@ -47,6 +47,7 @@ def test_an_evaluation_twice_gives_the_same_numbers_and_those_of_the_saved_run(n
     assert first == second
 
 
+@pytest.mark.sweep(every=8)
 @every
 def test_a_run_of_some_minutes_has_a_size_and_steps_and_is_repeated_by_them(name: str, tmp_path: Path) -> None:
     small = {key: value for key, value in applications.SMALL[name].items() if key != "hidden"}
@@ -93,6 +94,7 @@ class _At(Quiet):
             raise self.what
 
 
+@pytest.mark.sweep(every=5)
 @every
 @pytest.mark.parametrize("what", [signal.SIGINT, Diverged("the loss was not finite")], ids=["stopped", "given up"])
 def test_a_run_that_is_cut_short_ends_at_once_with_what_there_is(

@@ -265,7 +265,7 @@ def test_unknown_words_count_with_the_characters_they_have(tmp_path: Path) -> No
 def test_only_the_first_tokens_are_measured_while_a_model_is_trained_and_a_note_says_so(book: Path) -> None:
     options = make(TextOptions, {"evaluation_tokens": 50, "level": "word", "vocabulary": 6, "hidden": 8})
     corpus = corpus_of(book, options)
-    model = Text().build(Text().facts(corpus, options), options)
+    model = Text().build(Text().facts(corpus, options), options).eval()
     beginning = replace(corpus, valid=corpus.valid.first(50))
     expected = Text().evaluate(model, {}, beginning, "valid", options, untold)
     assert expected["tokens"] == 49

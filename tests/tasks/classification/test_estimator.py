@@ -412,8 +412,8 @@ def test_nothing_is_said_before_something_was_learned(kind: type[Any]) -> None:
 
 
 def test_a_wrong_parameter_is_refused_when_it_learns() -> None:
-    with pytest.raises(OptionError, match="hidden must be at least 1; got 0"):
-        SequenceClassifier(hidden=0).fit(TEXTS, LABELS)
+    with pytest.raises(OptionError, match="hidden must be at least 0; got -1"):
+        SequenceClassifier(hidden=-1).fit(TEXTS, LABELS)
     with pytest.raises(DataError, match="order must be one of NT, NTC, TNC, NCT, or empty; got 'CNT'"):
         SequenceClassifier(order="CNT").fit(SERIES, RISES)
     with pytest.raises(TypeError, match=r"no option 'hiden'; did you mean hidden\?"):

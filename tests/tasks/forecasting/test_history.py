@@ -178,7 +178,7 @@ def test_windows_for_learning_may_begin_later(panel: Panel) -> None:
 
 def test_what_came_is_told_to_the_end_of_a_part_and_no_further(panel: Panel) -> None:
     history = history_of(panel)
-    model = built(panel, history.known, ForecastOptions(horizon=HORIZON, context=CONTEXT, **KINDS["last"]))
+    model = built(panel, history.known, ForecastOptions(horizon=HORIZON, context=CONTEXT, hidden=16, **KINDS["last"]))
     series, origins = windows_of(history, "valid")
     assert set(series.tolist()) == {0, 1, 3}
     found = forecast_windows(model, history, series, origins, "valid")

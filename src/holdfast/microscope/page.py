@@ -28,14 +28,14 @@ table { border-collapse: collapse; width: 100%; max-width: 34rem; margin: .5rem 
 th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; }
 th[scope=col] { min-width: 5.5rem; }
-tbody th { font-weight: 400; color: var(--quiet); min-width: 6rem; overflow-wrap: anywhere; }
+tbody th { font-weight: 400; color: var(--quiet); min-width: 7rem; overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 tbody td:only-of-type { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .shaded { width: auto; max-width: none; }
 .shaded th[scope=col] { min-width: 3.5rem; }
 .shaded td, .shaded th { padding: .3rem .6rem; }
-.shaded td, .shaded th[scope=row] { white-space: nowrap; }
+.shaded td, .shaded th[scope=row] { white-space: nowrap; min-width: 0; }
 @media (max-width: 40rem) {
   body { padding: .5rem .75rem 2rem; }
   th, td { padding-right: .6rem; }

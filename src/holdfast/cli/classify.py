@@ -15,6 +15,7 @@ from holdfast.data import DataError, Example, Fault, Reading, content_of, exampl
 from holdfast.tasks import opened
 from holdfast.tasks.classification import Answers, Classify, Regress, SequenceRun
 
+from .devices import Device
 from .errors import Refused
 from .rows import Row, check_out, writing
 
@@ -44,6 +45,7 @@ def classify(
     skip_bad: Annotated[bool, _SKIP_BAD] = False,
     each_step: Annotated[bool, _EACH_STEP] = False,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Say of which class sequences are, and how sure that is.
 
@@ -51,7 +53,7 @@ def classify(
     Sequences are read some thousand at a time, so that files may be of any size; texts from - are answered line by
     line.
     """
-    _answer(_opened(run, Classify.name), files, _Wanted(out, text, skip_bad, each_step, as_json))
+    _answer(_opened(run, Classify.name, device), files, _Wanted(out, text, skip_bad, each_step, as_json))
 
 
 def regress(
@@ -62,13 +64,14 @@ def regress(
     skip_bad: Annotated[bool, _SKIP_BAD] = False,
     each_step: Annotated[bool, _EACH_STEP] = False,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Say a number of each sequence.
 
     A row for each sequence: its number from 1 on, and the prediction. Sequences are read some thousand at a time, so
     that files may be of any size; texts from - are answered line by line.
     """
-    _answer(_opened(run, Regress.name), files, _Wanted(out, text, skip_bad, each_step, as_json))
+    _answer(_opened(run, Regress.name, device), files, _Wanted(out, text, skip_bad, each_step, as_json))
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class _Wanted:
     as_json: bool
 
 
-def _opened(folder: Path, task: str) -> SequenceRun:
-    found = opened(folder)
+def _opened(folder: Path, task: str, device: str) -> SequenceRun:
+    found = opened(folder, device)
     if not isinstance(found, SequenceRun) or found.task.name != task:
         raise Refused(f"{task} needs a run of the task {task}; {folder} is one of the task {found.task.name}")
     return found

@@ -15,6 +15,7 @@ from holdfast.tasks import opened
 from holdfast.tasks.composition import Composed, ComposeRun, Learned, drawn
 from holdfast.training import write_atomically
 
+from .devices import Device
 from .errors import Refused
 from .rows import check_out
 
@@ -50,6 +51,7 @@ def compose(
         bool, typer.Option("--check", help="Say how much of each piece stands in the training data.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each piece.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Compose music: a MIDI file and a piano roll."""
     for name, value in (("--prompt", prompt), ("--harmonise", harmonise)):
@@ -62,7 +64,7 @@ def compose(
         raise Refused("--prompt goes on from a tune and --harmonise goes along with one: give one of them")
     if harmonise and bars:
         raise Refused("--harmonise takes as many bars as the melody has: leave out --bars")
-    fitted = opened(run)
+    fitted = opened(run, device)
     if not isinstance(fitted, ComposeRun):
         raise Refused(f"compose needs a run of the task compose; {run} is one of the task {fitted.task.name}")
     try:

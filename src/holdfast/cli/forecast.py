@@ -13,6 +13,7 @@ from holdfast.extras import require
 from holdfast.tasks import load
 from holdfast.tasks.forecasting import Forecaster
 
+from .devices import Device
 from .errors import Refused
 from .results import print_measures
 
@@ -34,13 +35,14 @@ def forecast(
         typer.Option("--picture", metavar="FILE", help="Draw some of the forecasts into an SVG file."),
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Forecast what comes after the last known values.
 
     Rows of DATA whose target is empty say what is known of the future, in the columns that were named so.
     """
     _check(out)
-    forecaster = _forecaster(run, "forecast")
+    forecaster = _forecaster(run, "forecast", device)
     table = _refusing(lambda: forecaster.predict(horizon or None, data or None))
     if picture is not None:
         picture.write_text(forecaster.picture(horizon or None, data or None), encoding="utf-8")
@@ -56,6 +58,7 @@ def backtest(
     step: Annotated[int, typer.Option("--step", min=0, metavar="N", help="From one to the next; 0: the horizon.")] = 0,
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Forecast the past, and say how good that was.
 
@@ -63,7 +66,7 @@ def backtest(
     show what it is worth.
     """
     _check(out)
-    forecaster = _forecaster(run, "backtest")
+    forecaster = _forecaster(run, "backtest", device)
     table, measures = _refusing(lambda: forecaster.backtest(data or None, windows, step))
     if out is not None:
         _write(table, out, False)
@@ -82,18 +85,19 @@ def detect(
     every: Annotated[bool, typer.Option("--all", help="Show every point, not only those that are flagged.")] = False,
     out: Annotated[Optional[Path], _OUT] = None,  # noqa: UP045
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Find points that a forecaster would not have expected."""
     _check(out)
-    forecaster = _forecaster(run, "detect")
+    forecaster = _forecaster(run, "detect", device)
     table = _refusing(lambda: forecaster.detect(data or None, level))
     flagged = int(table["anomaly"].sum())
     _write(table if every else table[table["anomaly"]], out, as_json)
     typer.echo(f"{flagged:,} of {len(table):,} points are unusual at a level of {level:g} %", err=True)
 
 
-def _forecaster(run: Path, what: str) -> Forecaster:
-    found = load(run)
+def _forecaster(run: Path, what: str, device: str) -> Forecaster:
+    found = load(run, device)
     if not isinstance(found, Forecaster):
         raise Refused(f"{what} needs a run of the task forecast")
     return found

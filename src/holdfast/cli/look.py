@@ -16,6 +16,7 @@ from holdfast.serving import MOST_STEPS, View, html_file, listen, serve
 from holdfast.tasks import opened
 from holdfast.training import write_atomically
 
+from .devices import Device
 from .errors import Refused
 
 
@@ -36,6 +37,7 @@ def look(
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0: any that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
+    device: Device = "cpu",
 ) -> None:
     """Watch a trained model at work, on a page.
 
@@ -43,7 +45,7 @@ def look(
     same units are on, and how far back the memory reaches. It is served to this machine alone, until Ctrl-C.
     """
     _check(text, data, html, port)
-    fitted = opened(run)
+    fitted = opened(run, device)
     try:
         view = View(fitted.subject(text or "", data or (), steps))
         page = "" if html is None else html_file(view)

@@ -63,20 +63,21 @@ def task_of(run: Run) -> Task:  # type: ignore[type-arg]
     return TASKS[name]
 
 
-def opened(folder: str | Path) -> Fitted:
-    """A run that has been trained, as its task sees it.
+def opened(folder: str | Path, device: str = "cpu") -> Fitted:
+    """A run that has been trained, as its task sees it, on a device.
 
     Raises:
+        OptionError: there is no such device.
         RunError: there is no run, or it has no model yet.
         DamagedFile: its model is not as it was written.
     """
     run = Run.open(Path(folder))
     task = task_of(run)
-    found: Fitted = task.fitted(task, run)
+    found: Fitted = task.fitted(task, run, device)
     return found
 
 
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path, device: str = "cpu") -> Any:
     """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`, for speech `run.transcribe(…)`.
 
     Of the tasks forecast, classify and regress it is a `Forecaster`, a `SequenceClassifier` or a `SequenceRegressor`.
@@ -92,10 +93,12 @@ def load(folder: str | Path) -> Any:
 
     Args:
         folder: the run's folder.
+        device: where its model is to be: cpu, cuda, cuda:1, …; auto: a GPU if there is one.
 
     Raises:
+        OptionError: there is no such device.
         RunError: there is no run, or it has no model yet.
         DamagedFile: its model is not as it was written.
     """
-    fitted = opened(folder)
+    fitted = opened(folder, device)
     return fitted.task.loaded(fitted)

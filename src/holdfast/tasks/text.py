@@ -172,6 +172,7 @@ class TextRun(Fitted):
             batch = torch.zeros(longest, len(some), dtype=torch.long)
             for column, k in enumerate(some):
                 batch[: len(ids[k]), column] = torch.from_numpy(ids[k].astype(np.int64))
+            batch = batch.to(self.device)
             output = self.model(batch[:-1])
             nats = self.model.loss(output.features, batch[1:])  # (T, B)
             for column, k in enumerate(some):
@@ -200,7 +201,7 @@ class TextRun(Fitted):
         ids = np.asarray(ids[:steps]).astype(np.int64)
         if not len(ids):
             raise RunError("there is no text to look at")
-        tokens = torch.from_numpy(ids).unsqueeze(1)  # (T, 1)
+        tokens = torch.from_numpy(ids).unsqueeze(1).to(self.device)  # (T, 1)
         encoding = self.encoding
         return Subject(
             title=f"{self.folder.name}: {self.task.summary}",

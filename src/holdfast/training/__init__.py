@@ -3,7 +3,7 @@
 from holdfast.extras import MissingExtra, require
 
 from .budget import ENOUGH_STEPS, Plan, Speed, largest
-from .devices import Devices, devices, is_first
+from .devices import Devices, devices, is_first, usable
 from .files import write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .optimisers import Pace
@@ -49,5 +49,6 @@ __all__ = [
     "require",
     "save_tensors",
     "size",
+    "usable",
     "write_atomically",
 ]

@@ -7,10 +7,13 @@ name alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -40,16 +43,42 @@ class OnIt(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnIt({self.inside!r})"
 
+    def tolist(self) -> Any:
+        """As of any device."""
+        return self.detach().cpu().tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Of no device but the CPU, unless it is forced."""
+        if not force:
+            raise TypeError(f"can't convert a tensor of {NAME} to numpy: use Tensor.cpu() first")
+        return self.detach().cpu().numpy()
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
-class SecondDevice(TorchDispatchMode):
-    """While it is entered the second device is there."""
-
+class _Dispatch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
+
+
+class _Functions(TorchFunctionMode):
+    """Values of Python's go there by way of the CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
+            device = kwargs.pop("device")
+            return func(*args, **kwargs).to(device)
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def second_device() -> Iterator[None]:
+    """For the time being the second device is there."""
+    with _Functions(), _Dispatch():
+        yield
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -150,7 +150,7 @@ def _later(data: Path) -> Any:
 
 def _looked(run: Any) -> Any:
     view = View(run.subject("the cat sat", steps=8))
-    return view.about(), view.horizon(3)["lags"]
+    return [*view.about()], view.horizon(3)["lags"]
 
 
 @every
@@ -158,16 +158,17 @@ def test_a_model_on_another_device_says_the_same(name: str, runs: Runs) -> None:
     folder = runs(name).folder
     found = {}
     for device in ("cpu", second_device.NAME):
-        with second_device.SecondDevice():
+        with second_device.second_device():
             run = holdfast.load(folder, device=device)
             model = opened(folder, device).model
-            assert {one.device for one in model.state_dict().values()} == {torch.device(device)}
+            assert {one.device for one in (*model.parameters(), *model.buffers())} == {torch.device(device)}
             measures = opened(folder, device).evaluate(split="valid", baselines=False).measures
-            found[device] = {"use": USES[name](run, folder.parent / "data"), "measures": measures}
-    _assert_alike(found["cpu"], found[second_device.NAME])
+            found[device] = measures, USES[name](run, folder.parent / "data")
+    for (one, other), off in zip(zip(*found.values()), (0.01, 1e-4)):  # a draw may fall on the other side of a border
+        _assert_alike(one, other, off)
 
 
-def _assert_alike(one: Any, other: Any) -> None:
+def _assert_alike(one: Any, other: Any, off: float) -> None:
     """Equal, but for the last digits of numbers."""
     assert type(one) is type(other)
     if isinstance(one, dict):
@@ -178,20 +179,20 @@ def _assert_alike(one: Any, other: Any) -> None:
     if isinstance(one, (list, tuple)):
         assert len(one) == len(other)
         for a, b in zip(one, other):
-            _assert_alike(a, b)
+            _assert_alike(a, b, off)
     elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-4, nan_ok=True)
+        assert one == pytest.approx(other, rel=1e-3, abs=off, nan_ok=True)
     elif dataclasses.is_dataclass(one):
-        _assert_alike(dataclasses.asdict(one), dataclasses.asdict(other))  # type: ignore[arg-type]
+        _assert_alike(dataclasses.asdict(one), dataclasses.asdict(other), off)  # type: ignore[arg-type]
     else:
         assert one == other
 
 
 def test_a_stream_of_a_classifier_is_moved_too() -> None:
-    model = SequenceModel(outputs=2, channels=3, hidden=5, bidirectional=False)
-    x = torch.randn(4, 1, 3)
-    wanted = [model.eval().stream().step(row) for row in x]
-    with second_device.SecondDevice():
+    model = SequenceModel(outputs=2, channels=3, hidden=5, bidirectional=False).eval()
+    x, stream = torch.randn(4, 1, 3), model.stream()
+    wanted = [stream.step(row) for row in x]
+    with second_device.second_device():
         stream = model.to(second_device.DEVICE).stream()
         found = [stream.step(row).cpu() for row in x]
     for a, b in zip(wanted, found):

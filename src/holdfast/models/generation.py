@@ -170,7 +170,7 @@ def _continuations(
     recent = prompt[-sampling.penalised :].repeat(count, 1).to(log_probabilities.device)  # (count, R)
     for left in reversed(range(length)):
         if forbidden:
-            log_probabilities.index_fill_(1, torch.tensor(forbidden, device=log_probabilities.device), -math.inf)
+            log_probabilities.index_fill_(1, torch.tensor(forbidden).to(log_probabilities.device), -math.inf)
         tokens = choose(log_probabilities, sampling, recent, generator)
         yield tokens
         if left:

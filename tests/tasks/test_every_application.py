@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+import holdfast
+from holdfast.cli.commands import commands
+from holdfast.models import Sampling, SequenceModel
+from holdfast.serving.view import View
 from holdfast.tasks import TASKS, fitting, opened
 from holdfast.tasks.fitting import Fitted
-from holdfast.training import Devices, Diverged, Interrupted, Position, Quiet, Run, make
+from holdfast.training import Devices, Diverged, Interrupted, OptionError, Position, Quiet, Run, make
+from tests import second_device
 from tests.tasks import applications
+from tests.tasks.composition import tunes
 
 Runs = Callable[[str], Fitted]
 every = pytest.mark.parametrize("name", applications.NAMES)
@@ -113,3 +124,114 @@ def test_a_run_that_is_cut_short_ends_at_once_with_what_there_is(
     assert "step 2" in (folder / "report.html").read_text().lower()
     assert opened(folder).saved["step"] == 2
     assert (folder / "README.md").is_file()
+
+
+USES: dict[str, Callable[[Any, Path], Any]] = {
+    "text": lambda run, _: (run.generate("the ", length=6, count=2), [*run.score(["the cat", "a"])], _looked(run)),
+    "forecast": lambda run, data: (
+        run.predict().to_numpy(),
+        run.backtest(str(data / "table.csv"), n_windows=2)[0].to_numpy(),
+        run.update(_later(data)).predict().to_numpy(),
+    ),
+    "classify": lambda run, _: run.predict_proba(["a good film", "bad"]),
+    "regress": lambda run, _: run.predict(["a good film", "bad"]),
+    "transcribe": lambda run, data: run.transcribe(str(data / "sounds" / "000.wav")),
+    "translate": lambda run, _: (
+        run.translate(["eins zwei", "drei"]),
+        run.translate(["eins"], sampling=Sampling(), seed=1),
+    ),
+    "chat": lambda run, _: (run.replies([["Hello !"]]), "".join(run.conversation().say("Hello !"))),
+    "compose": lambda run, _: ([one.piece for one in run.compose(1, count=2)], run.harmonise(tunes.tune(1))[0].piece),
+}
+
+
+def _later(data: Path) -> Any:
+    table = pd.read_csv(data / "table.csv")
+    return table.tail(3).assign(ds=table["ds"].tail(3) + 3)
+
+
+def _looked(run: Any) -> Any:
+    view = View(run.subject("the cat sat", steps=8))
+    return [*view.about()], view.horizon(3)["lags"]
+
+
+@every
+def test_a_model_on_another_device_says_the_same(name: str, runs: Runs) -> None:
+    folder = runs(name).folder
+    found = {}
+    for device in ("cpu", second_device.NAME):
+        with second_device.second_device():
+            run = holdfast.load(folder, device=device)
+            model = opened(folder, device).model
+            assert {one.device for one in (*model.parameters(), *model.buffers())} == {torch.device(device)}
+            measures = opened(folder, device).evaluate(split="valid", baselines=False).measures
+            found[device] = measures, USES[name](run, folder.parent / "data")
+    for (one, other), off in zip(zip(*found.values()), (0.01, 1e-4)):  # a draw may fall on the other side of a border
+        _assert_alike(one, other, off)
+
+
+def _assert_alike(one: Any, other: Any, off: float) -> None:
+    """Equal, but for the last digits of numbers."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = [*one.values()], [*other.values()]
+    if isinstance(one, np.ndarray):
+        one, other = one.tolist(), other.tolist()
+    if isinstance(one, (list, tuple)):
+        assert len(one) == len(other)
+        for a, b in zip(one, other):
+            _assert_alike(a, b, off)
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-3, abs=off, nan_ok=True)
+    elif dataclasses.is_dataclass(one):
+        _assert_alike(dataclasses.asdict(one), dataclasses.asdict(other), off)  # type: ignore[arg-type]
+    else:
+        assert one == other
+
+
+def test_a_stream_of_a_classifier_is_moved_too() -> None:
+    model = SequenceModel(outputs=2, channels=3, hidden=5, bidirectional=False).eval()
+    x, stream = torch.randn(4, 1, 3), model.stream()
+    wanted = [stream.step(row) for row in x]
+    with second_device.second_device():
+        stream = model.to(second_device.DEVICE).stream()
+        found = [stream.step(row).cpu() for row in x]
+    for a, b in zip(wanted, found):
+        torch.testing.assert_close(a, b)
+
+
+@every
+def test_a_device_that_is_not_there_is_refused(name: str, runs: Runs) -> None:
+    with pytest.raises(OptionError, match="device 'meta' cannot be used here"):
+        holdfast.load(runs(name).folder, device="meta")
+    with pytest.raises(OptionError, match="device 'gpu' cannot be used here"):
+        holdfast.load(runs(name).folder, device="gpu")
+
+
+COMMANDS: dict[str, list[list[str]]] = {
+    "text": [["generate"], ["evaluate"], ["look", "--html", "page.html"]],
+    "forecast": [["forecast"], ["backtest"], ["detect"], ["evaluate"]],
+    "classify": [["classify", "-"], ["evaluate"]],
+    "regress": [["regress", "-"], ["evaluate"]],
+    "transcribe": [["transcribe", "sound.wav"], ["evaluate"]],
+    "translate": [["translate"], ["evaluate"]],
+    "chat": [["chat"], ["evaluate"]],
+    "compose": [["compose", "--out", "song.mid"], ["evaluate"]],
+}
+
+
+@every
+def test_every_command_that_uses_a_model_takes_a_device(
+    name: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command, *others in COMMANDS[name]:
+        done = CliRunner().invoke(commands, [command, str(runs(name).folder), *others, "--device", "gpu"], input="a\n")
+        assert done.exit_code == 2, done.output
+        assert "device 'gpu' cannot be used here" in done.output
+    assert {command for some in COMMANDS.values() for command, *_ in some} == {
+        one.callback.__name__  # type: ignore[union-attr]
+        for one in commands.registered_commands
+        if "run" in inspect.signature(one.callback).parameters and one.callback.__name__ != "info"  # type: ignore[arg-type, union-attr]
+    }

@@ -17,6 +17,7 @@ from holdfast.data.sources import decoded, numbered
 from holdfast.tasks import opened
 from holdfast.tasks.dialogue import ChatRun, Conversation, Manners
 
+from .devices import Device
 from .errors import Refused
 from .reading import ENCODING
 
@@ -51,13 +52,14 @@ def chat(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each line of standard input.")
     ] = False,
+    device: Device = "cpu",
 ) -> None:
     """Talk with a model of dialogue, in the terminal or from a pipe.
 
     It replies to each line that you type; /help says what else you can type. Such a model imitates the dialogues that
     it was trained on: it knows nothing, and does not mean what it says.
     """
-    fitted = opened(run)
+    fitted = opened(run, device)
     if not isinstance(fitted, ChatRun):
         raise Refused(f"chat needs a run of the task chat; {run} is one of the task {fitted.task.name}")
     try:

@@ -17,6 +17,7 @@ from holdfast.data.sources import decoded, numbered
 from holdfast.tasks import opened
 from holdfast.tasks.classification import Answers, Classify, Regress, SequenceRun
 
+from .devices import Device
 from .errors import Refused
 from .reading import ENCODING
 from .rows import STDIN, Row, check_out, writing
@@ -47,6 +48,7 @@ def classify(
     each_step: Annotated[bool, _EACH_STEP] = False,
     encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Say of which class sequences are, and how sure that is.
 
@@ -54,7 +56,7 @@ def classify(
     Sequences are read some thousand at a time, so that files may be of any size; texts from - are answered line by
     line.
     """
-    _answer(_opened(run, Classify.name), files, _Wanted(out, text, skip_bad, each_step, as_json))
+    _answer(_opened(run, Classify.name, device), files, _Wanted(out, text, skip_bad, each_step, as_json))
 
 
 def regress(
@@ -66,13 +68,14 @@ def regress(
     each_step: Annotated[bool, _EACH_STEP] = False,
     encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Say a number of each sequence.
 
     A row for each sequence: its number from 1 on, and the prediction. Sequences are read some thousand at a time, so
     that files may be of any size; texts from - are answered line by line.
     """
-    _answer(_opened(run, Regress.name), files, _Wanted(out, text, skip_bad, each_step, as_json))
+    _answer(_opened(run, Regress.name, device), files, _Wanted(out, text, skip_bad, each_step, as_json))
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class _Wanted:
     as_json: bool
 
 
-def _opened(folder: Path, task: str) -> SequenceRun:
-    found = opened(folder)
+def _opened(folder: Path, task: str, device: str) -> SequenceRun:
+    found = opened(folder, device)
     if not isinstance(found, SequenceRun) or found.task.name != task:
         raise Refused(f"{task} needs a run of the task {task}; {folder} is one of the task {found.task.name}")
     return found

@@ -15,6 +15,7 @@ from holdfast.tasks import opened
 from holdfast.tasks.composition import Composed, ComposeRun, Learned, drawn
 from holdfast.training import write_atomically
 
+from .devices import Device
 from .errors import Refused
 from .reading import TRUST_PATHS
 from .rows import check_out
@@ -52,6 +53,7 @@ def compose(
     ] = False,
     trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each piece.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Compose music: a MIDI file and a piano roll."""
     for name, value in (("--prompt", prompt), ("--harmonise", harmonise)):
@@ -65,7 +67,7 @@ def compose(
         raise Refused("--prompt goes on from a tune and --harmonise goes along with one: give one of them")
     if harmonise and bars:
         raise Refused("--harmonise takes as many bars as the melody has: leave out --bars")
-    fitted = opened(run, trust_paths)
+    fitted = opened(run, device, trust_paths)
     if not isinstance(fitted, ComposeRun):
         raise Refused(f"compose needs a run of the task compose; {run} is one of the task {fitted.task.name}")
     try:

@@ -15,6 +15,7 @@ from holdfast.tasks.forecasting import Forecast, Forecaster
 from holdfast.tasks.forecasting.verdict import verdict
 from holdfast.training import replaced, write_atomically
 
+from .devices import Device
 from .errors import Refused
 from .reading import ENCODING, TRUST_PATHS
 from .results import print_measures, print_sentence
@@ -41,6 +42,7 @@ def forecast(
     encoding: Annotated[str, ENCODING] = "",
     trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Forecast what comes after the last known values.
 
@@ -48,7 +50,7 @@ def forecast(
     """
     check_out(out, _KINDS, data or (), run)
     check_out(picture, (".svg",), data or (), run, "--picture")
-    forecaster = _forecaster(run, "forecast", trust_paths)
+    forecaster = _forecaster(run, "forecast", device, trust_paths)
     table = _refusing(lambda: forecaster.predict(horizon or None, data or None))
     if picture is not None:
         write_atomically(picture, forecaster.picture(horizon or None, data or None))
@@ -66,6 +68,7 @@ def backtest(
     encoding: Annotated[str, ENCODING] = "",
     trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Forecast the past, and say how good that was.
 
@@ -73,7 +76,7 @@ def backtest(
     show what it is worth.
     """
     check_out(out, _KINDS, data or (), run)
-    forecaster = _forecaster(run, "backtest", trust_paths)
+    forecaster = _forecaster(run, "backtest", device, trust_paths)
     table, measures = _refusing(lambda: forecaster.backtest(data or None, windows, step))
     if out is not None:
         _write(table, out, False)
@@ -101,10 +104,11 @@ def detect(
     encoding: Annotated[str, ENCODING] = "",
     trust_paths: Annotated[bool, TRUST_PATHS] = False,
     as_json: Annotated[bool, _JSON] = False,
+    device: Device = "cpu",
 ) -> None:
     """Find points that a forecaster would not have expected."""
     check_out(out, _KINDS, data or (), run)
-    forecaster = _forecaster(run, "detect", trust_paths)
+    forecaster = _forecaster(run, "detect", device, trust_paths)
     level = forecaster.detected_level() if level is None else level
     table = _refusing(lambda: forecaster.detect(data or None, level))
     flagged = int(table["anomaly"].sum())
@@ -112,8 +116,8 @@ def detect(
     typer.echo(f"{flagged:,} of {len(table):,} points are unusual at a level of {level:g} %", err=True)
 
 
-def _forecaster(run: Path, what: str, trust_paths: bool) -> Forecaster:
-    found = load(run, trust_paths)
+def _forecaster(run: Path, what: str, device: str, trust_paths: bool) -> Forecaster:
+    found = load(run, device, trust_paths)
     if not isinstance(found, Forecaster):
         raise Refused(f"{what} needs a run of the task forecast")
     return found

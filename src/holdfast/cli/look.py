@@ -16,6 +16,7 @@ from holdfast.serving import MOST_STEPS, View, html_file, listen, serve
 from holdfast.tasks import opened
 from holdfast.training import write_atomically
 
+from .devices import Device
 from .errors import Refused
 from .reading import ENCODING, TRUST_PATHS
 from .rows import check_out
@@ -40,6 +41,7 @@ def look(
     encoding: Annotated[str, ENCODING] = "",
     trust_paths: Annotated[bool, TRUST_PATHS] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
+    device: Device = "cpu",
 ) -> None:
     """Watch a trained model at work, on a page.
 
@@ -47,7 +49,7 @@ def look(
     same units are on, and how far back the memory reaches. It is served to this machine alone, until Ctrl-C.
     """
     _check(text, data, html, port, run)
-    fitted = opened(run, trust_paths)
+    fitted = opened(run, device, trust_paths)
     try:
         view = View(fitted.subject(text or "", data or (), steps))
         page = "" if html is None else html_file(view)

@@ -21,6 +21,7 @@ from holdfast.models import Word
 from holdfast.tasks import opened
 from holdfast.tasks.transcription import Decoding, TranscribeRun, Transcript, subtitles
 
+from .devices import Device
 from .errors import Refused
 from .rows import STDIN, Row, check_out, replacing, writing
 
@@ -72,6 +73,7 @@ def transcribe(
         bool, typer.Option("--skip-bad", help="Leave the text empty where a file cannot be read, and say why.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Write down what is said.
 
@@ -80,7 +82,7 @@ def transcribe(
     what is said is printed while it is being said, if the run was trained with --streaming.
     """
     check_out(out, (*_TABLES, *_SUBTITLES), [name for name in files if not Path(name).is_dir()], run)
-    fitted = opened(run)
+    fitted = opened(run, device)
     if not isinstance(fitted, TranscribeRun):
         raise Refused(f"transcribe needs a run of the task transcribe; {run} is one of the task {fitted.task.name}")
     if language_weight is not None and not language:

@@ -18,6 +18,7 @@ from holdfast.models import Beam, Sampling
 from holdfast.tasks import opened
 from holdfast.tasks.translation import TranslateRun, Translation
 
+from .devices import Device
 from .errors import Refused
 from .reading import ENCODING
 from .rows import STDIN, check_out, replacing
@@ -60,6 +61,7 @@ def translate(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32, metavar="N", help="Of what is drawn.")] = 0,
     encoding: Annotated[str, ENCODING] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Translate text, a line for a line.
 
@@ -74,7 +76,7 @@ def translate(
         raise Refused(f"--n-best {n_best} needs a beam that is as wide: --beam {n_best}")
     if temperature is not None and n_best > 1:
         raise Refused("--temperature draws one translation; leave out --n-best")
-    fitted = opened(run)
+    fitted = opened(run, device)
     if not isinstance(fitted, TranslateRun):
         raise Refused(f"translate needs a run of the task translate; {run} is one of the task {fitted.task.name}")
     try:

@@ -16,6 +16,7 @@ from holdfast.models import Sampling
 from holdfast.tasks import opened, shown
 from holdfast.tasks.text import TextRun
 
+from .devices import Device
 from .errors import Refused
 from .progress import Bar
 from .reading import ENCODING, TRUST_PATHS
@@ -40,13 +41,14 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; with --per-line, one for each line.")
     ] = False,
+    device: Device = "cpu",
 ) -> None:
     """Measure a trained model beside simple baselines."""
     if data and split:
         raise Refused(f"--split {split} is a part of the run's own data; leave it out, or the data that are given")
     if per_line and not data:
         raise Refused("--per-line needs the files whose lines are to be scored")
-    fitted = opened(run, trust_paths)
+    fitted = opened(run, device, trust_paths)
     if per_line:
         _print_lines(_text(fitted, "--per-line"), data or [], as_json)
         return
@@ -94,9 +96,10 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", max=2**64 - 1, metavar="N", help="Of the choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """Write text with a trained language model, as it comes."""
-    fitted = _text(opened(run), "generate")
+    fitted = _text(opened(run, device), "generate")
     try:
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty

@@ -18,6 +18,7 @@ from holdfast.layers import Recurrent, checks
 
 from .language import LanguageModel, layer_class
 from .pooling import Pooling, State
+from .stepping import steps_of
 
 _FIRST = 0.1  # deviation of the first draw of an embedding
 _UNKNOWN = 0  # the token that stands for words that are not known
@@ -140,7 +141,7 @@ class SequenceModel(nn.Module):
             batch_size: how many sequences run side by side.
 
         Raises:
-            ValueError: the layers read from the end too, or the model is not on the CPU.
+            ValueError: the layers read from the end too.
         """
         self.refuse_both_directions()
         return SequenceStream(self, batch_size)
@@ -202,7 +203,7 @@ class SequenceModel(nn.Module):
 
     def probabilities(self, said: Tensor) -> Tensor:
         """Those of the classes, (…, K)."""
-        return (said / self.temperature).softmax(-1)
+        return (said / self.temperature.to(said.device)).softmax(-1)
 
     @torch.no_grad()
     def take_over(self, language: LanguageModel) -> None:
@@ -230,13 +231,13 @@ class SequenceStream:
     True
 
     Args:
-        model: the model; on the CPU, in float32 or float64.
+        model: the model; on the CPU in float32 or float64, where the streams are compiled.
         batch_size: how many sequences run side by side.
     """
 
     def __init__(self, model: SequenceModel, batch_size: int = 1) -> None:
         self._model = model
-        self._streams = {layer: layer.stream(batch_size) for layer in (*model.below, *model.layers)}
+        self._streams = {layer: steps_of(layer, batch_size) for layer in (*model.below, *model.layers)}
         self._pooled: list[State] | None = None
         self.batch_size = batch_size
 
@@ -251,7 +252,9 @@ class SequenceStream:
         wanted = (self.batch_size,) if model.vocabulary else (self.batch_size, len(model.means))
         if x.shape != wanted:
             raise ValueError(f"x must be a step of each sequence, {wanted}; got {tuple(x.shape)}")
-        h = model.through(model.inputs(x), lambda layer, h: self._streams[layer].step(h))  # (B, H)
+        h = model.through(
+            model.inputs(x.to(model.means.device)), lambda layer, h: self._streams[layer].step(h)
+        )  # (B, H)
         pooled, self._pooled = model.pooling.step(h, self._pooled)
         return cast(Tensor, model.output(pooled))
 

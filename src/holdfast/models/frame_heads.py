@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from holdfast.layers import LSTM
 
 from .generation import Sampling, choose
+from .stepping import steps_of
 
 _RARE = -3.0  # the first logit of a key: few of them sound
 
@@ -180,8 +181,8 @@ class ChordHead(nn.Module):
         return (self.output(states) + fixed).masked_fill(~allowed, float("-inf")).log_softmax(-1)
 
     def drawing(self, count: int) -> Draw:
-        """What draws so many frames at a time; on the CPU."""
-        stream = self.layer.stream(count)
+        """What draws so many frames at a time."""
+        stream = steps_of(self.layer, count)
 
         def draw(
             features: Tensor,
@@ -193,8 +194,8 @@ class ChordHead(nn.Module):
             stream.reset()
             fixed, context = self._fixed(features, before), self.context(features)
             frames, nats = torch.zeros_like(before), features.new_zeros(count)
-            last = torch.full((count,), self.keys)
-            going = torch.ones(count, dtype=torch.bool)
+            last = torch.full((count,), self.keys, device=before.device)
+            going = torch.ones(count, dtype=torch.bool, device=before.device)
             first = top is not None
             while going.any():
                 logs = self._log_probabilities(stream.step(self.embedding(last) + context), fixed, last)

@@ -17,6 +17,7 @@ from holdfast.layers import Recurrent, checks
 from .frame_heads import Drawn, Head, make_head
 from .generation import Sampling
 from .language import ModelState, layer_class
+from .stepping import steps_of
 
 
 class Framed(NamedTuple):
@@ -134,7 +135,7 @@ class FrameModel(nn.Module):
 
 
 class FrameStream:
-    """A model of frames that runs one frame at a time and remembers its state, on the CPU, without gradients.
+    """A model of frames that runs one frame at a time and remembers its state, without gradients.
 
     >>> import torch
     >>> model = FrameModel(keys=5, hidden=16, embedding=8).eval()
@@ -150,10 +151,11 @@ class FrameStream:
 
     def __init__(self, model: FrameModel, batch_size: int = 1) -> None:
         self._model = model
-        self._streams = [cast(Recurrent, layer).stream(batch_size) for layer in model.layers]
+        self._streams = [steps_of(cast(Recurrent, layer), batch_size) for layer in model.layers]
         self._draw = cast(Head, model.head).drawing(batch_size)
-        self._features = torch.zeros(batch_size, int(model.arguments["hidden"]))
-        self._before = torch.zeros(batch_size, model.keys)
+        self.device = next(model.parameters()).device
+        self._features = torch.zeros(batch_size, int(model.arguments["hidden"]), device=self.device)
+        self._before = torch.zeros(batch_size, model.keys, device=self.device)
         self.batch_size = batch_size
 
     @torch.no_grad()
@@ -161,6 +163,7 @@ class FrameStream:
         """Take in a frame of each sequence, (B, K)."""
         if frames.shape != (self.batch_size, self._model.keys):
             raise ValueError(f"frames must be ({self.batch_size}, {self._model.keys}); got {tuple(frames.shape)}")
+        frames = frames.to(self.device)
         x = self._model.embedding(frames)
         for stream in self._streams:
             x = stream.step(x)
@@ -175,7 +178,9 @@ class FrameStream:
             generator: what draws; by default PyTorch's global one.
             top: of each frame the highest key, or -1 where nothing is to sound, (B,).
         """
-        return self._draw(self._features, self._before, sampling, generator, top)
+        return self._draw(
+            self._features, self._before, sampling, generator, None if top is None else top.to(self.device)
+        )
 
     def choose(self, rows: Tensor) -> None:
         """Go on with the sequences that stand in these rows, each as often as it is named, (B,)."""

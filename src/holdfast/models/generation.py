@@ -102,7 +102,9 @@ def _drawn(weights: Tensor, generator: Generator | None) -> Tensor:
     Of waiting times that are exponential with these rates, the shortest is each one's with that probability. It is what
     torch.multinomial does, in half its time.
     """
-    return (weights / torch.empty_like(weights).exponential_(generator=generator)).argmax(-1)
+    where = weights.device if generator is None else generator.device  # a seed draws the same on all devices
+    times = torch.empty(weights.shape, dtype=weights.dtype, device=where).exponential_(generator=generator)
+    return (weights / times.to(weights.device)).argmax(-1)
 
 
 def _penalised(log_probabilities: Tensor, sampling: Sampling, recent: Tensor | None) -> Tensor:
@@ -128,7 +130,7 @@ def generate(
     >>> [tokens.shape for tokens in generate(model, [3, 1], count=2, length=3)]
     [torch.Size([2]), torch.Size([2]), torch.Size([2])]
 
-    The model runs in evaluation, by its stream, so it must be on the CPU. The same seed gives the same tokens for the
+    The model runs in evaluation, by its stream. The same seed gives the same tokens for the
     same `count`; another `count` gives others.
 
     Args:
@@ -165,10 +167,10 @@ def _continuations(
     reader, stream = model.stream(1), model.stream(count)
     log_probabilities = reader.read(prompt.unsqueeze(1)).repeat(count, 1)  # (count, V)
     stream.state = model.state_from([part.expand(-1, count, -1) for part in state_tensors(reader.state)])
-    recent = prompt[-sampling.penalised :].repeat(count, 1)  # (count, R)
+    recent = prompt[-sampling.penalised :].repeat(count, 1).to(log_probabilities.device)  # (count, R)
     for left in reversed(range(length)):
         if forbidden:
-            log_probabilities[:, forbidden] = -math.inf
+            log_probabilities.index_fill_(1, torch.tensor(forbidden).to(log_probabilities.device), -math.inf)
         tokens = choose(log_probabilities, sampling, recent, generator)
         yield tokens
         if left:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from holdfast.layers import GRU, LSTM, RNN, SLSTM, Recurrent, checks
 from holdfast.layers.tracing import State
 
+from .stepping import steps_of
 from .token_loss import token_losses
 
 ModelState = tuple[State, ...]  # one a layer, as the layer returns it
@@ -306,13 +307,13 @@ class LanguageStream:
     True
 
     Args:
-        model: the model; on the CPU, in float32 or float64.
+        model: the model; on the CPU in float32 or float64, where the streams are compiled.
         batch_size: how many sequences run side by side.
     """
 
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
         self._model = model
-        self._streams = [layer.stream(batch_size) for layer in model._stack()]
+        self._streams = [steps_of(layer, batch_size) for layer in model._stack()]
         self.batch_size = batch_size
 
     @torch.no_grad()
@@ -339,7 +340,8 @@ class LanguageStream:
     def _advance(self, tokens: Tensor) -> Tensor:
         if tokens.shape != (self.batch_size,):
             raise ValueError(f"tokens must be one for each sequence, ({self.batch_size},); got {tuple(tokens.shape)}")
-        x = F.embedding(tokens, self._model.embedding.weight)  # (B, E)
+        weight = self._model.embedding.weight
+        x = F.embedding(tokens.to(weight.device), weight)  # (B, E)
         for stream in self._streams:
             x = stream.step(x)  # (B, H)
         return x

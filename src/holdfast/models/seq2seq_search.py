@@ -222,7 +222,7 @@ def sample_decode(
         the next token of each target; None where it has ended.
     """
     sampling = sampling or Sampling()
-    generator = Generator(source.device).manual_seed(seed)
+    generator = Generator().manual_seed(seed)  # draws the same on all devices
     memory = model.read(source, lengths)
     left = (limits(lengths) if most is None else most).tolist()
     which, state = list(range(len(left))), memory.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,7 @@ class _Layer:
     """One layer of a view."""
 
     def __init__(self, name: str, steps: LayerSteps) -> None:
+        steps = replace(steps, values={node: values.cpu() for node, values in steps.values.items()})
         self.name, self.program, self.steps = name, steps.program, steps
         named = steps.named()
         self.labels = {node: name for name, node in named.items()} | {

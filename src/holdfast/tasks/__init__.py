@@ -63,24 +63,25 @@ def task_of(run: Run) -> Task:  # type: ignore[type-arg]
     return TASKS[name]
 
 
-def opened(folder: str | Path, trust_paths: bool = False) -> Fitted:
-    """A run that has been trained, as its task sees it.
+def opened(folder: str | Path, device: str = "cpu", trust_paths: bool = False) -> Fitted:
+    """A run that has been trained, as its task sees it, on a device.
 
     Args:
         folder: the run's.
         trust_paths: as for `load`.
 
     Raises:
+        OptionError: there is no such device.
         RunError: there is no run, or it has no model yet.
         DamagedFile: its model is not as it was written.
     """
     run = Run.open(Path(folder), trust_paths)
     task = task_of(run)
-    found: Fitted = task.fitted(task, run)
+    found: Fitted = task.fitted(task, run, device)
     return found
 
 
-def load(folder: str | Path, trust_paths: bool = False) -> Any:
+def load(folder: str | Path, device: str = "cpu", trust_paths: bool = False) -> Any:
     """A run that has been trained: `run.evaluate(…)`, for text `run.generate(…)`, for speech `run.transcribe(…)`.
 
     Of the tasks forecast, classify and regress it is a `Forecaster`, a `SequenceClassifier` or a `SequenceRegressor`.
@@ -96,13 +97,15 @@ def load(folder: str | Path, trust_paths: bool = False) -> Any:
 
     Args:
         folder: the run's folder; nothing beside it is opened to use the model.
+        device: where its model is to be: cpu, cuda, cuda:1, …; auto: a GPU if there is one.
         trust_paths: whether what must read the training data again (to measure baselines, say) may open the files and
             URLs that the run names although it was not made here, or has been moved or copied. A run from a stranger
             may name any.
 
     Raises:
+        OptionError: there is no such device.
         RunError: there is no run, or it has no model yet.
         DamagedFile: its model is not as it was written.
     """
-    fitted = opened(folder, trust_paths)
+    fitted = opened(folder, device, trust_paths)
     return fitted.task.loaded(fitted)

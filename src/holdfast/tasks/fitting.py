@@ -42,6 +42,7 @@ from holdfast.training import (
     largest,
     make,
     options_of,
+    usable,
     write_atomically,
 )
 
@@ -62,6 +63,7 @@ class Fitted:
     Args:
         task: the task.
         run: the folder.
+        device: where the model is to be: cpu, cuda, cuda:1, …; auto: a GPU if there is one.
 
     Attributes:
         model: the best model, in evaluation mode.
@@ -69,8 +71,9 @@ class Fitted:
         options: what it was trained with.
     """
 
-    def __init__(self, task: Task[Any, Any], run: Run) -> None:
+    def __init__(self, task: Task[Any, Any], run: Run, device: str = "cpu") -> None:
         self.task, self.run = task, run
+        self.device = usable(device)
         self.config = run.config()
         self.options = make(task.options, self.config["options"])
         tensors, saved = run.model()
@@ -81,7 +84,7 @@ class Fitted:
         with torch.random.fork_rng([]):  # the weights that it starts from are not kept
             self.model = task.build(self.facts, self.options)
         _fill(self.model, tensors, run)
-        self.model.eval()
+        self.model.to(self.device).eval()
 
     @property
     def folder(self) -> Path:

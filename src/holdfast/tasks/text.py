@@ -182,6 +182,7 @@ class TextRun(Fitted):
             batch = torch.zeros(longest, len(some), dtype=torch.long)
             for column, k in enumerate(some):
                 batch[: len(ids[k]), column] = torch.from_numpy(ids[k].astype(np.int64))
+            batch = batch.to(self.device)
             output = self.model(batch[:-1])
             nats = self.model.loss(output.features, batch[1:])  # (T, B)
             for column, k in enumerate(some):
@@ -212,7 +213,7 @@ class TextRun(Fitted):
             raise RunError("there is no text to look at")
         notes = [f"The first {len(ids):,} of {every:,} steps."] if every > len(ids) else []
         notes += [self.unknown_note(text)] if text else []
-        tokens = torch.from_numpy(ids).unsqueeze(1)  # (T, 1)
+        tokens = torch.from_numpy(ids).unsqueeze(1).to(self.device)  # (T, 1)
         encoding = self.encoding
         return Subject(
             title=f"{self.folder.name}: {self.task.summary}",

@@ -3,7 +3,7 @@
 from holdfast.extras import MissingExtra, require
 
 from .budget import ENOUGH_STEPS, Plan, Speed, largest
-from .devices import Devices, devices, is_first
+from .devices import Devices, devices, is_first, usable
 from .files import replaced, write_atomically
 from .loop import Diverged, Interrupted, Keeper, Loss, Nowhere, Position, Problem, Quiet, Training, Watcher
 from .optimisers import Pace
@@ -50,5 +50,6 @@ __all__ = [
     "require",
     "save_tensors",
     "size",
+    "usable",
     "write_atomically",
 ]

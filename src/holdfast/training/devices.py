@@ -108,7 +108,7 @@ def devices(options: TrainingOptions) -> Iterator[Devices]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(options.device, local)
+    device = usable(options.device, local)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size > 1:
@@ -123,7 +123,19 @@ def devices(options: TrainingOptions) -> Iterator[Devices]:
         dist.destroy_process_group()
 
 
-def _device(asked: str, local: int) -> torch.device:
+def usable(asked: str, local: int = 0) -> torch.device:
+    """A device by its name.
+
+    >>> usable("cpu")
+    device(type='cpu')
+
+    Args:
+        asked: cpu, cuda, cuda:1, …; auto: a GPU if there is one.
+        local: which of several GPUs "auto" means.
+
+    Raises:
+        OptionError: there is no such device.
+    """
     if asked == "auto":
         asked = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
     try:

@@ -293,7 +293,7 @@ def test_a_table_without_the_columns_that_were_learned_is_refused(panel: Panel) 
 def built(panel: Panel, known: Known, options: ForecastOptions) -> Any:
     """A model whose weights are as if it had learned something."""
     torch.manual_seed(3)
-    model = Forecast().build({"known": known.to_dict()}, options)
+    model = Forecast().build({"known": known.to_dict()}, replace(options, hidden=options.hidden or 16))
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))

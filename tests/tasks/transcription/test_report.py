@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import jiwer
 import pytest
+import torch
 
+from holdfast.data.audio import Mel
 from holdfast.tasks.transcription import TranscribeRun, Transcript, report
+from holdfast.tasks.transcription.run import Decoder, Decoding
 
 
 def _judged(number: int, said: str, written: str) -> report._Judged:
@@ -61,3 +66,18 @@ def test_recordings_are_sorted_by_the_share_of_their_errors(monkeypatch: pytest.
     monkeypatch.setattr(report, "Decoder", Known)
     monkeypatch.setattr(report, "logs_of", lambda *given: ((k, k) for k in range(3)))
     assert [one.number for one in report._judged(Run(), Said())] == [2, 1, 0]  # type: ignore[arg-type]
+
+
+def test_a_transcript_without_a_word_is_as_sure_as_that_nothing_was_said() -> None:
+    run: Any = SimpleNamespace(symbols=["a", "b"], mel=Mel(rate=8000))
+    decoder = Decoder(run, Decoding())
+    judged = []
+    for number, heard in enumerate((0.45, 0.004)):  # the probability of a symbol at one step
+        logs = torch.tensor([[0.998, 0.001, 0.001], [1 - heard, heard / 2, heard / 2]]).log()
+        transcript = decoder.transcript(report.Segment(0, logs))
+        assert (transcript.text, transcript.words) == ("", [])
+        assert transcript.confidence == pytest.approx(1 - heard)
+        judged.append(report._Judged(number, "ab", transcript, [], jiwer.process_characters("ab", "")))
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', report._confidence(judged))
+    assert rows == [("0.5 to 0.8", "1", "0.0%"), ("0.99 and above", "1", "0.0%")]
+    assert decoder.transcript(report.Segment(0, torch.zeros(0, 3))).confidence == 0.0

@@ -57,7 +57,9 @@ class Answers:
         for which in read_together(data, longest):
             batch = side_by_side([data.of(k) for k in which], np.zeros(len(which)), longest)
             with torch.no_grad():
-                said = self._meant(model.after_each_step(batch.x, batch.lengths))  # (T, B, …)
+                said = self._meant(
+                    model.after_each_step(batch.x.to(self.run.device), batch.lengths.to(self.run.device))
+                )  # (T, B, …)
             for column, k in enumerate(which):
                 found[k] = said[: batch.lengths[column], column]
         return found
@@ -87,7 +89,7 @@ class Answers:
 
     def _meant(self, said: Tensor) -> Array:
         """What a model's outputs mean, (…, K)."""
-        said, facts = said.double(), self.run.facts
+        said, facts = said.double().cpu(), self.run.facts
         if facts["classes"]:
             probabilities: Array = self.run.model.probabilities(said).numpy()
             return probabilities

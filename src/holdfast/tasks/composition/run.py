@@ -227,7 +227,7 @@ def _frames(
     for _ in range(steps):
         frames = stream.draw(sampling, generator).frames  # (B, K)
         stream.read(frames)
-        drawn.append(frames.numpy().astype(np.uint8))
+        drawn.append(frames.numpy(force=True).astype(np.uint8))
     new = np.stack(drawn, 1)  # (B, T, K)
     return [np.concatenate([known, piece]) for piece in new]
 
@@ -242,8 +242,8 @@ def _harmonised(model: FrameModel, top: Tensor, count: int, sampling: Sampling, 
     for t, key in enumerate(top):
         drawn = stream.draw(sampling, generator, key.expand(rows))
         stream.read(drawn.frames)
-        made[t] = drawn.frames.to(torch.uint8)
-        weights = (weights - drawn.nats.double().view_as(weights)).log_softmax(-1)
+        made[t] = drawn.frames.to(torch.uint8).cpu()
+        weights = (weights - drawn.nats.double().cpu().view_as(weights)).log_softmax(-1)
         effective = 1 / weights.exp().square().sum(-1)  # (count,), particles that count
         poor = effective < PARTICLES / 2
         if poor.any():
@@ -276,7 +276,9 @@ def _events(
     while left > 0:
         token = keys.overdue()
         if token is None:
-            token = int(choose(logs.masked_fill(~keys.possible(), float("-inf")), sampling, generator=generator))
+            token = int(
+                choose(logs.masked_fill(~keys.possible().to(logs.device), float("-inf")), sampling, generator=generator)
+            )
         passed = max(0, token - SHIFT + 1) if token < SHIFT + SHIFTS else 0
         token -= max(0, passed - left)
         left -= passed

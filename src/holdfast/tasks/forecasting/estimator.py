@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 
 from holdfast.data import DataError, Panel, build_panel, files
 from holdfast.extras import require
+from holdfast.models import Window
 from holdfast.models.forecast_stream import ForecastStream, Row, stream
 from holdfast.training import Watcher, make
 
@@ -29,6 +30,7 @@ from .settling import horizon_of
 from .task import Forecast, ForecastRun
 
 Array = np.ndarray[Any, Any]
+W = TypeVar("W", Window, Row)
 
 _DETECTED = 99.0  # per cent: a point is unusual if fewer than 1 in 100 are
 _PICTURED = 4  # series
@@ -175,7 +177,7 @@ class Forecaster(Estimator[ForecastRun]):
                 self._streams[name] = self._begun(fresh, k)
                 continue
             for at in range(known[name], int(fresh.panel.known[k])):
-                self._streams[name].advance(_row(fresh, k, at))
+                self._streams[name].advance(_moved(_row(fresh, k, at), self.run.device))
         self._recent = replace(joined, ends=joined.ends[-1:])
         if len(joined.values) > 2 * (context + self.run.options.horizon) * len(joined):  # so that it stays short
             if self.run.run.may_open(self.run.config["data"]):  # or else nobody can look back at what came before
@@ -394,7 +396,7 @@ class Forecaster(Estimator[ForecastRun]):
         """The memory of a series, with the last context read."""
         origin = history.ends[-1][k : k + 1]
         window, _ = history.cut(torch.tensor([k]), origin, origin)
-        return stream(self.run.model, window)
+        return stream(self.run.model, _moved(window, self.run.device))
 
     def _ahead(self, panel: Panel, which: Sequence[int], steps: int, streamed: bool) -> Array:
         """The calibrated forecasts of some series, (len(which), steps, Q)."""
@@ -415,13 +417,14 @@ class Forecaster(Estimator[ForecastRun]):
         _refuse_unknown_future(rows, 0, origin, steps)
         memory, model = self._streams[panel.names[k]], self.run.model
         ahead = slice(origin, None)
-        raw = memory.quantiles(rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None], model.levels)
-        seen = memory.window.values[:, -self.run.options.context :]
-        scale = liveliness(memory.window._replace(values=seen))
+        future, calendar = rows.future[ahead][None].nan_to_num(0.0), rows.calendar[ahead][None]
+        raw = memory.quantiles(future.to(self.run.device), calendar.to(self.run.device), model.levels)
+        window = _moved(memory.window, torch.device("cpu"))
+        scale = liveliness(window._replace(values=window.values[:, -self.run.options.context :]))
         no_truth = np.full(raw.shape[:2], np.nan)
-        return Forecasts(raw.double().numpy(), no_truth, scale, model.levels, calibration_of(model)).quantiles[
-            :, :steps
-        ]
+        return Forecasts(
+            raw.double().numpy(force=True), no_truth, scale, model.levels, calibration_of(model)
+        ).quantiles[:, :steps]
 
     def _frame(self, panel: Panel, series: Array, origins: Array, quantiles: Array, truth: Array | None = None) -> Any:
         """Forecasts as a table."""
@@ -461,6 +464,11 @@ class Forecaster(Estimator[ForecastRun]):
         }
         found = require("pandas", "forecast").DataFrame(columns)
         return found[np.isfinite(value)].reset_index(drop=True)
+
+
+def _moved(tensors: W, device: torch.device) -> W:
+    """The same on a device."""
+    return type(tensors)(*(tensor.to(device) for tensor in tensors))
 
 
 def _kept(table: Any, folder: Path, name: str) -> tuple[str, ...]:

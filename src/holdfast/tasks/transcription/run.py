@@ -22,6 +22,7 @@ from holdfast.models import (
     greedy,
     words,
 )
+from holdfast.models.ctc import BLANK
 from holdfast.training import Run, RunError
 
 from ..fitting import Fitted
@@ -70,18 +71,20 @@ class Transcript:
         text: all of it.
         words: with their times and how sure they are.
         begin, end: seconds.
+        silence: how likely it is that no symbol is said, at the step where that is least likely; 0 of no sound.
     """
 
     text: str
     words: list[Word]
     begin: float
     end: float
+    silence: float = 0.0
 
     @property
     def confidence(self) -> float:
-        """The geometric mean of the words' confidences; 1 if there are none."""
+        """The geometric mean of the words' confidences; if there are none, how sure it is that nothing is said."""
         if not self.words:
-            return 1.0
+            return self.silence
         return float(np.exp(np.mean([np.log(max(word.confidence, 1e-12)) for word in self.words])))
 
 
@@ -117,7 +120,8 @@ class TranscribeRun(Fitted):
         parts = [*self.parts(sound, rate, decoding)]
         joined = self._between.join(part.text for part in parts if part.text)
         found = [word for part in parts for word in part.words]
-        return Transcript(joined, found, 0.0, parts[-1].end if parts else 0.0)
+        silence = min((part.silence for part in parts), default=0.0)
+        return Transcript(joined, found, 0.0, parts[-1].end if parts else 0.0, silence)
 
     def parts(self, sound: str | Path | Array, rate: int = 0, decoding: Decoding | None = None) -> Iterator[Transcript]:
         """The same part by part, each of which ends at a quiet place after some seconds, as soon as it is known."""
@@ -173,7 +177,8 @@ class Decoder:
             spans = align(logs, chosen).spans
             found = words(texts, spans, confidences(logs, chosen, spans), self._step)
             found = [word._replace(start=word.start + begin, end=word.end + begin) for word in found]
-        return Transcript("".join(texts).strip(), found, begin, begin + len(logs) * self._step)
+        silence = float(np.exp(logs[:, BLANK].min())) if len(logs) else 0.0
+        return Transcript("".join(texts).strip(), found, begin, begin + len(logs) * self._step, silence)
 
     def placed(self, segment: Segment) -> list[tuple[float, str]]:
         """When each symbol of a segment begins, in seconds."""

@@ -172,7 +172,7 @@ def _confidence(judged: list[_Judged]) -> str:
             rows.append((name, [f"{within.sum():,}", f"{right[within].mean():.1%}"]))
     said = (
         "A transcript's confidence is the geometric mean of its words'; a word's is that of the probabilities of its "
-        "symbols where they were heard. It says nothing of what was left out. That of a transcript without a word is the "
-        "probability that nothing was said, where it was lowest."
+        "symbols where they were heard. It says nothing of what was left out. That of a transcript without a word is "
+        "the probability that nothing was said, where it was lowest."
     )
     return f"<p>{said}</p>" + table(["recordings", "without an error"], rows)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from holdfast.data import Panel, build_panel
+from holdfast.data import Panel, build_panel, untold
 from holdfast.models import PatchForecaster
 from holdfast.tasks import TASKS, Sources, fit
 from holdfast.tasks.fitting import Fitted
@@ -404,3 +404,24 @@ def test_where_no_last_step_is_known_the_look_inside_says_so(run: tuple[Fitted, 
     found = parts((fitted, replace(data, ends=ends)))
     assert "there is no loss to look at" in found["Inside the model"]
     assert len(found) == len(HEADINGS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_the_test_part_stands_in_the_report(
+    runs: dict[str, tuple[Fitted, Panel]], kind: str, table: Path, tmp_path: Path
+) -> None:
+    """Where the validation part is shorter than the horizon, its windows reach into the test part."""
+    fitted, _ = runs[kind]
+    options = replace(fitted.options, valid_steps=HORIZON // 2)
+    whole = pd.read_csv(table)
+    late = whole["ds"] >= whole["ds"].unique()[-30]
+    found = []
+    for factor in (1.0, 100.0):
+        paths = [tmp_path / f"{name}-{factor:g}.csv" for name in ("data", "test")]
+        whole[~late].to_csv(paths[0], index=False)
+        whole[late].assign(y=factor * whole["y"]).to_csv(paths[1], index=False)
+        data = TASKS["forecast"].read(Sources((str(paths[0]),), test=(str(paths[1]),)), options, untold)
+        assert int(data.ends[1][0] - data.ends[0][0]) < HORIZON < int(data.ends[2][0] - data.ends[1][0])
+        found.append(parts((fitted, data)))
+    for heading, html in found[0].items():
+        assert html == found[1][heading], heading

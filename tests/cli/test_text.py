@@ -117,7 +117,7 @@ def test_help_says_what_a_preset_sets() -> None:
 
 
 def test_fit_writes_a_run(run: Path) -> None:
-    names = {p.name for p in run.iterdir()}
+    names = {p.name for p in run.iterdir()} - {".origin"}
     assert names == {"config.toml", "metrics.jsonl", "model.safetensors", "checkpoints", "report.html", "README.md"}
     page = (run / "report.html").read_text()
     assert all(part in page for part in ("<h2>Training</h2>", "<h2>Samples</h2>", "5-gram", "The gate f"))

@@ -39,6 +39,7 @@ def test_a_run_is_a_folder_that_a_person_can_read(tmp_path: Path) -> None:
     run.close()
     names = sorted(str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file())
     assert names == [
+        ".origin",
         "checkpoints/step-000000009.safetensors",
         "checkpoints/step-000000012.safetensors",
         "config.toml",

@@ -175,6 +175,7 @@ def fit(
         Run.check_packages(options)
         sources = task.prepare(sources, options, place, watcher)
         data = task.read(sources, options, watcher.busy)
+        counted = bool(options.steps)
         options = _planned(task, data, task.settle(data, options, place), place, watcher)
         options, settled = task.choose(data, options, place, watcher.busy)
         kept = replace(sources, start=(str(out / _START),)) if sources.start else sources
@@ -194,7 +195,7 @@ def fit(
             Run.open(Path(sources.start[0]).expanduser()).copy_model(out / _START)
         if place.first:
             task.retain(data, options, out)
-        return _train(task, run, training, data)
+        return _train(task, run, training, data, minutes=0.0 if counted else options.minutes)
 
 
 def resume(
@@ -261,6 +262,7 @@ def _train(
     training: Training,
     data: Any,
     checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+    minutes: float = 0.0,
 ) -> Result | None:
     """Train into a run's folder; the first process tells what came out."""
     first, options = training.place.first, training.options
@@ -285,7 +287,8 @@ def _train(
             raise
         finally:
             run.close()
-        return _finish(task, run, data, training) if (run.folder / MODEL).is_file() else None
+        seconds = max(training.position.seconds, 60 * minutes)
+        return _finish(task, run, data, training.watcher.busy, seconds) if (run.folder / MODEL).is_file() else None
 
 
 @contextmanager
@@ -303,14 +306,13 @@ def _finish_early(task: Task[Any, Any], run: Run, data: Any) -> None:
     write_atomically(run.folder / "README.md", _card(fitted, data, {}))
 
 
-def _finish(task: Task[Any, Any], run: Run, data: Any, training: Training) -> Result:
+def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told, seconds: float) -> Result:
     """Write the report and the model card; what the best model is worth on the validation data it was chosen by."""
-    told = training.watcher.busy
     fitted: Fitted = task.fitted(task, run)
     told("measuring the baselines")
     compared = task.baselines(data, data, "valid", fitted.options, brief=True)
     notes = [*task.notes(data, "valid", fitted.options, brief=True), *compared.notes]
-    said = advice(task.objective, run.metrics(), compared.measures, training.position.seconds)
+    said = advice(task.objective, run.metrics(), compared.measures, seconds)
     told("writing the report")
     write_report(fitted, data, compared, [*notes, said] if said else notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, compared.measures))

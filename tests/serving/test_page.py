@@ -133,6 +133,7 @@ def test_the_numbers_of_the_step_under_the_pointer_stand_in_diagram_and_equation
     wait_for(page, "document.querySelector('#step-note').textContent.includes('unit 11 ')")
     page.mouse.move(*place_of(page, 23, 3, steps, 24))
     wait_for(page, "document.querySelector('#step-note').textContent.startsWith('Step 24 of')")
+    wait_for(page, "[...document.querySelectorAll('#diagram text[data-node]')].every(e => e.textContent)")
     found = page.locator("#diagram text[data-node]").evaluate_all(
         "all => all.map(e => [Number(e.dataset.node), e.textContent])"
     )

@@ -30,7 +30,7 @@ COMMANDS = {
     "chat": ("chat", "Talk with a model of dialogue, in the terminal or from a pipe."),
     "compose": ("compose", "Compose music: a MIDI file and a piano roll."),
     "look": ("look", "Watch a trained model at work, on a page."),
-    "cache": ("cache", "Show or empty what is kept for later runs."),
+    "cache": ("cache", "Show or empty the cache."),
     "info": ("use", "Show what a run is: its data, options and measures."),
 }
 

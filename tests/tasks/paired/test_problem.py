@@ -57,7 +57,6 @@ def test_what_a_model_reads_is_where_the_model_is(
     elsewhere = torch.device("meta")
     monkeypatch.setattr(EncoderDecoder, "device", elsewhere)
     monkeypatch.setattr(EncoderDecoder, "read", _seen)
-    monkeypatch.setattr("holdfast.models.seq2seq_search.Generator", lambda device: torch.Generator())
     monkeypatch.setattr("holdfast.models.seq2seq_search.limits", lambda lengths: torch.full((1,), 3))
     with pytest.raises(_Seen) as found:
         use(model, pairs)

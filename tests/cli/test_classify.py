@@ -155,6 +155,7 @@ def test_a_run_that_reads_from_the_end_too_says_how_to_train_another(regressor: 
     )
 
 
+@pytest.mark.full  # tests/cli/test_translate.py has a child that answers line by line
 def test_lines_of_a_pipe_are_answered_as_they_come(run: Path) -> None:
     arguments = [*ENTRY, "classify", str(run), "-", "--skip-bad"]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

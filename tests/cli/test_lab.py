@@ -127,6 +127,7 @@ def test_quiet_is_quiet_on_digits(digits: Path, tmp_path: Path) -> None:
     assert "norm = false" in (tmp_path / "o" / "rnn-0" / "config.toml").read_text()
 
 
+@pytest.mark.full  # tests/cli/test_text.py sends the signal, tests/lab stop and go on in their own process
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
 def test_ctrl_c_in_the_middle_of_a_training_saves_it_and_the_same_command_goes_on(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -439,6 +439,7 @@ for level in ("char", "word"):
 """
 
 
+@pytest.mark.full  # tests/data/labelled/test_rows.py shows it of a smaller file
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from /proc")
 def test_a_text_is_never_held_as_a_whole(tmp_path: Path) -> None:
     megabytes, limit = 40, 32  # what it takes is about 16 for characters and 22 for words

@@ -176,6 +176,7 @@ def test_long_words_are_not_remembered_and_short_ones_only_so_many(monkeypatch: 
     assert " short" in encoding._known
 
 
+@pytest.mark.full  # a million characters
 def test_the_memory_for_what_is_remembered_is_bounded() -> None:
     encoding = built("bpe")
     draw = random.Random(5)

@@ -123,6 +123,7 @@ def test_the_largest_order_is_the_last_whose_n_grams_fit() -> None:
     assert largest_order(1, wanted=100) == 100
 
 
+@pytest.mark.full  # a million tokens
 def test_a_million_tokens_take_little_memory() -> None:
     tokens = np.random.default_rng(0).integers(0, 100, 1_000_000, dtype=np.uint8)  # hardly a 5-gram comes twice
     tracemalloc.start()

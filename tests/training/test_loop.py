@@ -208,7 +208,7 @@ def test_more_steps_than_at_first_are_made_when_the_options_say_so() -> None:
 
 def test_a_training_goes_on_to_the_number_of_steps_that_its_minutes_had_become() -> None:
     keeper = Memory()
-    total = training(keeper, steps=0, minutes=0.03).run().total
+    total = training(keeper, steps=0, minutes=0.01).run().total
     first = min(keeper.saved)  # written when the number was fixed, before anybody else was told of it
     assert keeper.saved[first][1]["position"]["total"] == total
     lines = keeper.lines[first:]
@@ -258,12 +258,12 @@ def test_a_signal_saves_and_stops() -> None:
 def test_evaluations_take_a_fifth_of_the_minutes_at_most() -> None:
     class Slow(Problem):
         def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:
-            time.sleep(0.25)
+            time.sleep(0.1)
             return super().evaluate(model)
 
     keeper = Memory()
-    position = training(keeper, Slow(), steps=0, minutes=0.05, evaluations=20).run()
+    position = training(keeper, Slow(), steps=0, minutes=0.02, evaluations=20).run()
     evaluated = [line["step"] for line in keeper.lines if "valid_mse" in line]
-    assert position.evaluations in (1, 2)  # of 3 seconds a fifth is 0.6
+    assert position.evaluations in (1, 2)  # of 1.2 seconds a fifth is 0.24
     assert len(evaluated) == position.evaluations
     assert evaluated[-1] == position.total > 25

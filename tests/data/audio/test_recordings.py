@@ -226,6 +226,7 @@ def test_what_is_no_table_is_told(tmp_path: Path) -> None:
         SpeechManner(rate=-1)
 
 
+@pytest.mark.full  # tests/data/test_corpus.py has it of texts, kept in the same way
 def test_several_processes_may_build_at_once(tmp_path: Path) -> None:
     train = _manifest(tmp_path / "a")
     program = (
@@ -259,6 +260,7 @@ def test_the_builtin_brings_its_own_parts(tmp_path: Path, monkeypatch: pytest.Mo
         build_speech({"train": ["builtin:keypad", other]}, SpeechManner(), tmp_path / "kept")
 
 
+@pytest.mark.full  # 20 minutes of sound
 def test_long_recordings_need_little_memory(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from holdfast.data.audio import *\n"

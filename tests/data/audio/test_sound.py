@@ -273,6 +273,7 @@ def test_a_file_with_a_header_is_not_taken_for_raw_samples(kind: str) -> None:
         [*pcm_blocks(io.BytesIO(held.getvalue()), 8000, 8000)]
 
 
+@pytest.mark.full  # 20 minutes of sound
 def test_a_long_sound_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from holdfast.data.audio import sound_blocks\n"

@@ -231,6 +231,7 @@ def test_damage_is_never_more_than_a_fault(tmp_path: Path) -> None:
     assert max(map(len, faults)) < 150
 
 
+@pytest.mark.full  # 20,000 notes
 def test_three_hours_are_read(tmp_path: Path) -> None:
     count = 20_000
     notes = tuple(Note(k * 518, 480, 21 + k % 88, 64) for k in range(count))

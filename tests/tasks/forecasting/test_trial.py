@@ -40,6 +40,7 @@ def settled(panel: Panel, told: Any = untold, **given: Any) -> tuple[ForecastOpt
     return Forecast().settle(split(panel, options), options, Devices(torch.device("cpu")), told)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("kind", "base", "better"),

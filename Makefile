@@ -3,7 +3,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CLIENTS ?= .venv-clients
 SHARE ?= $(shell expr $$(date -u +%s) / 86400 % 6 + 1)/6
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+# Byte code is kept, or each process that a test starts would compile all sources again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help demo test test-full test-share test-gpu test-clients check bench mca wheel clean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = set(items) - set(chosen)
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = chosen
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests, which stay to the end, out of the garbage collector's walks."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

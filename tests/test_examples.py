@@ -110,6 +110,7 @@ def test_it_exports_with_dynamic_length() -> None:
         assert_close(exported(x)[0], layer(x)[0])
 
 
+@pytest.mark.full  # the tests above have each of its parts
 @pytest.mark.skipif(
     shutil.which("g++") is None, reason="the script uses torch.compile's default backend, which needs g++"
 )

@@ -31,11 +31,9 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_in_a_pipe_prints_plain_text_and_writes_a_page_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    done = subprocess.run(
-        [HOLDFAST, "demo", "--out", out, "--seed", "3", "--steps", "2"], capture_output=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    text = done.stdout.decode()
+    done = demo("--out", out, "--seed", 3, "--steps", 2)
+    assert (done.exit_code, done.stderr) == (0, "")
+    text = done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text), "no control characters"
     *_, where = text.splitlines()
     verdict = next(line for line in text.splitlines() if line.startswith("After "))

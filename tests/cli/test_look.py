@@ -77,7 +77,9 @@ def test_a_port_that_is_taken_is_said(run: Path) -> None:
     assert "cannot be listened at" in done.output
 
 
-def test_the_browser_is_led_to_the_page_by_a_file_that_others_cannot_read(run: Path, tmp_path: Path) -> None:
+def test_the_browser_is_led_to_it_by_a_file_that_others_cannot_read_and_it_serves_until_ctrl_c(
+    run: Path, tmp_path: Path
+) -> None:
     browser = tmp_path / "browser"
     browser.write_text(
         f'#!/bin/sh\necho "$1" > {tmp_path}/asked\nls -l "${{1#file://}}" > {tmp_path}/mode\n'
@@ -95,20 +97,6 @@ def test_the_browser_is_led_to_the_page_by_a_file_that_others_cannot_read(run: P
         while not (tmp_path / "way").exists() or not (tmp_path / "way").read_text():
             assert time.monotonic() < until
             time.sleep(0.05)
-        process.terminate()
-    assert address not in (tmp_path / "asked").read_text()
-    assert (tmp_path / "mode").read_text().startswith("-rw-------")
-    assert address in (tmp_path / "way").read_text()
-
-
-def test_it_serves_until_ctrl_c(run: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-W", "error", "-m", "holdfast.cli", "look", str(run), "--text", "the", "--no-browser"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[-1]
         with urllib.request.urlopen(address) as answer:
             assert "<title>" in answer.read().decode()
         with socket.socket() as other, pytest.raises(ConnectionRefusedError):
@@ -118,3 +106,6 @@ def test_it_serves_until_ctrl_c(run: Path) -> None:
         code = process.wait(20)
     assert "Traceback" not in rest
     assert code in (0, 130)
+    assert address not in (tmp_path / "asked").read_text()
+    assert (tmp_path / "mode").read_text().startswith("-rw-------")
+    assert address in (tmp_path / "way").read_text()

@@ -201,13 +201,11 @@ def test_lines_are_scored_in_their_order(run: Path, tmp_path: Path) -> None:
         assert f"{one['nats_per_token']:.4f}" == nats
 
 
+@pytest.mark.full  # the test below has it in this process
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["generate", "{run}", "--length", "100000"],
-        pytest.param(["evaluate", "{run}"], marks=pytest.mark.full),  # the test below has it in this process
-    ],
+    [["generate", "{run}", "--length", "100000"], ["evaluate", "{run}"]],
 )
 def test_it_ends_without_a_word_where_nobody_reads_on(arguments: list[str], run: Path) -> None:
     child = subprocess.Popen(

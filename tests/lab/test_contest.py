@@ -105,9 +105,9 @@ def test_more_seeds_add_to_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_the_time_is_shared_and_what_runs_out_of_it_says_so(tmp_path: Path) -> None:
     endless = replace(TINY, sequences=10**9)
-    records = hold(replace(PLAN, lags=(20,), recipe=endless), tmp_path / "out", minutes=4 / 60)
+    records = hold(replace(PLAN, lags=(20,), recipe=endless), tmp_path / "out", minutes=2 / 60)
     assert all(record.out_of_time for record in records)
-    assert 1 < sum(record.seconds for record in records) < 12
+    assert 0.5 < sum(record.seconds for record in records) < 12
 
 
 def test_a_task_is_learned_when_fresh_sequences_are_answered() -> None:

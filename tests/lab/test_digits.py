@@ -258,6 +258,7 @@ def test_every_contestant_takes_part(who: str, digits: Digits, tmp_path: Path) -
     assert record.images == 30 * 26
 
 
+@pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("task", DIGITS)
 def test_a_contestant_learns_and_the_best_model_reads_the_test_set(task: str, digits: Digits, tmp_path: Path) -> None:
     options = replace(DIGITS[task].options, steps=250, evaluations=5, batch_size=26, units=16, learning_rate=0.01)
@@ -329,7 +330,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(digits: Digit
 
 @pytest.mark.full
 def test_minutes_become_steps(digits: Digits, tmp_path: Path) -> None:
-    plan = replace(PLAN, contestants=("rnn",), seeds=1, options=replace(TINY, steps=0, minutes=0.05))
+    plan = replace(PLAN, contestants=("rnn",), seeds=1, options=replace(TINY, steps=0, minutes=0.03))
     (record,) = hold(plan, digits, tmp_path / "out")
     steps = Run.open(tmp_path / "out" / "rnn-0").config()["options"]["steps"]
     assert record.images == 10 * steps

@@ -502,6 +502,7 @@ def test_gradients_reach_only_what_asks_for_them() -> None:
         assert layer(x)[0].is_inference()
 
 
+@pytest.mark.full  # tests/training/test_devices.py trains in two processes
 def test_distributed_data_parallel_averages_its_gradients(tmp_path: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -11,10 +11,8 @@ from holdfast.training import Nowhere, Run, Training, TrainingOptions, devices
 from tests.training.toy import Model, Problem, Silent
 
 
-def main() -> None:
+def train(folder: Path, batch: int, steps: int, dropout: float = 0.0) -> None:
     """Train, or go on with what is there."""
-    folder, batch, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    dropout = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
     options = TrainingOptions(steps=steps, accumulate=2, warm_up=3, evaluations=2, schedule="constant", device="cpu")
     with devices(options) as place:
         fresh = not folder.exists()
@@ -32,6 +30,12 @@ def main() -> None:
             found.restore(*latest)
         found.run()
         run.close()
+
+
+def main() -> None:
+    """Train as the command line says."""
+    folder, batch, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    train(folder, batch, steps, float(sys.argv[4]) if len(sys.argv) > 4 else 0.0)
     left = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]  # none where there is no /proc
     assert not [name for name in left if "gloo" in name], "a thread of the group is left, and may abort Python's end"
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from holdfast.training import OptionError, Run, TrainingOptions, devices
+from tests.training import distributed
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,8 +19,7 @@ ROOT = Path(__file__).parents[2]
 def _train(folder: Path, processes: int, batch: int, steps: int = 12, more: tuple[str, ...] = ()) -> Run:
     """The toy, trained by so many processes."""
     start = [sys.executable, "-W", "ignore", "-m"]  # torchrun warns of its own defaults
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     done = subprocess.run(
         [*start, "tests.training.distributed", str(folder), str(batch), str(steps), *more],
         cwd=ROOT,
@@ -35,7 +35,8 @@ def _train(folder: Path, processes: int, batch: int, steps: int = 12, more: tupl
 
 @pytest.mark.full
 def test_two_processes_have_the_loss_of_one_with_twice_the_batch(tmp_path: Path) -> None:
-    one = _train(tmp_path / "one", 1, batch=8)
+    distributed.train(tmp_path / "one", batch=8, steps=12)
+    one = Run.open(tmp_path / "one")
     two = _train(tmp_path / "two", 2, batch=4)
     for alone, shared in zip(one.metrics(), two.metrics(), strict=True):
         for name in ("loss", "norm"):

@@ -304,11 +304,11 @@ def test_a_signal_saves_and_stops() -> None:
 def test_evaluations_take_a_fifth_of_the_minutes_at_most() -> None:
     class Slow(Problem):
         def evaluate(self, model: torch.nn.Module) -> Mapping[str, float]:
-            time.sleep(0.25)
+            time.sleep(0.1)
             return super().evaluate(model)
 
     keeper = Memory()
-    position = training(keeper, Slow(), steps=0, minutes=0.05, evaluations=20).run()
+    position = training(keeper, Slow(), steps=0, minutes=0.02, evaluations=20).run()
     evaluated = [line["step"] for line in keeper.lines if "valid_mse" in line]
     assert position.evaluations in (1, 2)  # of 3 seconds a fifth is 0.6
     assert keeper.plans == [(position.total, position.evaluations)]

@@ -203,6 +203,7 @@ def test_after_fifty_kills_too(tmp_path: Path, uninterrupted: list[float], seed:
 # Disks.
 
 
+@pytest.mark.sweep(every=4)  # each call at each step but two
 @pytest.mark.parametrize("call", ["fsync", "replace", "write"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 @pytest.mark.parametrize("step", range(3))

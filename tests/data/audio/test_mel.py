@@ -139,6 +139,7 @@ def test_what_cannot_be_is_told(given: dict[str, Any], said: str) -> None:
     assert said in str(error.value)
 
 
+@pytest.mark.full  # 20 minutes of sound
 def test_a_long_sound_in_blocks_needs_no_more_memory_than_a_short_one() -> None:
     program = (
         "import resource, torch; from holdfast.data.audio import Mel, MelStream\n"

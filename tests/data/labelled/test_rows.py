@@ -138,6 +138,7 @@ def test_a_cell_may_have_ten_million_characters(tmp_path: Path) -> None:
         assert pairs(read(path)) == [(long, "1")]
 
 
+@pytest.mark.sweep(every=2)
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.jsonl", "a.parquet"])
 def test_long_files_do_not_fill_the_memory(name: str, tmp_path: Path) -> None:
     text = "word " * 200

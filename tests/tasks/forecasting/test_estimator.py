@@ -104,7 +104,7 @@ def test_a_folder_that_is_in_use_is_not_saved_to(quick: Forecaster) -> None:
 @pytest.mark.sweep(every=3)
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_a_copy_outlives_the_forecaster(copied: Callable[[Forecaster], Forecaster]) -> None:
-    made = _made(**KINDS["patches on a mixture"]).fit(_table((90,)))
+    made = _made(**KINDS["patches on a mixture"], steps=5).fit(_table((90,)))
     made.update(_table((2,), 1, "2024-03-31"))
     folder, expected, windows = made.run.folder, made.predict(), made.backtest(n_windows=2)[0]
     other = copied(made)

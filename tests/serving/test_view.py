@@ -111,7 +111,7 @@ def test_a_file_keeps_16_bits_where_there_is_room_and_leaves_out_what_has_none(s
     assert 2 <= len(names) < 14
 
 
-@pytest.mark.full
+@pytest.mark.usefixtures("small_files")
 def test_an_input_that_alone_is_too_large_for_a_file_is_refused() -> None:
     view = View(subject_of(holdfast.LSTM(128, 2), torch.randn(2000, 1, 128)))
     with pytest.raises(MicroscopeError, match="fewer steps"):

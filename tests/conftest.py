@@ -12,6 +12,7 @@ import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+from holdfast.engines.llvm import run
 from tests import selection
 from tests.browsers import browser, fits_a_phone
 
@@ -55,6 +56,7 @@ def _surroundings() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)  # with it torch.empty is filled with NaN
     torch.utils.deterministic.fill_uninitialized_memory = True
+    run.forget_plans()  # the test before may have changed what they are made by
     yield
     torch.use_deterministic_algorithms(False)
 

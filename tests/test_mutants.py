@@ -21,7 +21,7 @@ import holdfast.engines.llvm.tile_matmul as tiles
 from holdfast import cells
 from holdfast.engines import operator
 from holdfast.engines.inputs import Inputs
-from holdfast.engines.llvm import code, emit, frame, functions, halves, machine, run
+from holdfast.engines.llvm import code, emit, frame, functions, halves, kernels, learned, machine, rows, run
 from holdfast.engines.llvm import products as multiplied
 from holdfast.engines.llvm import stream as llvm_stream
 from holdfast.engines.llvm import threads as llvm_threads
@@ -65,8 +65,10 @@ KERNELS = (
     lowering.forward,
     lowering.backward,
     lowering.needed_back,
-    run._forward_kernel,
-    run._backward_kernel,
+    kernels.forward_step,
+    kernels.backward_step,
+    run._forward_plan,
+    run._backward_plan,
     llvm_stream._kernel,
     tiles._kernel,
 )
@@ -253,31 +255,31 @@ def _input_bias_lost(patch: Patch) -> None:
 
 @mutant
 def _initial_h_ignored(patch: Patch) -> None:
-    _inputs(patch, lambda i: replace(i, state=[torch.zeros_like(i.state[0]), *i.state[1:]]))
+    _inputs(patch, lambda i: i._replace(state=[torch.zeros_like(i.state[0]), *i.state[1:]]))
 
 
 @mutant
 def _initial_c_ignored(patch: Patch) -> None:
-    _inputs(patch, lambda i: replace(i, state=[i.state[0], *(torch.zeros_like(s) for s in i.state[1:])]))
+    _inputs(patch, lambda i: i._replace(state=[i.state[0], *(torch.zeros_like(s) for s in i.state[1:])]))
 
 
 @mutant
 def _lengths_ignored(patch: Patch) -> None:
     def ignored(i: Inputs) -> Inputs:
-        return replace(i, x=torch.nan_to_num(i.x), lengths=None)
+        return i._replace(x=torch.nan_to_num(i.x), lengths=None)
 
     _inputs(patch, ignored)
 
 
 @mutant
 def _lengths_one_too_short(patch: Patch) -> None:
-    _inputs(patch, lambda i: replace(i, lengths=None if i.lengths is None else (i.lengths - 1).clamp(min=0)))
+    _inputs(patch, lambda i: i._replace(lengths=None if i.lengths is None else (i.lengths - 1).clamp(min=0)))
 
 
 @mutant
 def _reverse_direction_includes_the_padding(patch: Patch) -> None:
     def included(i: Inputs) -> Inputs:
-        return replace(i, x=torch.nan_to_num(i.x), lengths=None) if i.reverse else i
+        return i._replace(x=torch.nan_to_num(i.x), lengths=None) if i.reverse else i
 
     _inputs(patch, included)
 
@@ -339,12 +341,12 @@ def _reset_on_the_same_side_in_both_directions(patch: Patch) -> None:
 
 @mutant
 def _reset_one_step_late(patch: Patch) -> None:
-    _inputs(patch, lambda i: replace(i, reset=None if i.reset is None else i.reset.roll(1, 0)))
+    _inputs(patch, lambda i: i._replace(reset=None if i.reset is None else i.reset.roll(1, 0)))
 
 
 @mutant
 def _learned_state_ignored_after_a_reset(patch: Patch) -> None:
-    _inputs(patch, lambda i: replace(i, home=[torch.zeros_like(h) for h in i.home]))
+    _inputs(patch, lambda i: i._replace(home=[torch.zeros_like(h) for h in i.home]))
 
 
 @mutant
@@ -459,7 +461,7 @@ def _stale_weights_from_the_call_before(patch: Patch) -> None:
         key = (text, inputs.weights[1].shape)
         old = kept.setdefault(key, inputs.weights[1].detach().clone())
         weights = [inputs.weights[0], 0 * inputs.weights[1] + old, *inputs.weights[2:]]
-        return run(text, replace(inputs, weights=weights), *rest)
+        return run(text, inputs._replace(weights=weights), *rest)
 
     patch.setattr(operator, "run", stale)
 
@@ -633,8 +635,8 @@ def _in_spans(patch: Patch) -> None:
     """Many short spans of steps, with W x ahead of each."""
     patch.setattr(run, "WITHIN_FEATURES", 0)
     patch.setattr(run, "WITHIN_BATCH", 1000)
-    patch.setattr(run, "SPAN_ROWS", 6)
-    patch.setattr(run, "SPAN_BYTES", 1)
+    patch.setattr(rows, "SPAN_ROWS", 6)
+    patch.setattr(rows, "SPAN_BYTES", 1)
     _kernel_check(FEW, lengths=True, bidirectional=True)(patch)
 
 
@@ -799,7 +801,7 @@ def _factor_of_the_first_state_in_one_place_only(patch: Patch) -> None:
 
 @kernel_mutant("half", "half with heads", "tiles")
 def _what_lies_between_the_slots_not_blank(patch: Patch) -> None:
-    patch.setattr(run.Call, "blank", lambda *_: None)
+    patch.setattr(run.Call, "blank", lambda _self, kept, _width: kept)
 
 
 @kernel_mutant("half with heads")
@@ -845,8 +847,8 @@ def _all_but_the_first_row_at_the_edge_of_a_weight_lost(patch: Patch) -> None:
 
 @kernel_mutant("half recomputed")
 def _factors_not_put_aside_between_spans(patch: Patch) -> None:
-    def blank(original: Any, self: Any, span: run.Span) -> Any:
-        frame = self.run.call.alive[0]
+    def blank(original: Any, self: Any, span: rows.Span) -> Any:
+        frame = self.run.call.frame
         self.before[:, : frame.blank.stop - frame.carried.start] = 0
         return original(self, span)
 
@@ -896,7 +898,10 @@ def _gradients_of_weights_of_the_last_rows_alone(patch: Patch) -> None:
 
 @kernel_mutant("tiles")
 def _gradients_of_weights_added_to_what_is_there(patch: Patch) -> None:
-    _around(patch, run, "tile_matmul", lambda original, result, a, b, add, target: original(result, a, b, True, target))
+    def added(original: Any, result: Tensor, a: Tensor, b: Tensor, add: bool, target: machine.Target) -> None:
+        original(result, a, b, True, target)
+
+    _around(patch, learned, "tile_matmul", added)
 
 
 # What is run again.
@@ -904,7 +909,7 @@ def _gradients_of_weights_added_to_what_is_there(patch: Patch) -> None:
 
 @kernel_mutant("recomputed", "recomputed with resets")
 def _every_span_run_again_from_the_first_state(patch: Patch) -> None:
-    def first(original: Any, self: Any, span: run.Span) -> Any:
+    def first(original: Any, self: Any, span: rows.Span) -> Any:
         self.before = self.first.expand(len(self.before), -1)
         return original(self, span)
 
@@ -1047,7 +1052,7 @@ def _rows_past_the_last_square_not_packed(patch: Patch) -> None:
 
 
 def _source(patch: Patch, change: Callable[[frame.Source], frame.Source]) -> None:
-    patch.setattr(run, "Source", lambda *arguments: change(frame.Source(*arguments)))
+    patch.setattr(kernels, "Source", lambda *arguments: change(frame.Source(*arguments)))
 
 
 @kernel_mutant("plain", "stream")
@@ -1133,7 +1138,7 @@ def _reset_boundary_one_step_off(patch: Patch) -> None:
     def moved(original: Any, self: Any, name: str, tensor: Tensor) -> None:
         original(self, name, tensor.roll(1, 0) if name == "resets" else tensor)
 
-    _around(patch, run.Call, "point", moved)
+    _around(patch, run.Call, "table", moved)
 
 
 @kernel_mutant("resets")
@@ -1146,12 +1151,12 @@ def _reset_overlooked_on_the_way_back(patch: Patch) -> None:
 
 @kernel_mutant("ragged")
 def _order_of_the_lengths_not_undone(patch: Patch) -> None:
-    def sorted_only(original: Any, self: Any, inputs: Inputs) -> None:
-        original(self, inputs)
+    def sorted_only(original: Any, self: Any, *sizes: Any) -> None:
+        original(self, *sizes)
         if self.ragged:
             self.order = torch.arange(self.batch)
 
-    _around(patch, run.Rows, "__init__", sorted_only)
+    _around(patch, rows.Rows, "__init__", sorted_only)
 
 
 # Spans, and the way back.
@@ -1159,22 +1164,22 @@ def _order_of_the_lengths_not_undone(patch: Patch) -> None:
 
 @kernel_mutant("spans")
 def _step_lost_where_a_span_ends(patch: Patch) -> None:
-    def short(original: Any, self: Any, *arguments: Any) -> list[run.Span]:
+    def short(original: Any, self: Any, *arguments: Any) -> list[rows.Span]:
         spans = original(self, *arguments)
         return [s._replace(last=s.last - (s.last < self.steps and s.last - s.first > 1)) for s in spans]
 
-    _around(patch, run.Rows, "spans", short)
+    _around(patch, rows.Rows, "spans", short)
 
 
 @kernel_mutant("spans")
 def _row_lost_where_a_span_begins(patch: Patch) -> None:
-    def short(original: Any, self: Any, d: Tensor, projected: Tensor, x: Tensor, kept: Any, to_x: Any) -> None:
+    def short(original: Any, self: Any, d: Tensor, projected: Any, x: Tensor, kept: Any, to_x: Any) -> None:
         if self.begun:
-            d, projected, x, kept = d[1:], projected[1:], x[1:], {name: t[1:] for name, t in kept.items()}
-            to_x = None if to_x is None else to_x[1:]
+            d, x, kept = d[1:], x[1:], {name: t[1:] for name, t in kept.items()}
+            projected, to_x = (None if t is None else t[1:] for t in (projected, to_x))
         original(self, d, projected, x, kept, to_x)
 
-    _around(patch, run._Learned, "add", short)
+    _around(patch, learned.Learned, "add", short)
 
 
 @kernel_mutant("spans")
@@ -1183,7 +1188,7 @@ def _only_the_last_span_counts(patch: Patch) -> None:
         self.found.clear()
         original(self, *arguments)
 
-    _around(patch, run._Learned, "add", forgetful)
+    _around(patch, learned.Learned, "add", forgetful)
 
 
 @kernel_mutant("spans")
@@ -1193,7 +1198,7 @@ def _biases_of_the_first_span_only(patch: Patch) -> None:
         original(self, *arguments)
         self.totals = self.totals if totals is None else totals
 
-    _around(patch, run._Learned, "add", once)
+    _around(patch, learned.Learned, "add", once)
 
 
 @kernel_mutant("plain", "layer norm", "spans")
@@ -1239,7 +1244,7 @@ def _stream_tells_the_state_of_the_step_before(patch: Patch) -> None:
 @kernel_mutant("stream", "stream of many")
 def _stream_keeps_the_biases_it_saw_first(patch: Patch) -> None:
     def copied(original: Any, self: Any, weights: Sequence[Tensor]) -> None:
-        names = run.names_of(self.program)
+        names = kernels.names_of(self.program)
         original(self, [w.clone() if n.startswith("bias") else w for n, w in zip(names, weights)])
 
     _around(patch, llvm_stream._Layer, "bind", copied)

@@ -17,6 +17,7 @@ from holdfast import cells
 from holdfast.engines import operator, vendor
 from holdfast.engines.inputs import Inputs
 from holdfast.engines.parameters import names
+from holdfast.engines.tensors import checked
 from holdfast.language import parse, recur, sigmoid, tanh
 from tests.support import assert_all_close, assert_close
 
@@ -369,7 +370,8 @@ def test_the_way_back_of_the_operator_is_autograds(kind: str, need_x: bool) -> N
     arriving = [None, *(torch.randn_like(r) for r in results[1:])]
     read = [x, *state, *weights]
     expected = torch.autograd.grad(results[1:], read, arriving[1:], allow_unused=True, materialize_grads=True)
-    found = vendor.backward(program, inputs, [], arriving[0], arriving[1:], [], False, need_x)
+    signature, inputs = checked(program, inputs)
+    found = vendor.backward(signature, inputs, [], arriving[0], arriving[1:], [], False, need_x)
     assert (found.x is not None) == need_x
     got = [found.x, *found.state, *found.weights]
     for name, one, two in zip(["x", *["state"] * len(state), *names(program)], got, expected):

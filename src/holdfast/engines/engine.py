@@ -11,18 +11,20 @@ from holdfast.language import Program
 
 from .gradients import Gradients
 from .inputs import Inputs
-from .tensors import checked, checked_gradients, checked_saved
+from .tensors import Signature, checked, checked_gradients, checked_saved
 
 
 class Engine(Protocol):
     """What an engine offers; its results share no memory with what it was given."""
 
-    def forward(self, program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(
+        self, signature: Signature, inputs: Inputs, trace: bool, save: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """The visible results and what is saved."""
 
     def backward(
         self,
-        program: Program,
+        signature: Signature,
         inputs: Inputs,
         saved: Sequence[Tensor],
         output: Tensor | None,
@@ -50,7 +52,7 @@ class Checked:
 
     def forward(self, program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
         """The engine's."""
-        return self._engine.forward(program, checked(program, inputs), trace, save)
+        return self._engine.forward(*checked(program, inputs), trace, save)
 
     def backward(
         self,
@@ -64,7 +66,11 @@ class Checked:
         need_x: bool,
     ) -> Gradients:
         """The engine's."""
-        inputs = checked(program, inputs)
-        saved = checked_saved(saved, self.saved_shapes(program, inputs, trace), inputs.x.device)
-        output, final, traced = checked_gradients(program, inputs, output, final, traced, trace)
-        return self._engine.backward(program, inputs, saved, output, final, traced, trace, need_x)
+        signature, inputs = checked(program, inputs)
+        kinds = signature.saved.get((self, trace))
+        if kinds is None:
+            shapes = self.saved_shapes(program, inputs, trace)
+            kinds = signature.saved[self, trace] = [signature.kind(tuple(shape), dtype) for shape, dtype in shapes]
+        saved = checked_saved(saved, kinds)
+        output, final, traced = checked_gradients(signature, output, final, traced, trace)
+        return self._engine.backward(signature, inputs, saved, output, final, traced, trace, need_x)

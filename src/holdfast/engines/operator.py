@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +22,7 @@ from .choose import choose
 from .compiling import constant, opaque
 from .engine import Checked
 from .inputs import Inputs, check_lengths
-from .tensors import check_devices, check_kinds, checked
+from .tensors import check_devices, checked, flat, signed
 
 # By the name that the operator carries.
 _ENGINES = {
@@ -59,25 +58,22 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
         engine: the engine by name, as `choose` gave it.
         shown: the names of the program's shown values, if these and the states of every step are wanted.
     """
-    trace = shown is not None
-    counts = [1, len(inputs.state), len(inputs.state) - 1, len(shown)] if shown is not None else [1, len(inputs.state)]
+    trace, states = shown is not None, len(inputs.state)
     transforms = _transforms()
     if transforms.differentiate:
-        return _outcome(_differentiably(text, inputs, trace), counts)
-    tensors = (inputs.x, *inputs.state, *inputs.home, *inputs.weights)
-    others = (*inputs.masks, *(t for t in (inputs.lengths, inputs.reset) if t is not None))
+        return _outcome(_differentiably(text, inputs, trace), states, shown)
+    tensors = flat(inputs)
     # Inside vmap a tensor does not tell whether its members require a gradient.
-    save = torch.is_grad_enabled() and (transforms.any or any(t.requires_grad for t in tensors))
-    direct = not transforms.any and eager.possible((*tensors, *others))
-    if engine == "vendor" and direct:
+    save = torch.is_grad_enabled() and (transforms.any or True in [t.requires_grad for t in tensors])
+    if engine != "reference" and not transforms.any and eager.possible(tensors):
         program = parse(text)
-        outputs = vendor.run(program, checked(program, inputs))  # recorded by autograd as PyTorch's own layers are
-        return _outcome(outputs, counts)
-    if engine in ("llvm", "triton") and direct:
-        return _outcome(eager.run(_eager_call(text, inputs, engine, trace), inputs, save), counts)
+        if engine == "vendor":  # recorded by autograd as PyTorch's own layers are
+            return _outcome(vendor.run(program, checked(program, inputs)[1]), states, shown)
+        call = eager.Run(program, engine, _ENGINES[engine], trace, _gradients)
+        return _outcome(eager.run(call, inputs, save), states, shown)
     _teach_flop_counter()
     save = save or _is_traced()  # whether its graph will be differentiated cannot be told
-    flat = recurrence(
+    results = recurrence(
         inputs.x,
         list(inputs.state),
         list(inputs.home),
@@ -91,23 +87,7 @@ def run(text: str, inputs: Inputs, engine: str, shown: Sequence[str] | None = No
         trace,
         save,
     )
-    return _outcome(flat, counts)
-
-
-def _eager_call(text: str, inputs: Inputs, engine: str, trace: bool) -> eager.Run:
-    def differentiably(
-        inputs: Inputs, saved: Sequence[Tensor], gradients: Sequence[Tensor | None], need_x: bool
-    ) -> Sequence[Tensor | None]:
-        return _gradients(text, engine, inputs, saved, gradients, trace, need_x)
-
-    return eager.Run(
-        parse(text),
-        _ENGINES[engine],
-        inputs.reverse,
-        (len(inputs.state), len(inputs.home), len(inputs.weights), len(inputs.masks)),
-        trace,
-        differentiably,
-    )
+    return _outcome(results, states, shown)
 
 
 class _Transforms(NamedTuple):
@@ -115,11 +95,16 @@ class _Transforms(NamedTuple):
     any: bool
 
 
+_NO_TRANSFORMS = _Transforms(False, False)
+
+
 @constant
 def _transforms() -> _Transforms:
     """Which transforms of torch.func are at work."""
-    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
     forward_mode = torch.autograd.forward_ad._current_level >= 0
+    if not forward_mode and torch._C._functorch.peek_interpreter_stack() is None:
+        return _NO_TRANSFORMS
+    levels = [level.key() for level in torch._C._functorch.get_interpreter_stack() or ()]
     differentiate = forward_mode or TransformType.Grad in levels or TransformType.Jvp in levels
     return _Transforms(differentiate, forward_mode or bool(levels))
 
@@ -147,15 +132,20 @@ def differentiates() -> bool:
 @opaque  # Dynamo cannot trace the run's bookkeeping
 def _differentiably(text: str, inputs: Inputs, trace: bool) -> list[Tensor]:
     program = parse(text)
-    check_kinds(program, inputs)
+    signed(program, inputs, flat(inputs))
     check_lengths(inputs.lengths, inputs.x.shape[0])
     return reference.run(program, inputs, trace)
 
 
-def _outcome(flat: Sequence[Tensor], counts: Sequence[int]) -> Outcome:
-    [output], final, *traced = _split(flat, counts)[: len(counts)]
-    states, shown = traced or ([], [])
-    return Outcome(output, final, states, shown)
+def _outcome(results: Sequence[Tensor], states: int, shown: Sequence[str] | None) -> Outcome:
+    """The visible results of a run by name; what it saved may follow them."""
+    final = 1 + states
+    if shown is None:
+        return Outcome(results[0], list(results[1:final]), [], [])
+    traced = final + states - 1
+    return Outcome(
+        results[0], list(results[1:final]), list(results[final:traced]), list(results[traced : traced + len(shown)])
+    )
 
 
 def _visible(program: Program, trace: bool) -> int:
@@ -426,7 +416,7 @@ def _gradients_by_reference(
         read = [inputs.x, *inputs.state, *inputs.home, *inputs.weights]
         read = [t.detach().requires_grad_() for t in read]
         [x], state, home, weights, _ = _split(read, [1, len(inputs.state), len(inputs.home), len(inputs.weights)])
-        outputs = reference.run(parse(program), replace(inputs, x=x, state=state, home=home, weights=weights), trace)
+        outputs = reference.run(parse(program), inputs._replace(x=x, state=state, home=home, weights=weights), trace)
         return _vector_jacobian(outputs, read, arriving, create_graph=False)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, lt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,83 +15,131 @@ from holdfast.language import Program
 from .inputs import Inputs, check_lengths
 from .parameters import Sizes, names, specs
 
-PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
-_PLAIN = frozenset(PLAIN)
 _ADDRESSED = ("cpu", "cuda")  # where kernels of ours run; elsewhere an address may mean nothing
 
 Kind = tuple[tuple[int, ...], torch.dtype, torch.device, torch.layout]
 _kind: Callable[[Tensor], Kind] = attrgetter("shape", "dtype", "device", "layout")  # faster than one by one
+_room = torch.UntypedStorage.nbytes
 
 
-def checked(program: Program, inputs: Inputs) -> Inputs:
+class Signature:
+    """A program and how all tensors of a run are: they were seen to be as the program needs them.
+
+    There is one object for all calls of one signature, so that an engine can remember by it how it runs them.
+
+    Attributes:
+        program: the program.
+        form: what the tensors are.
+        shape: (T, B, I).
+        dtype: of all numbers.
+        hidden, output: H and P.
+        weights: the shapes of the learned tensors, by name.
+        results: what the gradients of a run's visible results are called and must be: of the output, the final states,
+            and in a trace the other states and the shown values.
+        saved: what a run saves for the way back, by engine and whether it is traced.
+    """
+
+    def __init__(self, program: Program, form: Form, kinds: Sequence[Kind]) -> None:
+        self.program, self.form = program, form
+        shape, self.dtype = kinds[0][:2]
+        self.shape: tuple[int, int, int] = tuple(shape)  # type: ignore[assignment]
+        first = 1 + form.state + form.home
+        shapes = [tuple(kind[0]) for kind in kinds]
+        self.hidden, self.output = _widths(program, shapes[1], shapes[first])
+        self.weights = dict(zip(names(program), shapes[first : first + form.weights]))
+        self.device = kinds[0][2]
+        self.saved: dict[tuple[object, bool], list[Kind]] = {}
+        traced = [*program.states[1:], *(name for name, _ in program.shown)]
+        shapes = [(*self.shape[:2], self.output), *shapes[1 : 1 + form.state]]
+        shapes += [(*self.shape[:2], self.hidden) for _ in traced]
+        called = ["the output", *(f"the final {name}" for name in program.states), *(f"the traced {n}" for n in traced)]
+        self.results = [(f"the gradient of {name}", self.kind(shape)) for name, shape in zip(called, shapes)]
+
+    def kind(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Kind:
+        """Of a tensor that goes with the run's, in its dtype or another."""
+        return shape, dtype or self.dtype, self.device, torch.strided
+
+
+def checked(program: Program, inputs: Inputs) -> tuple[Signature, Inputs]:
     """What a run is given, as an engine can read it: what PyTorch has put off (a sign, zeros) is made up for.
 
     Raises:
         TypeError, ValueError: a tensor is not as the program needs it, or has no memory.
     """
-    check_kinds(program, inputs)
-    tensors = _flat(inputs)
+    tensors = flat(inputs)
+    signature = signed(program, inputs, tensors)
     if not _readable_as_they_are(tensors):
-        inputs = _like(inputs, [readable(name, t) for name, t in zip(_names(program, inputs), tensors)])
-    check_lengths(inputs.lengths, inputs.x.shape[0])
-    return inputs
+        tensors = [readable(name, t) for name, t in zip(_names(program, inputs), tensors)]
+        inputs, _ = formed(signature.form, tensors)
+    if inputs.lengths is not None:
+        check_lengths(inputs.lengths, inputs.x.shape[0])
+    return signature, inputs
 
 
-def check_kinds(program: Program, inputs: Inputs) -> None:
-    """Refuse tensors of another shape, dtype, device or layout than the program needs, whatever wraps them."""
-    x, state, weights = inputs.x, inputs.state, inputs.weights
-    tensors = _flat(inputs)
-    expected = _expected(
-        program,
-        _kind(x)[:3],
-        (len(state), len(inputs.home), len(weights), len(inputs.masks)),
-        state[0].shape if state else (),
-        weights[0].shape if weights and program.projection else (),
-        inputs.lengths is not None,
-        inputs.reset is not None,
-    )
-    if [*map(_kind, tensors)] != expected:
-        for name, tensor, kind in zip(_names(program, inputs), tensors, expected):
+def signed(program: Program, inputs: Inputs, tensors: Sequence[Tensor]) -> Signature:
+    """Refuse tensors of another shape, dtype, device or layout than the program needs, whatever wraps them.
+
+    Args:
+        program: the program.
+        inputs: what it is to run on.
+        tensors: all of them, in the order of `flat`.
+    """
+    kinds = tuple(map(_kind, tensors))
+    signature = _signature(program, form(inputs), kinds)
+    if signature is None:
+        for name, tensor, kind in zip(_names(program, inputs), tensors, _expected(program, form(inputs), kinds)):
             _check_kind(name, tensor, kind)
+        raise AssertionError("tensors that are as they must be have a signature")
+    return signature
 
 
-def checked_saved(
-    saved: Sequence[Tensor], expected: Sequence[tuple[tuple[int, ...], torch.dtype]], device: torch.device
-) -> list[Tensor]:
+@functools.lru_cache(maxsize=1024)
+def _signature(program: Program, form: Form, kinds: tuple[Kind, ...]) -> Signature | None:
+    """The signature of such tensors, if they are as the program needs them; each call asks, so it is remembered."""
+    return Signature(program, form, kinds) if [*kinds] == _expected(program, form, kinds) else None
+
+
+def forget_signatures() -> None:
+    """Look at all tensors anew, with what engines remember by a signature, for who has changed what they go by."""
+    _signature.cache_clear()
+
+
+def checked_saved(saved: Sequence[Tensor], kinds: Sequence[Kind]) -> list[Tensor]:
     """What a run saved, as its engine can read it for the way back."""
-    _check_count("saved", saved, len(expected))
-    for k, (tensor, (shape, dtype)) in enumerate(zip(saved, expected)):
-        _check_kind(f"saved[{k}]", tensor, (tuple(shape), dtype, device, torch.strided))
-    return [readable(f"saved[{k}]", tensor).contiguous() for k, tensor in enumerate(saved)]
+    _check_count("saved", saved, len(kinds))
+    return [t.contiguous() for t in _as_read([f"saved[{k}]" for k in range(len(kinds))], saved, kinds)]
 
 
 def checked_gradients(
-    program: Program,
-    inputs: Inputs,
+    signature: Signature,
     output: Tensor | None,
     final: Sequence[Tensor | None],
     traced: Sequence[Tensor | None],
     trace: bool,
 ) -> tuple[Tensor | None, list[Tensor | None], list[Tensor | None]]:
     """The gradients that arrive at a run's results, as an engine can read them."""
-    x, state = inputs.x, inputs.state
-    series_names = [*program.states[1:], *(name for name, _ in program.shown)] if trace else []
-    _check_count("the gradients of the final states", final, len(program.states))
-    _check_count("the gradients of the traced values", traced, len(series_names))
-    series, hidden = x.shape[:2], inputs.weights[0].shape[0] // len(program.gates)
+    states = len(signature.program.states)
+    named = signature.results if trace else signature.results[: 1 + states]
+    _check_count("the gradients of the final states", final, states)
+    _check_count("the gradients of the traced values", traced, len(named) - 1 - states)
+    gradients = [output, *final, *traced]
+    arriving = [k for k, gradient in enumerate(gradients) if gradient is not None]
+    names, kinds = [named[k][0] for k in arriving], [named[k][1] for k in arriving]
+    for k, gradient in zip(arriving, _as_read(names, [g for g in gradients if g is not None], kinds)):
+        gradients[k] = gradient
+    return gradients[0], gradients[1 : 1 + states], gradients[1 + states :]
 
-    def as_read(name: str, gradient: Tensor | None, shape: Sequence[int]) -> Tensor | None:
-        if gradient is None:
-            return None
-        _check_kind(f"the gradient of {name}", gradient, (tuple(shape), x.dtype, x.device, torch.strided))
-        return readable(f"the gradient of {name}", gradient)
 
-    return (
-        as_read("the output", output, (*series, state[0].shape[-1])),
-        [as_read(f"the final {name}", g, s.shape) for name, g, s in zip(program.states, final, state)],
-        [as_read(f"the traced {name}", g, (*series, hidden)) for name, g in zip(series_names, traced)],
-    )
+def _as_read(names: Sequence[str], tensors: Sequence[Tensor], kinds: Sequence[Kind]) -> Sequence[Tensor]:
+    """Tensors of the kinds that they must be, as they can be read by their addresses."""
+    if [*map(_kind, tensors)] != [*kinds]:
+        for name, tensor, kind in zip(names, tensors, kinds):
+            _check_kind(name, tensor, kind)
+    if _readable_as_they_are(tensors):
+        return tensors
+    return [readable(name, tensor) for name, tensor in zip(names, tensors)]
 
 
 def readable(name: str, tensor: Tensor) -> Tensor:
@@ -148,19 +196,18 @@ def check_devices(x: Tensor, others: Sequence[Tensor | None]) -> None:
 def _readable_as_they_are(tensors: Sequence[Tensor]) -> bool:
     """Whether `readable` has nothing to do, as far as that can be seen at once; each call of a short sequence asks."""
     if (
-        not _PLAIN.issuperset(map(type, tensors))
+        not PLAIN.issuperset(map(type, tensors))
         or 0 in map(Tensor.data_ptr, tensors)
         or any(map(Tensor.is_neg, tensors))
         or not all(map(Tensor.is_contiguous, tensors))
     ):
         return False
-    for tensor in tensors:
-        if tensor.untyped_storage().nbytes() < tensor.storage_offset() * tensor.itemsize + tensor.nbytes:
-            return False
-    return True
+    rooms = map(_room, map(Tensor.untyped_storage, tensors))
+    needed = [t.storage_offset() * t.itemsize + t.nbytes for t in tensors]
+    return not any(map(lt, rooms, needed))
 
 
-def _flat(inputs: Inputs) -> list[Tensor]:
+def flat(inputs: Inputs) -> list[Tensor]:
     """All tensors of a run, in one order."""
     tensors = [inputs.x, *inputs.state, *inputs.home, *inputs.weights, *inputs.masks]
     if inputs.lengths is not None:
@@ -170,16 +217,43 @@ def _flat(inputs: Inputs) -> list[Tensor]:
     return tensors
 
 
-def _like(inputs: Inputs, tensors: Sequence[Tensor]) -> Inputs:
-    """A run of other tensors, which are in the order of `_flat`."""
-    left = iter(tensors)
-    x = next(left)
-    state, home, weights, masks = (
-        [next(left) for _ in part] for part in (inputs.state, inputs.home, inputs.weights, inputs.masks)
+class Form(NamedTuple):
+    """What the tensors of a run are, in the order of `flat`: how many there are of each, and which way time runs."""
+
+    state: int
+    home: int
+    weights: int
+    masks: int
+    lengths: bool
+    reset: bool
+    reverse: bool
+
+
+def form(inputs: Inputs) -> Form:
+    """What the tensors of a run are."""
+    _, state, home, weights, masks, lengths, reset, reverse = inputs
+    return Form(len(state), len(home), len(weights), len(masks), lengths is not None, reset is not None, reverse)
+
+
+def formed(form: Form, tensors: Sequence[Tensor]) -> tuple[Inputs, Sequence[Tensor]]:
+    """A run of such a form, from its tensors in the order of `flat`; and those that follow."""
+    state = 1 + form.state
+    home = state + form.home
+    weights = home + form.weights
+    masks = weights + form.masks
+    lengths = masks + form.lengths
+    end = lengths + form.reset
+    inputs = Inputs(
+        tensors[0],
+        tensors[1:state],
+        tensors[state:home],
+        tensors[home:weights],
+        tensors[weights:masks],
+        tensors[masks] if form.lengths else None,
+        tensors[lengths] if form.reset else None,
+        form.reverse,
     )
-    lengths = None if inputs.lengths is None else next(left)
-    reset = None if inputs.reset is None else next(left)
-    return Inputs(x, state, home, weights, masks, lengths, reset, inputs.reverse)
+    return inputs, tensors[end:]
 
 
 def _names(program: Program, inputs: Inputs) -> list[str]:
@@ -195,46 +269,32 @@ def _names(program: Program, inputs: Inputs) -> list[str]:
     ]
 
 
-@functools.lru_cache(maxsize=1024)
-def _expected(
-    program: Program,
-    of_x: tuple[Any, ...],
-    counts: tuple[int, int, int, int],
-    first_state: tuple[int, ...],
-    first_weight: tuple[int, ...],
-    lengths: bool,
-    reset: bool,
-) -> list[Kind]:
-    """How the tensors of a run must be, in the order of `_flat`.
-
-    Args:
-        program: the program.
-        of_x: shape, dtype and device of x.
-        counts: how many states, home states, weights and masks are given.
-        first_state, first_weight: their shapes; the weight's where there is a projection.
-        lengths, reset: whether they are given.
-    """
-    shape, *like = of_x
-    like.append(torch.strided)
+def _expected(program: Program, form: Form, kinds: Sequence[Kind]) -> list[Kind]:
+    """How the tensors of a run must be, in the order of `flat`, by what x, the first state and weights are."""
+    shape, dtype, device, _ = kinds[0]
     if len(shape) != 3:
-        raise ValueError(f"x must have 3 dimensions; got {_described((shape, *like))}")
-    for name, count, needed in zip(("state", "home", "weights", "masks"), counts, _counts(program, counts[1] > 0)):
-        if count != needed:
-            raise ValueError(f"{name} must hold {needed} tensors; got {count}")
+        raise ValueError(f"x must have 3 dimensions; got {_described(kinds[0])}")
+    needed = _counts(program, form.home > 0)
+    for name, count, right in zip(("state", "home", "weights", "masks"), form, needed):
+        if count != right:
+            raise ValueError(f"{name} must hold {right} tensors; got {count}")
     steps, batch, features = shape
+    first_state = kinds[1][0] if form.state else ()
+    first_weight = kinds[1 + form.state + form.home][0] if form.weights else ()
     hidden, output = _widths(program, first_state, first_weight)
     widths = [output, *[hidden] * (len(program.states) - 1)]
     expected = [shape, *((batch, width) for width in widths)]
-    expected += [(width,) for width in widths] if counts[1] else []
+    expected += [(width,) for width in widths] if form.home else []
     expected += [spec.shape for spec in specs(program, Sizes(features, hidden, output))]
     for mask in program.masks:
         rows = (steps, batch) if mask.per == "step" else (batch,)
         expected.append((*rows, output if mask.wide == "output" else hidden))
-    return [
-        *((tuple(shape), *like) for shape in expected),
-        *([((batch,), torch.int64, *like[1:])] if lengths else []),
-        *([((steps, batch), torch.bool, *like[1:])] if reset else []),
-    ]
+    found: list[Kind] = [(tuple(shape), dtype, device, torch.strided) for shape in expected]
+    if form.lengths:
+        found.append(((batch,), torch.int64, device, torch.strided))
+    if form.reset:
+        found.append(((steps, batch), torch.bool, device, torch.strided))
+    return found
 
 
 def _counts(program: Program, home: bool) -> tuple[int, int, int, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from holdfast.language.operations import COMMUTATIVE
 from . import reference
 from .gradients import Gradients
 from .inputs import Inputs
+from .tensors import Signature
 
 __all__ = ["backward", "beside", "forward", "kernel", "refusal", "run", "saved_shapes"]
 
@@ -154,14 +154,14 @@ def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tu
     return []
 
 
-def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+def forward(signature: Signature, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The output and the final states; nothing is saved for `backward`."""
     with torch.no_grad():
-        return run(program, inputs), []
+        return run(signature.program, inputs), []
 
 
 def backward(
-    program: Program,
+    signature: Signature,
     inputs: Inputs,
     saved: Sequence[Tensor],
     output: Tensor | None,
@@ -176,7 +176,7 @@ def backward(
         state = [s.detach().requires_grad_() for s in inputs.state]
         weights = [w.detach().requires_grad_() for w in inputs.weights]
         x = inputs.x.detach().requires_grad_(need_x)
-        results = run(program, replace(inputs, x=x, state=state, weights=weights))
+        results = run(signature.program, inputs._replace(x=x, state=state, weights=weights))
         pairs = [(r, g) for r, g in zip(results, [output, *final]) if g is not None]
         read = [*state, *weights, *([x] if need_x else [])]
         found = torch.autograd.grad(

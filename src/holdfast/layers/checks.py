@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from holdfast.engines.parameters import Sizes
-
 
 def whole(name: str, value: object) -> None:
     """A size must be a whole number above 0, as in PyTorch."""
@@ -71,15 +69,16 @@ def like_weights(name: str, given: Tensor, weight: Tensor, autocast: bool) -> No
         )
 
 
-def input_shape(layer: str, x: object, sizes: Sizes, batch_first: bool) -> None:
+def input_shape(layer: str, x: object, features: int, batch_first: bool) -> None:
     """x must be (T, B, I), (B, T, I) or unbatched (T, I), with T > 0."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{layer}: input must be a tensor or a PackedSequence, got {type(x).__name__}")
-    if x.dim() not in (2, 3):
-        raise ValueError(f"{layer}: Expected input to be 2D or 3D, got {x.dim()}D instead")
-    if x.shape[-1] != sizes.input:
-        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {sizes.input}, got {x.shape[-1]}")
-    if x.shape[1 if batch_first and x.dim() == 3 else 0] == 0:
+    shape = x.shape
+    if len(shape) not in (2, 3):
+        raise ValueError(f"{layer}: Expected input to be 2D or 3D, got {len(shape)}D instead")
+    if shape[-1] != features:
+        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {features}, got {shape[-1]}")
+    if shape[1 if batch_first and len(shape) == 3 else 0] == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
 

@@ -16,7 +16,7 @@ from holdfast.engines.parameters import Sizes, Spec, specs
 from holdfast.language import Cell, CellError, Options
 
 from . import checks, noise
-from .options import autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
+from .options import autocast_dtype, autocast_is_on, cast_for_autocast, shown_settings, wired, zoneout_pair
 from .stream import Stream
 from .traced import TracedModule
 from .tracing import LayerTrace, State, Trace
@@ -190,8 +190,7 @@ class Recurrent(TracedModule):
 
     def _widths(self) -> list[tuple[str, int]]:
         """The width of each state, by name."""
-        first, *rest = self._states
-        return [(first, self._output_size()), *((state, self.hidden_size) for state in rest)]
+        return [(state, self.hidden_size if k else self._output_size()) for k, state in enumerate(self._states)]
 
     def reset_parameters(self) -> None:
         """Draw all weights anew, as PyTorch does; gains start from 1, a learned state from 0."""
@@ -323,11 +322,12 @@ class Recurrent(TracedModule):
         self, x: Tensor, hx: State | None, lengths: object, reset: object, shown: tuple[str, ...] | None
     ) -> tuple[Tensor, State, list[LayerTrace]]:
         """Check what was given, bring it to (T, B, I), run, and bring the results back to the input's layout."""
-        checks.input_shape(type(self).__name__, x, self._sizes(0), self.batch_first)
-        batched, batch_first = x.dim() == 3, self.batch_first and x.dim() == 3
+        checks.input_shape(type(self).__name__, x, self.input_size, self.batch_first)
+        batched = x.dim() == 3
+        turned = batched and self.batch_first
         if not batched:
             x = x.unsqueeze(1)
-        elif batch_first:
+        elif turned:
             x = x.transpose(0, 1)
         state = None
         if hx is not None:
@@ -340,26 +340,24 @@ class Recurrent(TracedModule):
                 raise ValueError("lengths needs a batch: unbatched input is one sequence, all of which counts")
             lengths = checks.lengths(lengths, x.shape[1], x.device)
         if reset is not None:
-            layout = (x.shape[0],) if not batched else x.shape[1::-1] if batch_first else x.shape[:2]
-            reset = checks.reset(
-                reset, layout, "(T,)" if not batched else "(B, T)" if batch_first else "(T, B)", x.device
-            )
-            reset = reset.unsqueeze(1) if not batched else reset.transpose(0, 1) if batch_first else reset
-
-        def restored(series: Tensor) -> Tensor:
-            return series.squeeze(1) if not batched else series.transpose(0, 1) if batch_first else series
-
+            layout = (x.shape[0],) if not batched else x.shape[1::-1] if turned else x.shape[:2]
+            names = "(T,)" if not batched else "(B, T)" if turned else "(T, B)"
+            reset = checks.reset(reset, layout, names, x.device)
+            reset = reset.unsqueeze(1) if not batched else reset.transpose(0, 1) if turned else reset
         output, final, records = self._run_batched(x, state, lengths, reset, shown)
-        records = [
-            LayerTrace(
-                record.name,
-                {name: restored(series) for name, series in record.gates.items()},
-                {name: restored(series) for name, series in record.states.items()},
-            )
-            for record in records
-        ]
-        final = final if batched else [s.squeeze(1) for s in final]
-        return restored(output), self._state_result(final), records
+        if turned or not batched:
+            back = _turned if turned else _without_batch
+            output = back(output)
+            records = [
+                LayerTrace(
+                    record.name,
+                    {name: back(series) for name, series in record.gates.items()},
+                    {name: back(series) for name, series in record.states.items()},
+                )
+                for record in records
+            ]
+            final = final if batched else [s.squeeze(1) for s in final]
+        return output, self._state_result(final), records
 
     def _state_shapes(self, batch: int) -> list[tuple[int, ...]]:
         return [(len(self._suffixes), batch, width) for _, width in self._widths()]
@@ -376,44 +374,46 @@ class Recurrent(TracedModule):
         shown: tuple[str, ...] | None,
     ) -> tuple[Tensor, list[Tensor], list[LayerTrace]]:
         """All layers over (T, B, I)."""
-        weights = [[getattr(self, name) for name in suffixed] for suffixed in self._all_weights]
+        weights = self._weights()
         autocast = autocast_is_on(x.device)
-        for name, given in [("input", x), *(("hx", s) for s in state or [])]:
-            checks.like_weights(name, given, weights[0][0], autocast)
+        checks.like_weights("input", x, weights[0][0], autocast)
+        for given in state or ():
+            checks.like_weights("hx", given, weights[0][0], autocast)
         home = self._learned_state()
-        if state is None:
-            state = self._initial_state(x, weights[0][0].dtype, home)
         if autocast:
-            x, *state = cast_for_autocast([x, *state])
+            x = x.to(autocast_dtype(x))
+            state = None if state is None else cast_for_autocast(state)
             weights = [cast_for_autocast(tensors) for tensors in weights]
             home = cast_for_autocast(home)
-        finals: list[list[Tensor]] = []
-        records: list[LayerTrace] = []
+        first = self._first_states(x, state, home)
         text = self._texts[self.training, shown is not None]
+        traced, resets = shown is not None, reset is not None
         engine = choose(
             self.engine,
             text,
             x.device,
             x.dtype,
             self.hidden_size,
-            traced=shown is not None,
+            traced=traced,
             lengths=lengths is not None,
-            reset=reset is not None,
+            reset=resets,
         ).engine
-        directions = len(self._directions())
+        directions = 2 if self.bidirectional else 1
+        finals: list[list[Tensor]] = []
+        records: list[LayerTrace] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(directions):
                 k = layer * directions + direction
                 inputs = Inputs(
                     x,
-                    [s[k] for s in state],
-                    [h[k] for h in home] if reset is not None else [],
+                    first[k],
+                    [h[k] for h in home] if resets else [],
                     self._dropped(weights[k]),
-                    self._drawn_masks(x, shown is not None),
+                    self._drawn_masks(x, traced),
                     lengths,
                     reset,
-                    reverse=direction == 1,
+                    direction == 1,
                 )
                 done = operator.run(text, inputs, engine, shown)
                 outputs.append(done.output)
@@ -428,14 +428,24 @@ class Recurrent(TracedModule):
             return x, [final.unsqueeze(0) for final in finals[0]], records
         return x, [torch.stack(column) for column in zip(*finals)], records
 
+    def _weights(self) -> list[list[Tensor]]:
+        """The learned tensors, a list for each layer and direction."""
+        own: Any = self._parameters  # where attributes of a module are looked for last, by a function of Python
+        return [[own[n] if n in own else getattr(self, n) for n in names] for names in self._all_weights]
+
     def _learned_state(self) -> list[Tensor]:
         return [getattr(self, f"{state}_0") for state in self._states] if self.learn_state else []
 
-    def _initial_state(self, x: Tensor, dtype: torch.dtype, home: list[Tensor]) -> list[Tensor]:
-        """The state of a call that passes none, one (layers x directions, B, H) a state."""
+    def _first_states(self, x: Tensor, state: list[Tensor] | None, home: list[Tensor]) -> list[list[Tensor]]:
+        """What each layer and direction starts from, one (B, H) a state."""
+        count, batch = len(self._suffixes), x.shape[1]
+        if state is not None:
+            return [[s[k] for s in state] for k in range(count)]
         if home:
-            return [h.unsqueeze(1).expand(-1, x.shape[1], -1) for h in home]
-        return [x.new_zeros(shape, dtype=dtype) for shape in self._state_shapes(x.shape[1])]
+            return [[h[k].expand(batch, -1) for h in home] for k in range(count)]
+        # Nobody writes to them, so zeros of one width are one tensor.
+        zeros = {width: x.new_zeros(batch, width) for width in {self._output_size(), self.hidden_size}}
+        return [[zeros[width] for _, width in self._widths()]] * count
 
     def _dropped(self, weights: list[Tensor]) -> list[Tensor]:
         """The learned tensors with weight drop on the recurrent ones."""
@@ -456,3 +466,13 @@ class Recurrent(TracedModule):
             noise.bernoulli(p, (steps, batch, widths[wide]) if per == "step" else (batch, widths[wide]), x)
             for p, per, wide in self._masks[shown]
         ]
+
+
+def _turned(series: Tensor) -> Tensor:
+    """(T, B, ·) as (B, T, ·), and back."""
+    return series.transpose(0, 1)
+
+
+def _without_batch(series: Tensor) -> Tensor:
+    """(T, 1, ·) as (T, ·)."""
+    return series.squeeze(1)

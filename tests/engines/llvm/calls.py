@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import holdfast
-from holdfast.engines.llvm import machine
+from holdfast.engines.llvm import machine, run
 
 
 def _has(name: str) -> bool:
@@ -122,6 +122,7 @@ def outcome(
     """Everything that a call gives, and the gradients of everything that it read.
 
     The gradients that arrive are numbers of one dtype, by default that of what they are gradients of."""
+    run.forget_plans()  # a test may have changed what they are made by
     torch.manual_seed(seed)
     layer = call.layer.train(training)
     layer.engine = engine
@@ -148,6 +149,7 @@ def exact(call: Call) -> dict[str, Tensor]:
 
 def inference(call: Call) -> Tensor:
     """A call without a way back."""
+    run.forget_plans()  # a test may have changed what they are made by
     call.layer.eval().engine = "llvm"
     with torch.no_grad():
         hx = call.hx[0] if len(call.hx) == 1 else tuple(call.hx)

@@ -12,6 +12,7 @@ import math
 import mmap
 import random
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 import holdfast.engines.llvm.tile_matmul as tiles
-from holdfast.engines.llvm import frame, run, threads
+from holdfast.engines.llvm import call as kernel_call
+from holdfast.engines.llvm import frame, learned, rows, run, threads
 from holdfast.engines.steps import around
 from tests.engines.llvm.calls import Call, inference, make, outcome, take
 from tests.support import assert_all_close
@@ -116,8 +118,8 @@ class _States:
 def install(guards: Guards) -> None:
     """While the guards are on, everything that a kernel touches is guarded memory, the arguments themselves too."""
     room, arguments = frame.Frame.room, frame.Frame.arguments
-    matmul, tile_matmul, empty = run.matmul, run.tile_matmul, tiles.empty
-    array, point, products, go = run.Call.array, run.Call.point, run.Call.products, run.Call.run
+    matmul, product, tile_matmul, empty = learned.matmul, learned.product, learned.tile_matmul, tiles.empty
+    go = kernel_call.Call.run
 
     def new_room(self: Any, name: str, size: int) -> None:
         self.__dict__.setdefault("exact", []).append((self.kernel.place[name], size, name, self.bytes))
@@ -143,33 +145,17 @@ def install(guards: Guards) -> None:
             found[self.kernel.place[name]] = guards.copy(table.ctypes.data, table.nbytes)
         return found, _States(states)
 
-    def remember(self: Any, place: int, tensor: Tensor) -> None:
-        assert tensor.is_contiguous()
-        self.__dict__.setdefault("touched", {})[place] = (tensor, tensor.data_ptr() - self.arguments[place])
-
-    def new_array(self: Any, name: str, tensor: Tensor, *rest: Any) -> None:
-        array(self, name, tensor, *rest)
-        if name + ".at" in self.kernel.place:
-            remember(self, self.kernel.place[name + ".at"], tensor)
-
-    def new_point(self: Any, name: str, tensor: Tensor) -> None:
-        point(self, name, tensor)
-        remember(self, self.kernel.place[name], tensor)
-
-    def new_products(self: Any) -> None:
-        products(self)
-        for place, name in self.kernel.sources:
-            remember(self, place, self.weights[name])
-
     def new_go(self: Any, *given: Any) -> None:
         if not guards.on:
             return go(self, *given)
         before, copies = list(self.arguments), []
-        for place, (tensor, offset) in self.touched.items():
+        for place, tensor in self.alive.items():
+            assert tensor.is_contiguous()
             size = tensor.numel() * tensor.element_size()
             if size:
+                rows_before = tensor.data_ptr() - before[place]
                 copies.append((tensor.data_ptr(), guards.copy(tensor.data_ptr(), size), size))
-                self.arguments[place] = copies[-1][1] - offset
+                self.arguments[place] = copies[-1][1] - rows_before
         compiled = self.kernel.run
 
         def guarded(address: int, threads: int) -> None:
@@ -181,7 +167,7 @@ def install(guards: Guards) -> None:
         for own, copy, size in copies:  # what the kernel wrote goes to where it was meant to go
             if ctypes.string_at(own, size) != ctypes.string_at(copy, size):
                 ctypes.memmove(own, copy, size)
-        for place in self.touched:
+        for place in self.alive:
             self.arguments[place] = before[place]
         return None
 
@@ -193,6 +179,13 @@ def install(guards: Guards) -> None:
         result.copy_(copies[0])
         guards.check()
         return None
+
+    def new_product(a: Tensor, b: Tensor, *rest: Any) -> Tensor:
+        if not guards.on:
+            return product(a, b, *rest)
+        found = product(guards.tensor(a), guards.tensor(b), *rest).clone()
+        guards.check()
+        return found
 
     def new_tile_matmul(result: Tensor, a: Tensor, b: Tensor, *rest: Any) -> None:
         if not guards.on:
@@ -206,9 +199,10 @@ def install(guards: Guards) -> None:
     def new_empty(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
         return guards.empty(dtype, shape) if guards.on else empty(dtype, shape)
 
-    run.matmul, run.tile_matmul, tiles.empty = new_matmul, new_tile_matmul, new_empty
+    learned.matmul, learned.product, learned.tile_matmul = new_matmul, new_product, new_tile_matmul
+    tiles.empty = new_empty
     frame.Frame.room, frame.Frame.arguments = new_room, new_arguments
-    run.Call.array, run.Call.point, run.Call.products, run.Call.run = new_array, new_point, new_products, new_go
+    kernel_call.Call.run = new_go
 
 
 OPTIONS: tuple[dict[str, Any], ...] = (
@@ -227,7 +221,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[str, int], int]:
+def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[ModuleType, dict[str, int]], int]:
     """A call, in bfloat16 or not, constants of the engine's, and a number of threads."""
     options = dict(OPTIONS[number % len(OPTIONS)])
     hidden = rng.choice(HIDDEN[1:] if options.get("layer_norm") else HIDDEN)
@@ -250,10 +244,11 @@ def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[str, i
     )
     within = rng.random() < 0.5
     batch = 0 if within else 1 << 60
-    constants = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": batch, "WITHIN_BATCH_SMALL": batch}
+    of_run = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": batch, "WITHIN_BATCH_SMALL": batch}
+    of_rows = {"SPAN_ROWS": rows.SPAN_ROWS, "SPAN_BYTES": rows.SPAN_BYTES}
     if rng.random() < 0.5:
-        constants |= {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
-    return call, constants, rng.choice([1, 1, 2, 3])
+        of_rows = {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
+    return call, {run: of_run, rows: of_rows}, rng.choice([1, 1, 2, 3])
 
 
 def make_all(call: Call, guards: Guards) -> dict[str, Tensor]:
@@ -313,7 +308,8 @@ def main() -> None:
         call, constants, team = draw(rng, number, bool(given.half))
         torch.set_num_threads(team)
         with (
-            mock.patch.multiple(run, **constants),
+            mock.patch.multiple(run, **constants[run]),
+            mock.patch.multiple(rows, **constants[rows]),
             mock.patch.multiple(around, STEPS_AGAIN=2, ROWS_AGAIN=1),
             mock.patch.multiple(threads, SMALL=0, SMALL_STEP=0),
         ):

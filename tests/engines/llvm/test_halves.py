@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import holdfast
-from holdfast.engines.llvm import machine, precision, run, threads
+from holdfast.engines.llvm import kernels, machine, precision, run, threads
 from holdfast.engines.llvm.code import I64, PTR, Code, Numbers
 from holdfast.engines.steps import around
 from tests.engines.llvm.calls import HALF_PATHS, TILES, Call, exact, make, outcome, take
@@ -270,10 +270,10 @@ def test_under_autocast_the_engine_runs_at_once_and_as_a_layer_in_bfloat16(
 
     dtypes, forward = [], run.forward
 
-    def spy(program: Any, inputs: Any, *rest: Any) -> Any:
+    def spy(signature: Any, inputs: Any, *rest: Any) -> Any:
         dtypes.append(inputs.x.dtype)
         assert not torch.is_autocast_enabled("cpu")
-        return forward(program, inputs, *rest)
+        return forward(signature, inputs, *rest)
 
     call = make(dtype=HALF, steps=6, hidden=33, batch=3, recompute=recompute)
     layer = call.layer
@@ -309,7 +309,7 @@ def test_under_autocast_the_engine_runs_at_once_and_as_a_layer_in_bfloat16(
 
 def _converted(values: Tensor, back: bool = False) -> Tensor:
     """float32 numbers as bfloat16, or back, by the instructions of a path; a whole number of vectors."""
-    target = machine.host(run.vectors_wanted())
+    target = machine.host(kernels.vectors_wanted())
     numbers = Numbers(target, precision.HALF, ())
     code = Code(numbers.module, "run", [PTR, PTR, I64])
     source, to, count = code.args

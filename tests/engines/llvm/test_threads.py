@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.engines.llvm import run, threads
+from holdfast.engines.llvm import kernels, threads
 from tests.engines.llvm.calls import Call, make, outcome
 
 ROOT = Path(__file__).parents[3]
@@ -140,8 +140,8 @@ def test_many_threads_may_be_the_first_to_run_a_program(
     calls = [make("LSTM", hidden=5, seed=k, cell_clip=clip) for k, clip in enumerate(clips)]
     for call in calls:
         call.layer.engine = "llvm"
-    run._forward_kernel.cache_clear()
-    run._backward_kernel.cache_clear()
+    kernels.forward_step.cache_clear()
+    kernels.backward_step.cache_clear()
     got: dict[int, dict[str, Tensor]] = {}
 
     def work(k: int) -> None:
@@ -188,10 +188,10 @@ def test_a_team_is_pytorchs_own() -> None:
 
 _BEGIN = """
 import os, signal, sys, torch
-from holdfast.engines.llvm import run
+from holdfast.engines.llvm import threads
 from tests.engines.llvm.calls import make, outcome
 signal.alarm(120)  # what hangs is ended
-run.SMALL = run.SMALL_STEP = 0
+threads.SMALL = threads.SMALL_STEP = 0
 torch.set_num_threads(2)
 call = make("LSTM", hidden=17, batch=5, steps=4)
 before = outcome(call, "llvm")

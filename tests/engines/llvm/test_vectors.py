@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from holdfast.engines.llvm import machine, run, threads
+from holdfast.engines.llvm import kernels, machine, rows, run, threads
 from holdfast.engines.steps import around
 from tests.agreement import check, plain
 from tests.configurations import CHOICES, Configuration, configurations, few
@@ -59,14 +59,14 @@ def test_each_vector_path_agrees_with_the_oracle(
 @pytest.mark.parametrize("vectors", VECTORS)
 def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
-    original = run.Compiled
+    original = kernels.Compiled
 
     def spy(*given: Any) -> Any:
         found.extend(g for g in given if isinstance(g, machine.Target))
         return original(*given)
 
     monkeypatch.setenv(machine.VARIABLE, vectors)
-    monkeypatch.setattr(run, "Compiled", spy)
+    monkeypatch.setattr(kernels, "Compiled", spy)
     call = make("LSTM", hidden=3, cell_clip=0.123)  # a program that no other test has
     outcome(call, "llvm")
     assert [t.name for t in found] == [vectors, vectors]
@@ -119,7 +119,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
 
 def _force(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in WAYS[way].items():
-        monkeypatch.setattr(next(m for m in (threads, around, run) if hasattr(m, name)), name, value)
+        monkeypatch.setattr(next(m for m in (threads, around, rows, run) if hasattr(m, name)), name, value)
 
 
 def _confirm(way: str, taken: Taken, threads: int, runs: int = 0, empty: bool = False) -> None:

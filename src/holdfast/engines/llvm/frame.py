@@ -91,6 +91,7 @@ class Compiled:
         self.address = compiled(text, target)
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self.address)
         self.place = {name: k for k, name in enumerate(self.layout.fields)}
+        self.arrays = {name.removesuffix(".at"): k for name, k in self.place.items() if name.endswith(".at")}
         self.sources = [
             (self.place[f"product {k}.source"], names[product.weight]) for k, product in enumerate(step.products)
         ]
@@ -242,7 +243,8 @@ class Frame:
     def arguments(self) -> tuple[Any, Tensor]:
         """A call's own arguments, and the working memory they point to."""
         memory = empty(torch.uint8, (self.bytes + ALIGNED,))
-        memory = memory[-memory.data_ptr() % ALIGNED :]
+        if beyond := -memory.data_ptr() % ALIGNED:
+            memory = memory[beyond:]
         found = self.type.from_buffer_copy(self.template)
         base = memory.data_ptr()
         for number, offset in self.inside:

@@ -18,6 +18,7 @@ from torch import Tensor
 from . import machine, threads
 from .code import I1, I64, PTR, Code, Numbers, uncollected
 from .machine import Target
+from .memory import empty
 from .precision import Precision, of
 
 FIELDS = (
@@ -158,6 +159,19 @@ def _kernel(precision: Precision, target: Target) -> Callable[[int, int], None]:
     with uncollected():
         text = Matmul(target, precision).text()
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(machine.compiled(text, target))
+
+
+def product(a: Tensor, b: Tensor, target: Target) -> Tensor:
+    """a b in a tensor of its own.
+
+    >>> product(torch.ones(3, 5), torch.ones(5, 20), machine.current())[2, 19].item()
+    5.0
+    """
+    if target.library:
+        return torch.mm(a, b)
+    result = empty(a.dtype, (a.shape[0], b.shape[1]))
+    matmul(result, a, b, False, target)
+    return result
 
 
 def matmul(result: Tensor, a: Tensor, b: Tensor, add: bool, target: Target) -> None:

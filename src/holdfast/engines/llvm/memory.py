@@ -30,14 +30,18 @@ def empty(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     torch.Size([3, 4])
     """
     size = math.prod(shape) * dtype.itemsize
-    deterministic: Any = torch.utils.deterministic
-    filled = torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory
-    if size < LENT or filled:  # PyTorch is to fill what nobody has written to
+    if size < LENT or _is_filled():
         return torch.empty(shape, dtype=dtype)
     storage = torch.from_numpy(_lend(size)).untyped_storage()
     loan: Any = torch.empty(0, dtype=dtype)  # no view, which must not be changed in place
     found: Tensor = loan.set_(storage, 0, tuple(shape))
     return found
+
+
+def _is_filled() -> bool:
+    """Whether PyTorch is to fill what nobody has written to."""
+    deterministic: Any = torch.utils.deterministic
+    return torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory
 
 
 class _Loan(np.ndarray[Any, Any]):

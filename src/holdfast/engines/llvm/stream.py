@@ -17,8 +17,8 @@ from ..tensors import check_in_place
 from . import machine
 from .frame import Compiled, Sizes
 from .int8 import packed
+from .kernels import forward_kernel, names_of, vectors_wanted
 from .precision import Precision
-from .run import forward_kernel, names_of, vectors_wanted
 
 RAW_BATCH = 4  # up to so many sequences the weights are read where they lie; for more they are packed in every step
 

@@ -17,6 +17,7 @@ from holdfast.language import Program
 
 from ..gradients import Gradients
 from ..inputs import Inputs
+from ..tensors import Signature
 from .backward_run import Backward, kept_nodes
 from .forward_run import Forward, accumulation_dtype
 
@@ -65,14 +66,15 @@ def saved_shapes(program: Program, inputs: Inputs, trace: bool) -> list[tuple[tu
     return [((steps, batch, width), dtype) for width in widths]
 
 
-def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+def forward(signature: Signature, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """What `run` returns, and what `backward` needs."""
+    program = signature.program
     save = save and not program.recompute
     return _visible_and_kept(program, inputs, trace, kept_nodes(program, trace) if save else [])
 
 
 def backward(
-    program: Program,
+    signature: Signature,
     inputs: Inputs,
     saved: Sequence[Tensor],
     output: Tensor | None,
@@ -84,7 +86,7 @@ def backward(
     """Back through a run, by the derivative of its step.
 
     Args:
-        program: the traced cell.
+        signature: of the run.
         inputs: what the run was given.
         saved: what `forward` saved.
         output: the gradient that arrives at the output, (T, B, P); None for zero, as everywhere here.
@@ -93,6 +95,7 @@ def backward(
         trace: whether values were traced.
         need_x: whether the gradient of x is wanted.
     """
+    program = signature.program
     if program.recompute:
         saved = _visible_and_kept(program, inputs, trace, kept_nodes(program, trace))[1]
     return Backward(program, inputs, saved, trace).run(output, final, traced, need_x)

@@ -21,6 +21,7 @@ from ..inputs import Inputs
 from ..reference.forward_run import accumulation_dtype
 from ..steps import lowering
 from ..steps.around import input_bias, steps_again
+from ..tensors import Signature
 from .emit import Form, emit
 from .kernels import Call, Kernel, device_of, divide, form_of
 from .learned import Learned
@@ -173,8 +174,9 @@ class _Ahead:
         return [self.call.state(name).to(self.sizes.stored, copy=True) for name in self.program.states]
 
 
-def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
+def forward(signature: Signature, inputs: Inputs, trace: bool, save: bool) -> tuple[list[Tensor], list[Tensor]]:
     """The visible results of a run, and what `backward` needs; as the reference engine's."""
+    program = signature.program
     again = save and program.recompute
     run = _Ahead(program, inputs, trace, save and not again)
     steps = run.sizes.steps
@@ -194,7 +196,7 @@ def forward(program: Program, inputs: Inputs, trace: bool, save: bool) -> tuple[
 
 
 def backward(
-    program: Program,
+    signature: Signature,
     inputs: Inputs,
     saved: Sequence[Tensor],
     output: Tensor | None,
@@ -204,7 +206,7 @@ def backward(
     need_x: bool,
 ) -> Gradients:
     """Back through a run; as the reference engine's."""
-    resets = inputs.reset is not None
+    program, resets = signature.program, inputs.reset is not None
     arrives = tuple(g is not None for g in traced)
     sizes = _Sizes(program, inputs)
     ahead, back, kernel = _backward_kernel(program, trace, resets, output is not None, arrives, sizes.form)

@@ -535,7 +535,7 @@ def operator_arguments(layer: holdfast.Recurrent, trace: bool, save: bool) -> tu
     program = parse(text)
     sizes = [layer.proj_size or layer.hidden_size, *[layer.hidden_size] * (len(program.states) - 1)]
     x = leaf(5, 2, 3)
-    masks = layer._drawn_masks(x, trace)
+    masks = layer._drawn_masks(x, layer._masks[trace])
     return (
         x,
         [leaf(2, size) for size in sizes],

@@ -62,24 +62,25 @@ def beyond_operators(gradient: Tensor) -> bool:
 def run(call: Run, inputs: Inputs, save: bool) -> Sequence[Tensor]:
     """The visible results of a run."""
     if not save:  # nothing requires a gradient, or none is recorded
-        return _forward(call, inputs, False)[0]
+        visible, _ = _run_as_given(inputs.x.device.type, call.engine.forward, call.program, inputs, call.trace, False)
+        return visible
     found: Sequence[Tensor] = _Recurrence.apply(call, inputs, inputs.x, *inputs.state, *inputs.home, *inputs.weights)
     return found
 
 
-def _forward(call: Run, inputs: Inputs, save: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """The engine's, in the dtype of its inputs: autocast has done its part before."""
-    kind = inputs.x.device.type
+def _run_as_given(kind: str, run: Callable[..., Any], *given: Any) -> Any:
+    """Run an engine in the dtype of what it is given: autocast has done its part before."""
     if not torch.is_autocast_enabled(kind):  # each call of a short sequence asks
-        return call.engine.forward(call.program, inputs, call.trace, save)
+        return run(*given)
     with torch.autocast(kind, enabled=False):
-        return call.engine.forward(call.program, inputs, call.trace, save)
+        return run(*given)
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Run, inputs: Inputs, *differentiable: Tensor) -> tuple[Tensor, ...]:
-        visible, saved = _forward(call, inputs, True)
+        run = call.engine.forward
+        visible, saved = _run_as_given(inputs.x.device.type, run, call.program, inputs, call.trace, True)
         # Of the tensors it keeps none beside those that are saved where PyTorch sees them.
         ctx.call, ctx.form = call, form(inputs)
         ctx.save_for_backward(*flat(inputs), *saved)
@@ -97,6 +98,6 @@ class _Recurrence(torch.autograd.Function):
             return None, None, *call.differentiably(text, call.name, inputs, saved, gradients, call.trace, need_x)
         end = 1 + len(inputs.state)
         output, final, traced = gradients[0], gradients[1:end], gradients[end:]
-        with torch.autocast(inputs.x.device.type, enabled=False):
-            found = call.engine.backward(call.program, inputs, saved, output, final, traced, call.trace, need_x)
+        given = call.program, inputs, saved, output, final, traced, call.trace, need_x
+        found = _run_as_given(inputs.x.device.type, call.engine.backward, *given)
         return None, None, found.x, *found.state, *found.home, *found.weights

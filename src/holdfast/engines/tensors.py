@@ -197,11 +197,12 @@ def _readable_as_they_are(tensors: Sequence[Tensor]) -> bool:
     """Whether `readable` has nothing to do, as far as that can be seen at once; each call of a short sequence asks."""
     if (
         not PLAIN.issuperset(map(type, tensors))
-        or 0 in map(Tensor.data_ptr, tensors)
         or any(map(Tensor.is_neg, tensors))
         or not all(map(Tensor.is_contiguous, tensors))
     ):
         return False
+    if not all(map(Tensor.data_ptr, tensors)) and any(t.nbytes and not t.data_ptr() for t in tensors):
+        return False  # only an empty tensor may lie nowhere
     rooms = map(_room, map(Tensor.untyped_storage, tensors))
     needed = [t.storage_offset() * t.itemsize + t.nbytes for t in tensors]
     return not any(map(lt, rooms, needed))

@@ -388,6 +388,7 @@ class Recurrent(TracedModule):
         first = self._first_states(x, state, home)
         text = self._texts[self.training, shown is not None]
         traced, resets = shown is not None, reset is not None
+        masks = self._masks[traced] if self.training else []
         engine = choose(
             self.engine,
             text,
@@ -409,8 +410,8 @@ class Recurrent(TracedModule):
                     x,
                     first[k],
                     [h[k] for h in home] if resets else [],
-                    self._dropped(weights[k]),
-                    self._drawn_masks(x, traced),
+                    self._dropped(weights[k]) if self.training else weights[k],
+                    self._drawn_masks(x, masks) if masks else [],
                     lengths,
                     reset,
                     direction == 1,
@@ -449,22 +450,20 @@ class Recurrent(TracedModule):
 
     def _dropped(self, weights: list[Tensor]) -> list[Tensor]:
         """The learned tensors with weight drop on the recurrent ones."""
-        if not (self.training and self.weight_drop):
+        if not self.weight_drop:
             return weights
         return [
             noise.dropout(w, self.weight_drop) if name in self._recurrent_weights else w
             for name, w in zip(self._weight_names, weights)
         ]
 
-    def _drawn_masks(self, x: Tensor, shown: bool) -> list[Tensor]:
+    def _drawn_masks(self, x: Tensor, masks: list[tuple[float, str, str]]) -> list[Tensor]:
         """The masks of one layer in one direction."""
-        if not self.training:
-            return []
         steps, batch = x.shape[:2]
         widths = {"units": self.hidden_size, "output": self._output_size()}
         return [
             noise.bernoulli(p, (steps, batch, widths[wide]) if per == "step" else (batch, widths[wide]), x)
-            for p, per, wide in self._masks[shown]
+            for p, per, wide in masks
         ]
 
 

@@ -182,7 +182,7 @@ def _inputs(rng: random.Random, options: dict[str, Any]) -> tuple[str, Tensors]:
     weights = [w.detach().clone() for w in layer.all_weights[0]]
     home = [torch.randn(s.shape[-1]) for s in call.hx] if call.reset is not None else []
     tensors = {"x": x, **_named("state", [s[0].clone() for s in call.hx]), **_named("home", home)}
-    tensors |= _named("weight", weights) | _named("mask", layer._drawn_masks(x, False))
+    tensors |= _named("weight", weights) | _named("mask", layer._drawn_masks(x, layer._masks[False]))
     tensors |= {n: t for n, t in (("lengths", call.lengths), ("reset", call.reset)) if t is not None}
     return layer._texts[True, False], tensors
 

@@ -636,6 +636,7 @@ def _in_spans(patch: Patch) -> None:
     patch.setattr(run, "WITHIN_FEATURES", 0)
     patch.setattr(run, "WITHIN_BATCH", 1000)
     patch.setattr(rows, "SPAN_ROWS", 6)
+    patch.setattr(rows, "SPAN_ROWS_LIBRARY", 6)
     patch.setattr(rows, "SPAN_BYTES", 1)
     _kernel_check(FEW, lengths=True, bidirectional=True)(patch)
 

@@ -245,9 +245,9 @@ def draw(rng: random.Random, number: int, half: bool) -> tuple[Call, dict[Module
     within = rng.random() < 0.5
     batch = 0 if within else 1 << 60
     of_run = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": batch, "WITHIN_BATCH_SMALL": batch}
-    of_rows = {"SPAN_ROWS": rows.SPAN_ROWS, "SPAN_BYTES": rows.SPAN_BYTES}
+    of_rows = {name: getattr(rows, name) for name in ("SPAN_ROWS", "SPAN_ROWS_LIBRARY", "SPAN_BYTES")}
     if rng.random() < 0.5:
-        of_rows = {"SPAN_ROWS": 8, "SPAN_BYTES": 0}
+        of_rows = {"SPAN_ROWS": 8, "SPAN_ROWS_LIBRARY": 8, "SPAN_BYTES": 0}
     return call, {run: of_run, rows: of_rows}, rng.choice([1, 1, 2, 3])
 
 

@@ -79,7 +79,7 @@ def test_the_variable_chooses_what_is_compiled(vectors: str, monkeypatch: pytest
 THREADED = {"SMALL": 0, "SMALL_STEP": 0}
 AHEAD = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": NEVER, "WITHIN_BATCH_SMALL": NEVER}
 WITHIN = {"WITHIN_FEATURES": 0, "WITHIN_BATCH": 0, "WITHIN_BATCH_SMALL": 0}
-SPANS = {"SPAN_ROWS": 3, "SPAN_BYTES": 0, "STEPS_AGAIN": 2, "ROWS_AGAIN": 1}
+SPANS = {"SPAN_ROWS": 3, "SPAN_ROWS_LIBRARY": 3, "SPAN_BYTES": 0, "STEPS_AGAIN": 2, "ROWS_AGAIN": 1}
 WAYS: dict[str, Mapping[str, int]] = {
     "threads": THREADED,
     "spans": AHEAD | SPANS,

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SPAN_BYTES = 4 << 20  # of the gates in a span of steps: a part of the processor's last cache
-SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth the packing of its weight
+SPAN_ROWS = 1024  # and never fewer rows: a matrix product must be worth what it costs once, as adding to its result
+SPAN_ROWS_LIBRARY = 2048  # the same of PyTorch's products, which pack both factors first
 
 
 class Span(NamedTuple):
@@ -67,9 +68,17 @@ class Rows:
         series.view(-1, shape[-1]).index_copy_(0, self.index, packed)
         return series
 
-    def cached(self, width: int, size: int) -> int:
-        """Steps of a span whose rows, of so many numbers of so many bytes, should stay in the cache."""
-        return max(1, max(SPAN_ROWS, SPAN_BYTES // (width * size)) // max(1, self.batch))
+    def cached(self, width: int, size: int, library: bool) -> int:
+        """Steps of a span whose rows should stay in the cache; the spans of a run are about equally long.
+
+        Args:
+            width, size: how many numbers a row has, of how many bytes.
+            library: whether PyTorch's products go over it.
+        """
+        rows = max(SPAN_ROWS_LIBRARY if library else SPAN_ROWS, SPAN_BYTES // (width * size))
+        most = max(1, rows // max(1, self.batch))
+        spans = -(-self.steps // most)
+        return -(-self.steps // max(1, spans))
 
     def spans(self, steps: int, back: bool) -> list[Span]:
         """Spans of so many steps, in the order of the run.

@@ -65,7 +65,11 @@ class ForwardPlan(Plan):
 
     def spans(self, rows: Rows) -> list[Span]:
         """The spans of a run whose steps are not run again."""
-        steps = rows.steps if self.projection == "within" else rows.cached(self.gates_width, self.kernel.size)
+        steps = (
+            rows.steps
+            if self.projection == "within"
+            else rows.cached(self.gates_width, self.kernel.size, self.kernel.target.library)
+        )
         return rows.spans(max(1, steps), self.backward)
 
 
@@ -91,7 +95,11 @@ class BackwardPlan(Plan):
     def spans(self, rows: Rows) -> list[Span]:
         """The spans of a run whose steps are not run again."""
         # In bfloat16 the gradients of weights are a library's products, which cannot be added up in float32.
-        steps = rows.steps if self.kernel.precision.half else rows.cached(self.width, self.kernel.size)
+        steps = (
+            rows.steps
+            if self.kernel.precision.half
+            else rows.cached(self.width, self.kernel.size, self.kernel.target.library)
+        )
         return rows.spans(max(1, steps), self.backward)
 
 

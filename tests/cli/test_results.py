@@ -50,17 +50,24 @@ def test_a_result_is_a_table_of_a_screen_s_width_with_the_main_measures(
     assert found["baselines"][baseline] == theirs
 
 
+CALLED = {"nats": "loss in nats", "crps": "CRPS", "rmse": "root mean square error", "cer": "character error rate"}
+
+
+@pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize(("split", "data"), [("valid", "validation data"), ("test", "test data"), ("given", "these")])
-def test_the_result_of_a_forecast_begins_with_its_verdict(
-    split: str, data: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    print_result(Result("forecast", split, {"crps": 0.4}, {"repeat last": {"crps": 0.5}}), as_json=False)
+def test_a_result_begins_with_a_verdict(name: str, split: str, data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    measure = TASKS[name].objective
+    print_result(Result(name, split, {measure: 0.4}, {"simple": {measure: 0.5}}), as_json=False)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("The model beats every simple method on ")
     assert data in first
     assert first.endswith(
-        "CRPS that is 20.0% lower than that of the best simple method, repeat last (0.4000 against 0.5000)."
+        f"{CALLED[measure]} that is 20.0% lower than that of the best simple method, simple (0.4000 against 0.5000)."
     )
+    print_result(Result(name, split, {measure: 0.5}, {"simple": {measure: 0.4}}), as_json=False)
+    assert capsys.readouterr().out.startswith("The model does not pay: on ")
+    print_result(Result(name, split, {measure: 0.5}), as_json=False)
+    assert capsys.readouterr().out.startswith(f"{name}, {split}")
 
 
 def test_sentences_are_broken_between_words_on_a_terminal_only(

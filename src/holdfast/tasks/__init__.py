@@ -9,10 +9,13 @@ from holdfast.naming import nearest
 from holdfast.training import Run, RunError
 
 from . import classification, composition, dialogue, forecasting, text, transcription, translation
+from .figures import shown
 from .fitting import Fitted, fit, resume
-from .task import Preset, Result, Sources, Task, shown
+from .task import Preset, Result, Sources, Task
+from .verdict import MEASURED_ON
 
 __all__ = [
+    "MEASURED_ON",
     "TASKS",
     "Fitted",
     "Preset",

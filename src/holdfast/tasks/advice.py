@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .task import shown
+from .figures import shown
 
 _LATE = 0.75  # of the steps; what comes after is the end of a curve
 _FELL = 0.03  # of a measure, by which it still falls there: the last of a long training's cosine brings less

@@ -48,8 +48,9 @@ from holdfast.training import (
 
 from .advice import advice
 from .caching import cache
+from .figures import shown
 from .report import write_report
-from .task import Result, Sources, Task, shown
+from .task import Result, Sources, Task
 
 VERSION = version("holdfast")
 _START = f"{DATA}/start"  # in a run's folder: the run whose model it began with

@@ -10,7 +10,8 @@ from holdfast.microscope import Series, line_chart
 from holdfast.microscope.page import figure, page, pair, section, table
 from holdfast.training import write_atomically
 
-from .task import Compared, shown
+from .figures import shown
+from .task import Compared
 
 if TYPE_CHECKING:
     from .fitting import Fitted

@@ -19,6 +19,8 @@ from torch import nn
 from holdfast.data import Told
 from holdfast.training import Devices, Problem, TrainingOptions, Watcher
 
+from .verdict import MEASURED_ON, verdict
+
 if TYPE_CHECKING:
     from .fitting import Fitted
 
@@ -97,17 +99,6 @@ def _for_json(measures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
 
-def shown(value: float | None) -> str:
-    """A measure as a table shows it.
-
-    >>> shown(111539), shown(1.44953), shown(123456.7), shown(None)
-    ('111,539', '1.4495', '123,457', '–')
-    """
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
 @dataclass(frozen=True)
 class Preset:
     """Options for a kind of data.
@@ -132,6 +123,8 @@ class Task(ABC, Generic[O, D]):
         objective: the measure that is to become small.
         curve: the measure that the loss of a step is one of, and that is drawn beside it; by default the objective.
         headline: the measures that the terminal shows; empty: all of them.
+        compared_by: the measures by which the model is compared with simple methods, the less the better, and what they
+            are called.
         unit: what a step's throughput counts.
         fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
@@ -144,6 +137,7 @@ class Task(ABC, Generic[O, D]):
     objective: ClassVar[str]
     curve: ClassVar[str] = ""
     headline: ClassVar[tuple[str, ...]] = ()
+    compared_by: ClassVar[Mapping[str, str]] = {"nats": "loss in nats"}
     unit: ClassVar[str]
     fitted: ClassVar[type[Any]]
     use: ClassVar[str]
@@ -229,9 +223,20 @@ class Task(ABC, Generic[O, D]):
         """
         return []
 
-    def verdict(self, result: Result) -> str:
-        """A sentence on what the measures say beside those of the simple methods; empty: there is none."""
-        return ""
+    def verdict(
+        self,
+        measures: Mapping[str, float],
+        baselines: Mapping[str, Mapping[str, float]],
+        data: str = MEASURED_ON["valid"],
+    ) -> str:
+        """Whether the model is better than the simple methods; empty: there are none.
+
+        Args:
+            measures: the model's.
+            baselines: the same of each simple method, as far as it has them.
+            data: what all were measured on.
+        """
+        return verdict(self.compared_by, measures, baselines, data) if baselines else ""
 
     @abstractmethod
     def report(self, fitted: Fitted, data: D, compared: Compared) -> Iterable[str]:

@@ -22,7 +22,8 @@ from holdfast.microscope.page import figure, pair, section, shaded_table, table
 from holdfast.models import SequenceModel
 
 from .. import inside
-from ..task import Compared, shown
+from ..figures import shown
+from ..task import Compared
 from ..text import TOKEN
 from . import intervals
 from .batches import read_together, shortened

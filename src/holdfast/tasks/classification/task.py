@@ -318,6 +318,7 @@ class Regress(SequenceTask):
     name = "regress"
     summary = "A regressor: it reads whole sequences, texts or series, and says a number of each."
     objective = "rmse"
+    compared_by: ClassVar = {"rmse": "root mean square error"}
     options = RegressOptions
     numeric = True
     use = "Predict with it: holdfast regress {run} FILE --out predictions.csv"

@@ -27,7 +27,6 @@ from .judging import calibration_of, chunks, end_of, forecast_windows, some, win
 from .levels import interval_places
 from .options import ForecastOptions
 from .sensitivity import sensitivity
-from .verdict import verdict
 
 if TYPE_CHECKING:
     from ..fitting import Fitted
@@ -61,7 +60,7 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
     windows = some(windows_of(history, "valid"), type(model).evaluated)
     intervals = [k / 100 for k in options.intervals]
     judged = _Judged.of(model, history, windows)
-    yield section("In plain words", _words(fitted.saved["valid"], compared.measures))
+    yield section("In plain words", _words(task.verdict(fitted.saved["valid"], compared.measures)))
     yield section("Forecasts", _fans(model, history, judged, intervals))
     yield section("Window after window", _overlay(model, history, judged.typical))
     yield section("The error by step", _errors(judged, compared.by_step, options.horizon))
@@ -74,14 +73,14 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
 # In plain words.
 
 
-def _words(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> str:
+def _words(verdict: str) -> str:
     """Whether the model is better than what is simple."""
     about = (
         "CRPS judges the whole forecast with its intervals, MASE its middle alone; of both the smaller is the better. "
         "The model was chosen by its CRPS on these data, which flatters it a little: <code>holdfast evaluate</code> on "
         "data that come later says it exactly."
     )
-    return f"<p><strong>{escape(verdict(model, baselines))}</strong></p>\n<p>{about}</p>"
+    return f"<p><strong>{escape(verdict)}</strong></p>\n<p>{about}</p>"
 
 
 # What was judged.

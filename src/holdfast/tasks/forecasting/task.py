@@ -17,7 +17,7 @@ from holdfast.models import AutoregressiveForecaster, Forecasting, PatchForecast
 from holdfast.training import Devices, Loss
 
 from ..fitting import Fitted
-from ..task import Compared, Result, Sources, Task
+from ..task import Compared, Sources, Task
 from . import report as _report
 from .baselines import Baselines
 from .conformal import Calibration
@@ -28,11 +28,9 @@ from .options import ForecastOptions
 from .recent import keep_recent
 from .settling import settled, split
 from .trial import choose, usual
-from .verdict import verdict
 
 Array = np.ndarray[Any, Any]
 
-_MEASURED_ON = {"valid": "the validation data", "test": "the test data", "given": "these data"}
 SUNSPOTS = "builtin:sunspots"
 EVALUATED = PatchForecaster.evaluated  # windows that baselines are measured on while training
 TRAINED_ON = 1 << 15  # windows that a ridge regression is fitted to
@@ -53,6 +51,7 @@ class Forecast(Task[ForecastOptions, Panel]):
     summary = "A forecaster: it reads series up to now, and says what comes, with intervals."
     objective = "crps"
     headline = ("crps", "mase", "smape")
+    compared_by: ClassVar = {"crps": "CRPS", "mase": "MASE"}
     unit = "values"
     options = ForecastOptions
     fitted = ForecastRun
@@ -191,10 +190,6 @@ class Forecast(Task[ForecastOptions, Panel]):
                 "The intervals were calibrated on these validation data: their coverage counts on others only."
             )
         return notes
-
-    def verdict(self, result: Result) -> str:
-        """Whether the model is better than the simple methods."""
-        return verdict(result.measures, result.baselines, _MEASURED_ON[result.split]) if result.baselines else ""
 
     def report(self, fitted: Fitted, data: Panel, compared: Compared) -> Iterable[str]:
         """Whether it was worth it, fans, errors by step, what was tried, what mattered, the look inside."""

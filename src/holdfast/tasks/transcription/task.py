@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Transcribe(Task[TranscribeOptions, Speech]):
     name = "transcribe"
     summary = "A transcriber: it reads the sound of speech, and writes down what is said."
     objective = "cer"
+    compared_by: ClassVar = {"cer": "character error rate"}
     curve = "nats"
     unit = "frames"
     options = TranscribeOptions

@@ -1,31 +1,36 @@
-"""Whether a forecaster is better than simple methods, in a sentence or two."""
+"""Whether a model is better than simple methods, in a sentence or two."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-from ..task import shown
+from .figures import shown
 
-_MEASURES = {"crps": "CRPS", "mase": "MASE"}  # by which it is judged, and what they are called
+# What a part of the data is called.
+MEASURED_ON = {"valid": "the validation data", "test": "the test data", "given": "these data"}
 
 
 def verdict(
-    model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]], data: str = "the validation data"
+    judged: Mapping[str, str],
+    model: Mapping[str, float],
+    baselines: Mapping[str, Mapping[str, float]],
+    data: str = MEASURED_ON["valid"],
 ) -> str:
     """Whether the model is better than the best simple method, by each measure that both have.
 
-    >>> verdict({"crps": 0.4, "mase": 0.9}, {"repeat last": {"crps": 0.5, "mase": 1.0}}).partition(":")[0]
+    >>> verdict({"nats": "loss in nats"}, {"nats": 1.5}, {"unigram": {"nats": 3.0}}).partition(":")[0]
     'The model beats every simple method on the validation data'
 
     Args:
+        judged: the measures by which it is judged, the less the better, and what they are called.
         model: its measures.
         baselines: of each simple method the same measures, as far as it has them.
         data: what all were measured on.
     """
     won: list[tuple[str, str]] = []  # the measure, and what is said of it
     lost: list[tuple[str, str]] = []
-    for name, called in _MEASURES.items():
+    for name, called in judged.items():
         others = {who: m[name] for who, m in baselines.items() if math.isfinite(m.get(name, math.nan))}
         if name in model and others:
             who = min(others, key=lambda one: others[one])

@@ -23,12 +23,16 @@ from holdfast.serving.view import View
 from holdfast.tasks import TASKS, fitting, opened
 from holdfast.tasks.fitting import Fitted
 from holdfast.training import Devices, Diverged, Interrupted, OptionError, Position, Quiet, Run, make
-from tests import second_device
-from tests.tasks import applications
+from tests import applications, second_device
 from tests.tasks.composition import tunes
 
 Runs = Callable[[str], Fitted]
 every = pytest.mark.parametrize("name", applications.NAMES)
+
+
+def _given(name: str) -> dict[str, Any]:
+    """The options of a tiny run with two evaluations."""
+    return {**applications.SHORT, "steps": 4, "evaluations": 2, **applications.APPLICATIONS[name].values}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
     def run(name: str) -> Fitted:
         if name not in made:
-            given = {**applications.SHORT, **applications.SMALL[name]}
-            made[name] = applications.fit(name, tmp_path_factory.mktemp(name), given)
+            made[name] = applications.fitted(name, tmp_path_factory.mktemp(name), _given(name))
         return made[name]
 
     return run
@@ -62,12 +65,12 @@ def test_an_evaluation_twice_gives_the_same_numbers_and_those_of_the_saved_run(n
 @pytest.mark.sweep(every=8)
 @every
 def test_a_run_of_some_minutes_has_a_size_and_steps_and_is_repeated_by_them(name: str, tmp_path: Path) -> None:
-    small = {key: value for key, value in applications.SMALL[name].items() if key != "hidden"}
+    small = {key: value for key, value in applications.APPLICATIONS[name].values.items() if key != "hidden"}
     found = []
-    for place, given in (("first", {"minutes": 0.01, **small}), ("again", {})):
+    for place, given in (("first", {"minutes": 0.01, "batch_size": 4, **small}), ("again", {})):
         (tmp_path / place).mkdir()
         options = given or found[0].config["options"]
-        found.append(applications.fit(name, tmp_path / place, options))
+        found.append(applications.fitted(name, tmp_path / place, options))
     timed, counted = found
     assert timed.options.hidden in timed.options.sizes
     assert timed.options.steps >= 1
@@ -117,9 +120,8 @@ def test_a_run_that_is_cut_short_ends_at_once_with_what_there_is(
 
     for method in ("baselines", "report"):
         monkeypatch.setattr(type(TASKS[name]), method, never)
-    given = {**applications.SHORT, **applications.SMALL[name]}
     with pytest.raises(Interrupted if what == signal.SIGINT else Diverged):
-        applications.fit(name, tmp_path, given, _At(3, what))
+        applications.fitted(name, tmp_path, _given(name), _At(3, what))
     folder = tmp_path / "run"
     assert "did not come to its end" in (folder / "report.html").read_text()
     assert "step 2" in (folder / "report.html").read_text().lower()
@@ -131,12 +133,12 @@ USES: dict[str, Callable[[Any, Path], Any]] = {
     "text": lambda run, _: (run.generate("the ", length=6, count=2), [*run.score(["the cat", "a"])], _looked(run)),
     "forecast": lambda run, data: (
         run.predict().to_numpy(),
-        run.backtest(str(data / "table.csv"), n_windows=2)[0].to_numpy(),
+        run.backtest(str(data / "sales.csv"), n_windows=2)[0].to_numpy(),
         run.update(_later(data)).predict().to_numpy(),
     ),
     "classify": lambda run, _: run.predict_proba(["a good film", "bad"]),
     "regress": lambda run, _: run.predict(["a good film", "bad"]),
-    "transcribe": lambda run, data: run.transcribe(str(data / "sounds" / "000.wav")),
+    "transcribe": lambda run, data: run.transcribe(str(data / "tones" / "000.wav")),
     "translate": lambda run, _: (
         run.translate(["eins zwei", "drei"]),
         run.translate(["eins"], sampling=Sampling(), seed=1),
@@ -147,8 +149,8 @@ USES: dict[str, Callable[[Any, Path], Any]] = {
 
 
 def _later(data: Path) -> Any:
-    table = pd.read_csv(data / "table.csv")
-    return table.tail(3).assign(ds=table["ds"].tail(3) + 3)
+    table = pd.read_csv(data / "sales.csv", parse_dates=["ds"])
+    return table.tail(3).assign(ds=table["ds"].tail(3) + pd.Timedelta(days=3))
 
 
 def _looked(run: Any) -> Any:

@@ -34,9 +34,9 @@ def test_a_result_is_a_table_of_a_screen_s_width_with_the_main_measures(
     names, baseline = MEASURED[task]
     ours, theirs = dict.fromkeys(names, 123.45678), {name: 1.5 for name in names if name != "nats"}
     print_result(Result(task, "valid", ours, {baseline: theirs, f"{baseline}, again": theirs}), as_json=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= 80 for line in lines if "The model" not in line)
-    assert sum("123.4568" in line for line in lines if "The model" not in line) == 1, "a row for each model, no list"
+    lines = [line for line in capsys.readouterr().out.splitlines() if "The model" not in line]
+    assert all(len(line) <= 80 for line in lines)
+    assert sum("123.4568" in line for line in lines) == 1, "a row for each model, no list"
     assert len(lines) < 16
     heading = next(line for line in lines if any(name in line.split() for name in names)).split()
     shown = TASKS[task].headline or tuple(names)
@@ -50,21 +50,20 @@ def test_a_result_is_a_table_of_a_screen_s_width_with_the_main_measures(
     assert found["baselines"][baseline] == theirs
 
 
-CALLED = {"nats": "loss in nats", "crps": "CRPS", "rmse": "root mean square error", "cer": "character error rate"}
-
-
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize(("split", "data"), [("valid", "validation data"), ("test", "test data"), ("given", "these")])
 def test_a_result_begins_with_a_verdict(name: str, split: str, data: str, capsys: pytest.CaptureFixture[str]) -> None:
-    measure = TASKS[name].objective
-    print_result(Result(name, split, {measure: 0.4}, {"simple": {measure: 0.5}}), as_json=False)
+    measure = next(iter(TASKS[name].compared_by))
+    better, worse, how = (0.5, 0.4, "25.0% higher") if measure == "bleu" else (0.4, 0.5, "20.0% lower")
+    print_result(Result(name, split, {measure: better}, {"simple": {measure: worse}}), as_json=False)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("The model beats every simple method on ")
     assert data in first
     assert first.endswith(
-        f"{CALLED[measure]} that is 20.0% lower than that of the best simple method, simple (0.4000 against 0.5000)."
+        f"{TASKS[name].compared_by[measure]} that is {how} than that of the best simple method, simple ({better:.4f} "
+        f"against {worse:.4f})."
     )
-    print_result(Result(name, split, {measure: 0.5}, {"simple": {measure: 0.4}}), as_json=False)
+    print_result(Result(name, split, {measure: worse}, {"simple": {measure: better}}), as_json=False)
     assert capsys.readouterr().out.startswith("The model does not pay: on ")
     print_result(Result(name, split, {measure: 0.5}), as_json=False)
     assert capsys.readouterr().out.startswith(f"{name}, {split}")

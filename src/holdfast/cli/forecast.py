@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from holdfast.extras import require
-from holdfast.tasks import TASKS, load
+from holdfast.tasks import TASKS, load, verdict
 from holdfast.tasks.forecasting import Forecast, Forecaster
 from holdfast.training import replaced, write_atomically
 
@@ -83,7 +83,7 @@ def backtest(
         typer.echo(json.dumps({"task": "forecast", **measures}))
     else:
         baselines = {who: found for who, found in measures.items() if who != "this model"}
-        print_sentence(TASKS["forecast"].verdict(measures["this model"], baselines, "these windows"))
+        print_sentence(verdict(TASKS["forecast"].standings(measures["this model"], baselines), "these windows"))
         print_measures("forecast, backtest", measures, Forecast.headline)
 
 

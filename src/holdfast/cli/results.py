@@ -10,7 +10,7 @@ from rich import box
 from rich.measure import Measurement
 from rich.table import Table
 
-from holdfast.tasks import MEASURED_ON, TASKS, Result, shown
+from holdfast.tasks import MEASURED_ON, TASKS, Result, shown, verdict
 
 from .errors import Screen
 
@@ -27,8 +27,8 @@ def print_result(result: Result, as_json: bool) -> None:
         typer.echo(json.dumps(result.to_dict()))
     else:
         task = TASKS[result.task]
-        if said := task.verdict(result.measures, result.baselines, MEASURED_ON[result.split]):
-            print_sentence(said)
+        if standings := task.standings(result.measures, result.baselines):
+            print_sentence(verdict(standings, MEASURED_ON[result.split]))
         models = {"this model": result.measures, **result.baselines}
         print_measures(f"{result.task}, {result.split}", models, task.headline)
     for note in result.notes:

@@ -12,7 +12,7 @@ from . import classification, composition, dialogue, forecasting, text, transcri
 from .figures import shown
 from .fitting import Fitted, fit, resume
 from .task import Preset, Result, Sources, Task
-from .verdict import MEASURED_ON
+from .verdict import MEASURED_ON, verdict
 
 __all__ = [
     "MEASURED_ON",
@@ -35,6 +35,7 @@ __all__ = [
     "text",
     "transcription",
     "translation",
+    "verdict",
 ]
 
 TASKS: dict[str, Task[Any, Any]] = {

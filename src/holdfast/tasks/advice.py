@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .figures import shown
+from .verdict import Standing
 
 _LATE = 0.75  # of the steps; what comes after is the end of a curve
 _FELL = 0.03  # of a measure, by which it still falls there: the last of a long training's cosine brings less
@@ -14,32 +15,31 @@ _FEWEST = 4  # evaluations that make a curve; of fewer, the losses of the steps 
 _MORE = 4  # times as long
 
 
-def advice(
-    name: str, lines: Sequence[Mapping[str, Any]], baselines: Mapping[str, Mapping[str, float]], seconds: float
-) -> str:
+def advice(name: str, lines: Sequence[Mapping[str, Any]], standings: Sequence[Standing], seconds: float) -> str:
     """What to say of a training that ended too early or behind a baseline; empty if it did neither.
 
     >>> lines = [{"step": k, "loss": 3 - k / 10, "valid_nats": 3 - k / 10} for k in range(1, 11)]
-    >>> advice("nats", lines, {"unigram": {"nats": 1.5}}, seconds=60)
+    >>> behind = Standing("loss in nats", 2.0, 1.5, "unigram", won=False)
+    >>> advice("nats", lines, [behind], seconds=60)
     'nats still fell when the training ended, and unigram is ahead with 1.5000 against 2.0000: try --minutes 4'
-    >>> advice("nats", [{**line, "valid_nats": 1.4} for line in lines], {"unigram": {"nats": 1.5}}, seconds=60)
+    >>> advice("nats", [{**line, "valid_nats": 1.4} for line in lines], [], seconds=60)
     ''
 
     Args:
         name: the measure that is to become small.
         lines: the metrics of the run, a line for each step.
-        baselines: the measures of the simple methods.
+        standings: the model beside simple methods.
         seconds: how long the training took.
     """
     curve = [(line["step"], line[f"valid_{name}"]) for line in lines if line.get(f"valid_{name}") is not None]
     if not curve:
         return ""
-    best_step, best = min(curve, key=lambda point: point[1])
-    ahead = min(((m[name], who) for who, m in baselines.items() if m.get(name, math.inf) < best), default=None)
+    best_step, _ = min(curve, key=lambda point: point[1])
+    ahead = next((one for one in standings if not one.won and one.ours != one.theirs), None)
     falls = _falls(curve if len(curve) >= _FEWEST else [(line["step"], line["loss"]) for line in lines])
     if not falls and ahead is None:
         return ""
-    behind = f"{ahead[1]} is ahead with {shown(ahead[0])} against {shown(best)}" if ahead else ""
+    behind = f"{ahead.who} is ahead with {shown(ahead.theirs)} against {shown(ahead.ours)}" if ahead else ""
     if not falls and best_step < _LATE * lines[-1]["step"]:
         return (
             f"{behind}, and {name} has not fallen since step {best_step:,}: more time will hardly help, more data may"

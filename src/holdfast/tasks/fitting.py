@@ -313,7 +313,8 @@ def _finish(task: Task[Any, Any], run: Run, data: Any, told: Told, seconds: floa
     told("measuring the baselines")
     compared = task.baselines(data, data, "valid", fitted.options, brief=True)
     notes = [*task.notes(data, "valid", fitted.options, brief=True), *compared.notes]
-    said = advice(task.objective, run.metrics(), compared.measures, seconds)
+    standings = task.standings(fitted.saved["valid"], compared.measures)
+    said = advice(task.objective, run.metrics(), standings, seconds)
     told("writing the report")
     write_report(fitted, data, compared, [*notes, said] if said else notes)
     write_atomically(run.folder / "README.md", _card(fitted, data, compared.measures))

@@ -19,7 +19,7 @@ from torch import nn
 from holdfast.data import Told
 from holdfast.training import Devices, Problem, TrainingOptions, Watcher
 
-from .verdict import MEASURED_ON, verdict
+from .verdict import Standing, standings
 
 if TYPE_CHECKING:
     from .fitting import Fitted
@@ -123,8 +123,7 @@ class Task(ABC, Generic[O, D]):
         objective: the measure that is to become small.
         curve: the measure that the loss of a step is one of, and that is drawn beside it; by default the objective.
         headline: the measures that the terminal shows; empty: all of them.
-        compared_by: the measures by which the model is compared with simple methods, the less the better, and what they
-            are called.
+        compared_by: the measures by which the model is compared with simple methods, and what they are called.
         unit: what a step's throughput counts.
         fitted: what a run that has a model becomes: a class that takes the task and the run.
         use: what to do next with a run, with {run} for its folder.
@@ -223,20 +222,14 @@ class Task(ABC, Generic[O, D]):
         """
         return []
 
-    def verdict(
-        self,
-        measures: Mapping[str, float],
-        baselines: Mapping[str, Mapping[str, float]],
-        data: str = MEASURED_ON["valid"],
-    ) -> str:
-        """Whether the model is better than the simple methods; empty: there are none.
+    def standings(self, measures: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> list[Standing]:
+        """The model beside the best simple method, by each measure that counts.
 
         Args:
             measures: the model's.
             baselines: the same of each simple method, as far as it has them.
-            data: what all were measured on.
         """
-        return verdict(self.compared_by, measures, baselines, data) if baselines else ""
+        return standings(self.compared_by, measures, baselines)
 
     @abstractmethod
     def report(self, fitted: Fitted, data: D, compared: Compared) -> Iterable[str]:

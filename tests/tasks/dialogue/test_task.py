@@ -82,6 +82,7 @@ def test_while_it_trains_replies_are_measured_that_are_spread_over_all(
     run: ChatRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("holdfast.tasks.dialogue.task._BRIEF", 5)
+    monkeypatch.setattr("holdfast.tasks.dialogue.task._DRAWN", 2)
     data = run.data()
     seen: list[np.ndarray] = []
 
@@ -89,12 +90,22 @@ def test_while_it_trains_replies_are_measured_that_are_spread_over_all(
         seen.append(which)
         return np.zeros(len(which))
 
+    def replies(model: object, encoding: object, sources: list[str], *given: object) -> list[str]:
+        texts = [data.parts["valid"].source_text(k) for k in range(len(data.parts["valid"]))]
+        drawn.extend(map(texts.index, sources))
+        return sources
+
+    drawn: list[int] = []
     monkeypatch.setattr("holdfast.tasks.dialogue.task.nats_of", nats_of)
+    monkeypatch.setattr("holdfast.tasks.dialogue.task.replies", replies)
     Chat().problem(data, run.options, Devices(torch.device("cpu"))).evaluate(run.model)
     replies = [k for k in range(len(data.parts["valid"])) if data.parts["valid"].source_text(k)]
     assert seen[0].tolist() == [replies[round(k)] for k in np.floor(np.linspace(0, len(replies) - 1, 5))]
     notes = Chat().notes(data, "valid", run.options, brief=True)
-    assert "Measured on 5 replies, spread over all of the part." in notes
+    assert (
+        "Measured on 5 replies, spread over all of the part; replies were drawn to the contexts of 2 of them." in notes
+    )
+    assert drawn == [seen[0][0], seen[0][4]]
 
 
 def test_a_conversation_streams_replies_and_remembers_the_last_turns(run: ChatRun) -> None:

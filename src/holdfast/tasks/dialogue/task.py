@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -30,6 +30,7 @@ from .run import ChatRun, Manners, replies
 Array = np.ndarray[Any, Any]
 
 _BRIEF = 1000  # validation replies that are measured at each evaluation, spread over all
+_DRAWN = 100  # and to the contexts of so many of them replies are drawn, which takes far longer
 
 
 class Chat(Task[ChatOptions, Pairs]):
@@ -42,6 +43,7 @@ class Chat(Task[ChatOptions, Pairs]):
         "repeats the manners and the prejudices of its data: it is for study and play, not for advice."
     )
     objective = "nats"
+    compared_by: ClassVar = {"perplexity": "perplexity"}
     headline = ("nats", "perplexity", "bleu")
     unit = "tokens"
     options = ChatOptions
@@ -110,14 +112,15 @@ class Chat(Task[ChatOptions, Pairs]):
         part = data.parts[split]
         which = _measured(part, options, brief)
         nats = float(nats_of(model, part, which, told).sum())
-        told("replying")
-        sources = [part.source_text(int(k)) for k in which]
-        found = replies(model, data.encodings[1], sources, Manners(), 0, options.longest)
         tokens = int((part.lengths[1][which] + 1).sum())
+        told("replying")
+        answered = _spread(which, _DRAWN) if brief else which
+        sources = [part.source_text(int(k)) for k in answered]
+        found = replies(model, data.encodings[1], sources, Manners(), 0, options.longest)
         return {
             "nats": nats / tokens,
             "perplexity": math.exp(min(nats / _words(part, which), 700.0)),
-            **reply_measures([part.target_text(int(k)) for k in which], found),
+            **reply_measures([part.target_text(int(k)) for k in answered], found),
         }
 
     def given(self, facts: Mapping[str, Any], paths: Sequence[str], told: Told) -> Pairs:
@@ -134,7 +137,8 @@ class Chat(Task[ChatOptions, Pairs]):
         train, part = training.parts["train"], data.parts[split]
         which = _measured(part, options, brief)
         ngram = counted(train, part, which, training.encodings[1], _words(part, which))
-        return Compared({"n-grams": ngram, "the reply to the most alike context": retrieved(train, part, which)})
+        looked_up = retrieved(train, part, _spread(which, _DRAWN) if brief else which)
+        return Compared({"n-grams": ngram, "the reply to the most alike context": looked_up})
 
     def notes(self, data: Pairs, split: str, options: ChatOptions, brief: bool = False) -> list[str]:
         """How it was measured, and what was left out."""
@@ -145,7 +149,11 @@ class Chat(Task[ChatOptions, Pairs]):
             *data.notes,
         ]
         if brief:
-            notes.append(f"Measured on {len(_measured(part, options, brief)):,} replies, spread over all of the part.")
+            which = _measured(part, options, brief)
+            notes.append(
+                f"Measured on {len(which):,} replies, spread over all of the part; replies were drawn to the contexts "
+                f"of {len(_spread(which, _DRAWN)):,} of them."
+            )
         long = len(_answers(part)) - len(_measured(part, options))
         if long:
             notes.append(
@@ -169,7 +177,12 @@ def _measured(part: TextPairs, options: ChatOptions, brief: bool = False) -> Arr
     found = np.intersect1d(_answers(part), learnable(part, options.longest))
     if not len(found):
         raise DataError(f"there is no reply to measure by: in all more than {options.longest:,} tokens are on a side")
-    return found[np.linspace(0, len(found) - 1, _BRIEF).astype(np.int64)] if brief and len(found) > _BRIEF else found
+    return _spread(found, _BRIEF) if brief else found
+
+
+def _spread(which: Array, count: int) -> Array:
+    """So many of some, spread over all; all, if there are no more."""
+    return which[np.linspace(0, len(which) - 1, count).astype(np.int64)] if len(which) > count else which
 
 
 def _words(part: TextPairs, which: Array) -> int:

@@ -21,6 +21,7 @@ from holdfast.models.forecasting import Numbers
 
 from .. import inside
 from ..task import Compared
+from ..verdict import MEASURED_ON, Standing, verdict
 from .conformal import Calibration
 from .history import History
 from .judging import calibration_of, chunks, end_of, forecast_windows, some, windows_of
@@ -60,7 +61,7 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
     windows = some(windows_of(history, "valid"), type(model).evaluated)
     intervals = [k / 100 for k in options.intervals]
     judged = _Judged.of(model, history, windows)
-    yield section("In plain words", _words(task.verdict(fitted.saved["valid"], compared.measures)))
+    yield section("In plain words", _words(task.standings(fitted.saved["valid"], compared.measures)))
     yield section("Forecasts", _fans(model, history, judged, intervals))
     yield section("Window after window", _overlay(model, history, judged.typical))
     yield section("The error by step", _errors(judged, compared.by_step, options.horizon))
@@ -73,14 +74,14 @@ def sections(task: Forecast, fitted: Fitted, data: Panel, compared: Compared) ->
 # In plain words.
 
 
-def _words(verdict: str) -> str:
+def _words(standings: Sequence[Standing]) -> str:
     """Whether the model is better than what is simple."""
     about = (
         "CRPS judges the whole forecast with its intervals, MASE its middle alone; of both the smaller is the better. "
         "The model was chosen by its CRPS on these data, which flatters it a little: <code>holdfast evaluate</code> on "
         "data that come later says it exactly."
     )
-    return f"<p><strong>{escape(verdict)}</strong></p>\n<p>{about}</p>"
+    return f"<p><strong>{escape(verdict(standings, MEASURED_ON['valid']))}</strong></p>\n<p>{about}</p>"
 
 
 # What was judged.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -35,6 +35,7 @@ class Translate(Task[TranslateOptions, Pairs]):
     name = "translate"
     summary = "A translator: it reads a text, and writes it in another language or form."
     objective = "nats"
+    compared_by: ClassVar = {"bleu": "BLEU"}
     unit = "tokens"
     options = TranslateOptions
     fitted = TranslateRun

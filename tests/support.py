@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
+
+from holdfast.engines.llvm.machine import cache_folder
 
 # In half precision it follows from the format, whose unit roundoff is u: 2^-8 in bfloat16, 2^-11 in float16. On its
 # way to a result or a gradient a number is rounded at most five times: the state as a factor, what is kept of a step,
@@ -21,6 +24,15 @@ from torch import Tensor
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10, torch.bfloat16: 2**-5, torch.float16: 2**-8}
 DEVICE = torch.device(os.environ.get("HOLDFAST_DEVICE", "cpu"))  # where the tests of the GPU engine run
 NEGLIGIBLE = 1e-9  # an expected tensor below this is zero but for rounding: what is measured is then not relative
+
+
+def own_cache(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """A cache folder in which nothing is kept yet but the compiled kernels, which take seconds."""
+    compiled = cache_folder()
+    compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "holdfast").mkdir(parents=True)
+    (folder / "holdfast" / "kernels").symlink_to(compiled)
+    patch.setenv("XDG_CACHE_HOME", str(folder))
 
 
 def error(got: Tensor, expected: Tensor) -> float:

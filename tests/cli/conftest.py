@@ -7,6 +7,7 @@ import pytest
 
 from tests.applications import APPLICATIONS, Made, make
 from tests.reports import no_reports, reported, reports
+from tests.support import own_cache
 
 __all__ = ["made", "no_reports", "reported"]
 
@@ -16,7 +17,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], M
     """A run of an application, which is trained when it is first asked for. No test changes it."""
     folder = tmp_path_factory.mktemp("applications")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        own_cache(patch, folder / "cache")
         patch.setattr("holdfast.tasks.transcription.baselines._LEARNED", 5)
 
         @cache

@@ -22,6 +22,7 @@ from holdfast.models import sample_decode
 from holdfast.tasks import opened
 from holdfast.tasks.dialogue import Manners
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+from tests.support import own_cache
 from tests.tasks.dialogue.talks import talks, write
 
 TINY = ["--steps", "200", "--hidden", "32", "--embedding", "16", "--layers", "1", "--vocabulary", "320"]
@@ -31,7 +32,7 @@ MORE = ["--learning-rate", "0.02", "--dropout", "0", "--average", "0.05", "--bat
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         yield
 
 

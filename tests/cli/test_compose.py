@@ -12,6 +12,7 @@ import symusic
 
 from holdfast.data.music import Note, read_midi, write_midi
 from tests.cli.test_text import invoked
+from tests.support import own_cache
 from tests.tasks.composition.tunes import folder, tune
 
 TINY = [
@@ -32,7 +33,7 @@ TINY = [
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         yield
 
 

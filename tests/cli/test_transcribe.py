@@ -18,6 +18,7 @@ from holdfast.cli.commands import commands
 from holdfast.cli.transcribe import _show
 from holdfast.data.audio import sound
 from tests.cli.test_text import invoked
+from tests.support import own_cache
 from tests.tasks.transcription import tones
 
 TINY = ["--steps", "150", "--hidden", "16", "--layers", "1", "--channels", "4", "--bands", "24", "--batch-size", "8"]
@@ -27,7 +28,7 @@ MORE = ["--learning-rate", "0.01", "--dropout", "0", "--average", "0.05", "--no-
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         patch.setattr("holdfast.tasks.transcription.baselines._LEARNED", 20)
         yield
 

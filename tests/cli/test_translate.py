@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from holdfast.cli.commands import commands
 from holdfast.tasks import opened
 from tests.cli.test_text import ENTRY, ENVIRONMENT, invoked
+from tests.support import own_cache
 from tests.tasks.translation.phrases import phrases, write
 
 TINY = ["--steps", "300", "--hidden", "32", "--embedding", "16", "--layers", "1", "--batch-size", "16"]
@@ -39,7 +40,7 @@ MORE = [
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         yield
 
 

@@ -179,14 +179,16 @@ def test_a_brush_lists_the_places_where_the_same_units_are_on(
     steps, wide = len(TEXT), 2
     page.locator("#bounded").set_checked(bounded)
 
+    thresholds = [0.01 * k for k in range(1, 10)]  # one of them divides the steps of a model that has learned little
+    on_at = {threshold: units_on(run, threshold) for threshold in thresholds}
+
     def bounded_units(threshold: float, k: int) -> int:
         """How many units are on from a step on, but neither before nor after, if half of them are elsewhere too."""
-        on = units_on(run, threshold)
+        on = on_at[threshold]
         units = np.flatnonzero(on[k : k + wide].all(0) & ~on[k - 1] & ~on[k + wide])
         others = [j for j in range(steps - wide + 1) if j + wide <= k or j >= k + wide]
         return len(units) if len(units) and max(on[j : j + wide, units].mean() for j in others) >= 0.5 else 0
 
-    thresholds = [0.01 * k for k in range(1, 10)]  # one of them divides the steps of a model that has learned little
     threshold, start = max(
         itertools.product(thresholds, range(1, steps - wide)), key=lambda choice: bounded_units(*choice)
     )

@@ -19,6 +19,7 @@ from holdfast.tasks import TASKS, Sources, fit, opened, resume
 from holdfast.tasks.composition import ComposeRun
 from holdfast.tasks.composition import task as module
 from holdfast.training import Devices, Interrupted, OptionError, make
+from tests.support import own_cache
 from tests.tasks.composition.tunes import TINY, folder, tune
 
 TASK = TASKS["compose"]
@@ -26,7 +27,7 @@ TASK = TASKS["compose"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own_cache(monkeypatch, tmp_path / "cache")
 
 
 def _fitted(out: Path, *data: Path, valid: tuple[Path, ...] = (), test: tuple[Path, ...] = (), **options: Any) -> Any:

@@ -20,6 +20,7 @@ from holdfast.tasks.dialogue import fit as fit_chat
 from holdfast.training import Devices, OptionError
 from holdfast.training.optimisers import averaged
 from tests.reports import reports
+from tests.support import own_cache
 from tests.tasks.dialogue.talks import talks, write
 from tests.tasks.translation.phrases import WORDS
 
@@ -30,7 +31,7 @@ QUICK = {"steps": 500, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05}
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         yield
 
 

@@ -20,6 +20,7 @@ from holdfast.tasks.text import fit as fit_text
 from holdfast.tasks.transcription import Decoding, Transcribe, TranscribeRun, baselines
 from holdfast.training import Interrupted, RunError
 from tests.reports import reports
+from tests.support import own_cache
 from tests.tasks.transcription import tones
 
 LEARNED = baselines._LEARNED
@@ -29,7 +30,7 @@ TINY = {"hidden": 32, "layers": 1, "channels": 4, "bands": 24, "batch_size": 8, 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         patch.setattr(baselines, "_LEARNED", 20)  # a linear map that is compared with is no better for learning long
         yield
 

@@ -22,6 +22,7 @@ from holdfast.tasks.translation.run import Translator
 from holdfast.training import Devices, Interrupted, OptionError, Quiet
 from holdfast.training.optimisers import averaged
 from tests.reports import reports
+from tests.support import own_cache
 from tests.tasks.translation.phrases import WORDS, phrases, write
 
 TINY = {"hidden": 32, "embedding": 16, "layers": 1, "batch_size": 16, "evaluations": 2, "level": "word"}
@@ -31,7 +32,7 @@ QUICK = {"steps": 300, "learning_rate": 0.02, "dropout": 0.0, "average": 0.05, "
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        own_cache(patch, tmp_path_factory.mktemp("cache"))
         yield
 
 

@@ -77,8 +77,8 @@ def verdict(standings: Sequence[Standing], data: str) -> str:
         return f"The model beats every simple method on {data}: it has {' and '.join(map(_said, won))}."
     if lost:
         return (
-            f"The model does not pay: on {data} it has {' and '.join(map(_said, lost))}. The simple method is "
-            "the better choice."
+            f"The model does not pay: on {data} it has {' and '.join(map(_said, lost))}. So far the simple "
+            "method is the better choice."
         )
     return f"No simple method could be measured on {data}."
 

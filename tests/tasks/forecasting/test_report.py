@@ -190,7 +190,7 @@ def test_a_model_that_loses_is_said_to_and_the_simple_method_recommended(run: tu
     assert text.startswith("The model does not pay")
     assert "CRPS that is 25.0% higher than that of the best simple method, a (" in text
     assert "MASE that equals that of the best simple method, a (" in text
-    assert text.endswith("The simple method is the better choice.")
+    assert text.endswith("So far the simple method is the better choice.")
 
 
 def test_a_simple_method_without_an_error_is_said_to_be_one(run: tuple[Fitted, Panel]) -> None:

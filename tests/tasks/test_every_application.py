@@ -158,6 +158,7 @@ def _looked(run: Any) -> Any:
     return [*view.about()], view.horizon(3)["lags"]
 
 
+@pytest.mark.sweep(every=2)
 @every
 def test_a_model_on_another_device_says_the_same(name: str, runs: Runs) -> None:
     folder = runs(name).folder

@@ -33,9 +33,16 @@ def test_what_neither_has_is_not_compared() -> None:
     assert verdict([], WHERE) == "No simple method could be measured on the test data."
 
 
-@pytest.mark.parametrize(("ours", "said"), [(0.0, "that equals that of"), (0.5, "that is higher than that of")])
-def test_a_simple_method_without_an_error_is_no_division_by_zero(ours: float, said: str) -> None:
-    assert said in verdict(standings({"cer": "error"}, {"cer": ours}, {"simple": {"cer": 0.0}}), WHERE)
+@pytest.mark.parametrize(
+    ("measure", "ours", "said"),
+    [
+        ("cer", 0.0, "that equals that of the best simple method"),
+        ("cer", 0.5, "above 0, where the best simple method, simple, makes no error (0.5000 against 0.0000)"),
+        ("bleu", 0.5, "above 0, where the best simple method, simple, gets nothing right (0.5000 against 0.0000)"),
+    ],
+)
+def test_a_simple_method_at_0_is_no_division_by_zero(measure: str, ours: float, said: str) -> None:
+    assert said in verdict(standings({measure: "measure"}, {measure: ours}, {"simple": {measure: 0.0}}), WHERE)
 
 
 def test_one_measure_won_and_one_lost_is_said_so() -> None:

@@ -88,6 +88,9 @@ def _said(one: Standing) -> str:
     figures = f"({shown(one.ours)} against {shown(one.theirs)})"
     if one.ours == one.theirs:
         return f"a {one.called} that equals that of the best simple method, {one.who} {figures}"
+    if one.theirs == 0:
+        end = "gets nothing right" if one.won else "makes no error"
+        return f"a {one.called} above 0, where the best simple method, {one.who}, {end} {figures}"
     how = "lower" if one.ours < one.theirs else "higher"
-    share = f"{abs(1 - one.ours / one.theirs):.1%} {how}" if one.theirs else how
+    share = f"{abs(1 - one.ours / one.theirs):.1%} {how}"
     return f"a {one.called} that is {share} than that of the best simple method, {one.who} {figures}"
